@@ -1,0 +1,122 @@
+"""What a caller may pass as a time or a state, and the one place where times are reshaped.
+
+A state has shape `[batch, *event]` and a floating dtype. A time is a number, a 0-d tensor, or has shape `[batch]`.
+Python numbers take the state's device and the wider of its dtype and float32; a tensor keeps its own dtype, which must
+not be less precise than the state's. Nothing here looks at values, so everything works inside `vmap`, `jvp` and
+`torch.compile`.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import torch
+from torch import Tensor
+
+from flowops._types import TimeLike
+
+
+def check_state(x: Tensor, name: str = "x") -> None:
+    """Refuse anything that is not a floating tensor of shape `[batch, *event]`."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"`{name}` must be a torch.Tensor of shape [batch, *event], got {type(x).__name__}; "
+            f"convert it with torch.as_tensor."
+        )
+    if not x.is_floating_point():
+        raise TypeError(f"`{name}` must have a floating dtype, got {x.dtype}; pass {name}.float() or {name}.double().")
+    if x.ndim == 0:
+        raise ValueError(f"`{name}` must have shape [batch, *event], got a 0-d tensor; pass {name}[None].")
+
+
+def check_like(value: Tensor, x: Tensor, name: str, reference: str = "x") -> None:
+    """Refuse a companion of `x` (a direction, a second endpoint) whose shape, dtype or device differs from it."""
+    check_state(value, name)
+    if value.shape != x.shape:
+        raise ValueError(
+            f"`{name}` must have the shape of `{reference}`, {list(x.shape)}, got {list(value.shape)}; "
+            f"expand it to that shape."
+        )
+    if value.dtype != x.dtype:
+        raise TypeError(
+            f"`{name}` must have the dtype of `{reference}`, {x.dtype}, got {value.dtype}; pass {name}.to({reference})."
+        )
+    if value.device != x.device:
+        raise ValueError(
+            f"`{name}` must be on the device of `{reference}`, {x.device}, got {value.device}; "
+            f"pass {name}.to({reference})."
+        )
+
+
+def expand_time(t: TimeLike, x: Tensor, name: str = "t") -> Tensor:
+    """The time `t` as one time per sample of `x`, shape `[batch]`."""
+    if not isinstance(t, Tensor):
+        return torch.full(
+            x.shape[:1], number(t, name), dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
+        )
+    batch = x.shape[0]
+    if not t.is_floating_point():
+        raise TypeError(f"`{name}` must have a floating dtype, got {t.dtype}; pass {name}.to(x.dtype).")
+    if torch.finfo(t.dtype).eps > torch.finfo(x.dtype).eps:
+        raise TypeError(
+            f"`{name}` must be at least as precise as the state, got {t.dtype} times with {x.dtype} states; "
+            f"pass {name}.to(x.dtype)."
+        )
+    if t.device != x.device:
+        raise ValueError(
+            f"`{name}` must be on the state's device, {x.device}, got {t.device}; pass {name}.to(x.device)."
+        )
+    if t.ndim == 0:
+        return t.expand(batch)
+    if t.shape != x.shape[:1]:
+        remedy = f"; pass {name}.reshape(-1)" if t.numel() == batch else ""
+        raise ValueError(f"`{name}` must be a scalar or have shape [batch] = [{batch}], got {list(t.shape)}{remedy}.")
+    return t
+
+
+def expand_times(s: TimeLike, t: TimeLike, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Both times of a map as one time per sample, in the wider of their two dtypes."""
+    s, t = expand_time(s, x, "s"), expand_time(t, x, "t")
+    wider = torch.promote_types(s.dtype, t.dtype)
+    return s.to(wider), t.to(wider)
+
+
+def number(value: object, name: str) -> float:
+    """A finite Python or NumPy number as a float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"`{name}` must be a number or a tensor, got {type(value).__name__}; pass a float.")
+    result = float(value)
+    if not math.isfinite(result):
+        raise ValueError(f"`{name}` must be finite, got {result}; pass a finite number.")
+    return result
+
+
+def per_event(values: Tensor, x: Tensor) -> Tensor:
+    """Per-sample numbers `[batch]` as `[batch, 1, ..., 1]`, ready to multiply the states `x`."""
+    return values.reshape(values.shape + (1,) * (x.ndim - 1))
+
+
+def check_result(result: Tensor, x: Tensor, *times: Tensor, name: str) -> Tensor:
+    """Refuse a result that is no state like `x`; undo the promotion that times wider than the state bring about."""
+    if not isinstance(result, Tensor):
+        raise TypeError(
+            f"{name} must return a tensor of the shape of the state, {list(x.shape)}, got {type(result).__name__}; "
+            f"return the state alone from its forward."
+        )
+    if result.shape != x.shape:
+        raise ValueError(
+            f"{name} must return the shape of the state, {list(x.shape)}, got {list(result.shape)}; "
+            f"check the reshapes and broadcasts of its forward."
+        )
+    if result.dtype == x.dtype:
+        return result
+    promoted = x.dtype
+    for t in times:
+        promoted = torch.promote_types(promoted, t.dtype)
+    if result.dtype == promoted or torch.is_autocast_enabled(x.device.type):
+        return result.to(x.dtype)
+    raise TypeError(
+        f"{name} must return the dtype of the state, {x.dtype}, got {result.dtype}; "
+        f"move its parameters with .to({x.dtype}) or convert the state."
+    )

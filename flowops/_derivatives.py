@@ -1,0 +1,47 @@
+"""Derivatives of batched functions whose samples do not interact: the only place that calls `torch.func`.
+
+Everything here is batched throughout. The primal of a forward-mode pass is cloned, since views (an expanded time, a
+slice) are refused by `torch.compile` (pytorch issue "tangent have the same layout as primal").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def value_and_jvp(
+    f: Callable[..., Tensor], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    r"""Value and directional derivative $f(p),\ \nabla f(p)\,\dot p$ in one forward-mode pass."""
+    directions = tuple(dp.to(p.dtype) for p, dp in zip(primals, tangents, strict=True))
+    value, tangent = torch.func.jvp(f, tuple(p.clone() for p in primals), directions)[:2]
+    return value, tangent.to(value.dtype)  # torch gives a wider tangent for a number times a 0-d tensor
+
+
+def value_and_vjp(f: Callable[[Tensor], Tensor], x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Value and pulled-back cotangent $f(x),\ w^\top\nabla f(x)$ in one forward and one reverse pass."""
+    value, pull_back = torch.func.vjp(f, x)[:2]
+    return value, pull_back(w.to(value.dtype))[0]
+
+
+def push_basis(push: Callable[[Tensor], Tensor], x: Tensor, chunk: int | None = None) -> Tensor:
+    r"""Per-sample matrix of the linear map `push`, applied to every basis direction of the event at once.
+
+    Returns `[batch, *event, *event]`; the last axes number the directions. `chunk` bounds how many directions are
+    pushed together (memory grows with it).
+    """
+    event = x.shape[1:]
+    size = event.numel()
+    basis = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *event)
+    columns = torch.func.vmap(lambda e: push(e.expand(x.shape)), chunk_size=chunk)(basis)
+    return columns.movedim(0, -1).reshape(x.shape + event)
+
+
+def push_columns(push: Callable[[Tensor], Tensor], x: Tensor, columns: Tensor) -> Tensor:
+    """The linear map `push` applied to per-sample matrices `[batch, *event, *event]`, column by column."""
+    directions = columns.reshape(*x.shape, x.shape[1:].numel()).movedim(-1, 0)
+    pushed = torch.func.vmap(push)(directions)
+    return pushed.movedim(0, -1).reshape(columns.shape)

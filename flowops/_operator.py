@@ -1,0 +1,112 @@
+"""What fields and maps share: conditioning by currying, and one way to reach every operator inside an operator."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+
+class Operator(nn.Module):
+    """A module whose calls check their arguments once, and whose conditioning is currying.
+
+    `given(label=y)` is the same operator with `label=y` passed to every `forward` inside it that takes a `label`. The
+    result shares parameters with the original. Conditions are held as they were given: `.to()` does not move them, and
+    a tensor condition with at least one axis holds one entry per sample.
+    """
+
+    _unconditioned: ClassVar[tuple[str, ...]] = ()  # operators inside that `given` does not reach, by attribute name
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conditions: dict[str, Any] = {}
+
+    def given(self, **conditions: Any) -> Self:
+        """The operator with these conditions fixed; a condition given before is replaced.
+
+        Raises:
+            TypeError: if no `forward` in the operator takes a condition of that name.
+        """
+        taken: set[str] = set()
+
+        def bind(operator: Operator) -> None:
+            accepted = {name: value for name, value in conditions.items() if operator._takes(name)}
+            operator._conditions = {**operator._conditions, **accepted}
+            taken.update(accepted)
+
+        result = self._rebuild(bind, conditioned_only=True)
+        if unknown := sorted(set(conditions) - taken):
+            raise TypeError(
+                f"`{unknown[0]}` must be a condition that the forward of {type(self).__name__} takes, and none does; "
+                f"add it to the signature of that forward as a keyword argument."
+            )
+        return result
+
+    def _rows(self, rows: Tensor) -> Self:
+        """The operator for a subset of the batch: per-sample conditions are indexed by `rows`."""
+
+        def select(operator: Operator) -> None:
+            operator._conditions = {
+                name: value[rows] if isinstance(value, Tensor) and value.ndim else value
+                for name, value in operator._conditions.items()
+            }
+
+        return self._rebuild(select)
+
+    def _takes(self, name: str) -> bool:
+        return takes(self.forward, name)
+
+    def _dependencies(self) -> tuple[Tensor, ...]:
+        """What a value depends on besides its arguments: parameters, and conditions that require a gradient."""
+        operators = [m for m in self.modules() if isinstance(m, Operator)]
+        conditions = [value for operator in operators for value in operator._conditions.values()]
+        return (*self.parameters(), *(c for c in conditions if isinstance(c, Tensor) and c.requires_grad))
+
+    def _rebuild(self, change: Callable[[Operator], None], conditioned_only: bool = False) -> Self:
+        """A copy that shares parameters, with `change` applied to it and to every operator inside it."""
+        result = _copy(self, change, conditioned_only)
+        change(result)
+        return result
+
+    def _check_conditions(self, x: Tensor) -> None:
+        for name, value in self._conditions.items():
+            if isinstance(value, Tensor) and value.ndim and value.shape[0] != x.shape[0]:
+                raise ValueError(
+                    f"`{name}` must be a scalar or hold one entry per sample, {x.shape[0]}, got shape "
+                    f"{list(value.shape)}; pass a condition of the batch's size to given()."
+                )
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether `function` has a keyword argument of this name (or takes any)."""
+    if isinstance(function, Operator):  # it holds its conditions itself
+        return False
+    try:
+        parameters = inspect.signature(function.forward if isinstance(function, nn.Module) else function).parameters
+    except ValueError:  # a builtin without a signature
+        return False
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    operands = ("s", "t", "x")
+    return any(
+        p.kind is p.VAR_KEYWORD or (p.name == name not in operands and p.kind in named) for p in parameters.values()
+    )
+
+
+def _copy(module: nn.Module, change: Callable[[Operator], None], conditioned_only: bool) -> Any:
+    """A shallow copy sharing parameters; modules that hold operators are copied too, all others are shared."""
+    result = copy.copy(module)
+    kept = module._unconditioned if conditioned_only and isinstance(module, Operator) else ()
+    result._modules = {
+        name: child
+        if child is None or name in kept
+        else child._rebuild(change, conditioned_only)
+        if isinstance(child, Operator)
+        else _copy(child, change, conditioned_only)
+        if any(isinstance(m, Operator) for m in child.modules())
+        else child
+        for name, child in module._modules.items()
+    }
+    return result
