@@ -1,0 +1,7 @@
+r"""Velocity fields: the right-hand sides $b_t(x)$ of $\dot x_t=b_t(x_t)$."""
+
+from flowops.fields.divergence import DivergenceEstimate
+from flowops.fields.guidance import guided
+from flowops.fields.velocity_field import VelocityField
+
+__all__ = ["DivergenceEstimate", "VelocityField", "guided"]

@@ -1,0 +1,67 @@
+r"""Log-likelihood of the law that a velocity field carries, by the augmented equation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from flowops._solvers import Solver
+from flowops._types import PerSample, State, Times
+from flowops.fields.divergence import inner, rademacher
+
+if TYPE_CHECKING:
+    from flowops.fields.velocity_field import VelocityField
+
+Base = torch.distributions.Distribution | Callable[[Tensor], Tensor]
+
+
+def log_prob(
+    b: VelocityField,
+    x: State,
+    t: Times,
+    base: Base | None,
+    *,
+    divergence: str = "exact",
+    n: int = 1,
+    generator: torch.Generator | None = None,
+    **solver: Any,
+) -> PerSample:
+    r"""$\log\rho_t(x)$ by one solve from `t` back to 0 of $\dot x=b_\tau(x),\ \dot\ell=\nabla\!\cdot b_\tau(x)$."""
+    if divergence not in ("exact", "hutchinson"):
+        raise ValueError(f'`divergence` must be "exact" or "hutchinson", got "{divergence}"; pass one of the two.')
+    probes = rademacher(x, n, generator) if divergence == "hutchinson" else None
+
+    def system(rows: Tensor | None) -> Callable[..., tuple[Tensor, ...]]:
+        field = b if rows is None else b._rows(rows)
+        signs = probes if probes is None or rows is None else probes[:, rows]
+
+        def slopes(tau: Tensor, y: Tensor, _: Tensor) -> tuple[Tensor, ...]:
+            if signs is None:
+                return field(tau, y), field.divergence(tau, y)
+            draws = [inner(field.jvp(tau, y, e), e) for e in signs]
+            return field(tau, y), torch.stack(draws).mean(0)
+
+        return slopes
+
+    parts = (x, x.new_zeros(x.shape[0]))
+    start, change = Solver.from_options(**solver).solve(system, parts, t, torch.zeros_like(t), b._dependencies())
+    return base_log_prob(base, start) + change
+
+
+def base_log_prob(base: Base | None, x: State) -> PerSample:
+    """Log-density of the base, `[batch]`; a factorized distribution's entries are summed over the event."""
+    if base is None:
+        return -0.5 * (inner(x, x) + x.shape[1:].numel() * math.log(2 * math.pi))
+    values = base.log_prob(x) if isinstance(base, torch.distributions.Distribution) else base(x)
+    if values.shape == x.shape[:1]:
+        return values
+    if values.shape == x.shape:
+        return values.reshape(x.shape[0], x.shape[1:].numel()).sum(1)
+    raise ValueError(
+        f"`base` must give one log-density per sample, shape {[x.shape[0]]}, got {list(values.shape)}; reinterpret its "
+        f"batch axes as event axes (torch.distributions.Independent)."
+    )
