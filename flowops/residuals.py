@@ -1,0 +1,159 @@
+r"""Every identity of a flow map as one function of operators, batched throughout.
+
+Each residual vanishes on the flow map of $b$. Lagrangian or Eulerian together with `identity`, or `semigroup` together
+with `tangent` and continuity, vanish only there (2505.18825 Prop. 2.2); alone, `identity`, `tangent`, `inverse`,
+`semigroup` and `liouville` also vanish on other maps: $X_{s,t}(x)=x$ is a semigroup. Each is `left - right`;
+`parts=True` returns the two sides instead, so that a loss can freeze one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowops._arguments import check_state, expand_time, expand_times
+from flowops._types import TimeLike
+from flowops.fields import VelocityField
+from flowops.maps import FlowMap
+
+__all__ = [
+    "Sides",
+    "eulerian",
+    "identity",
+    "inverse",
+    "lagrangian",
+    "liouville",
+    "semigroup",
+    "tangent",
+]
+
+
+class Sides(NamedTuple):
+    """The two sides of an identity, of one shape."""
+
+    left: Tensor
+    right: Tensor
+
+
+Residual: TypeAlias = Any
+"""The difference of the two sides, a tensor; with `parts=True` the `Sides` themselves."""
+
+
+def identity(X: FlowMap, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
+    r"""$X_{t,t}(x)-x$.
+
+    Cost: one call of `X`. Source: 2505.18825 eq. (4) at $s=t$. Checked by `theory_checks/test_identity.py`.
+    """
+    check_state(x)
+    t = expand_time(t, x)
+    return _finish(X(t, t, x), x, parts)
+
+
+def tangent(X: FlowMap, b: VelocityField, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
+    r"""$\lim_{s\to t}\partial_tX_{s,t}(x)-b_t(x)$: the field that `X` implies against `b`.
+
+    Cost: one forward-mode pass (one call for a `LearnedMap`) and one call of `b`. Source: 2505.18825 Lemma 2.1, eq.
+    (5). Checked by `theory_checks/test_tangent_condition.py`.
+    """
+    return _finish(X.velocity()(t, x), b(t, x), parts)
+
+
+def lagrangian(
+    X: FlowMap,
+    b: VelocityField,
+    s: TimeLike,
+    t: TimeLike,
+    x: Tensor,
+    *,
+    parts: bool = False,
+) -> Residual:
+    r"""$\partial_tX_{s,t}(x)-b_t(X_{s,t}(x))$: the end time moves, the start point `x` (a state at time `s`) is fixed.
+
+    Cost: one forward-mode pass through `X`, one call of `b`. Source: 2505.18825 Prop. 2.2 (8), (45); 2406.07507.
+    Checked by `theory_checks/test_lagrangian_equation.py`.
+    """
+    value, dt = X.value_and_dt(s, t, x)
+    return _finish(dt, b(t, value), parts)
+
+
+def eulerian(
+    X: FlowMap,
+    b: VelocityField,
+    s: TimeLike,
+    t: TimeLike,
+    x: Tensor,
+    *,
+    parts: bool = False,
+) -> Residual:
+    r"""$\partial_sX_{s,t}(x)+\nabla X_{s,t}(x)\,b_s(x)$: the start moves along the field, the end stays.
+
+    The sides are $\partial_sX$ and $-\nabla X\,b_s$. Cost: one augmented forward-mode pass (two with `parts=True`), one
+    call of `b`. Source: 2505.18825 Prop. 2.2 (9), (46); 2406.07507. Checked by
+    `theory_checks/test_eulerian_equation.py`.
+    """
+    check_state(x)
+    s, t = expand_times(s, t, x)
+    velocity = b(s, x)
+    if parts:
+        return Sides(X.ds(s, t, x), -X.jvp(s, t, x, velocity))
+    return X.material_derivative(s, t, x, velocity)
+
+
+def semigroup(X: FlowMap, s: TimeLike, u: TimeLike, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
+    r"""$X_{u,t}(X_{s,u}(x))-X_{s,t}(x)$, for times in any order.
+
+    Cost: three calls of `X`. Source: 2505.18825 Prop. 2.2 (10), (47). Checked by `theory_checks/test_semigroup.py`.
+    """
+    check_state(x)
+    s, t = expand_times(s, t, x)
+    u = expand_time(u, x, "u")
+    return _finish(X(u, t, X(s, u, x)), X(s, t, x), parts)
+
+
+def inverse(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
+    r"""$X_{t,s}(X_{s,t}(x))-x$.
+
+    Cost: two calls of `X`. Source: 2505.18825 after (10). Checked by `theory_checks/test_inverse.py`.
+    """
+    return _finish(X(t, s, X(s, t, x)), x, parts)
+
+
+def liouville(
+    X: FlowMap,
+    b: VelocityField,
+    s: TimeLike,
+    t: TimeLike,
+    x: Tensor,
+    *,
+    nodes: int = 32,
+    parts: bool = False,
+) -> Residual:
+    r"""$\log|\det\nabla X_{s,t}(x)|-\int_s^t(\nabla\!\cdot b_\tau)(X_{s,\tau}(x))\,d\tau$, shape `[batch]`.
+
+    Args:
+        X: the map.
+        b: the field.
+        s: start time.
+        t: end time.
+        x: state at time `s`.
+        nodes: Gauss-Legendre points in $\tau$; the quadrature error falls geometrically for smooth fields.
+        parts: return both sides.
+
+    Cost: one Jacobian, `nodes` calls of `X` and exact divergences of `b`. Source: Liouville's formula; 2303.08797.
+    Checked by `theory_checks/test_liouville.py`.
+    """
+    check_state(x)
+    s, t = expand_times(s, t, x)
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    integral = x.new_zeros(x.shape[:1])
+    for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
+        tau = torch.lerp(s, t, float(point))
+        integral = integral + float(weight) * b.divergence(tau, X(s, tau, x))
+    return _finish(X.log_abs_det(s, t, x), ((t - s) * integral).to(x.dtype), parts)
+
+
+def _finish(left: Tensor, right: Tensor, parts: bool) -> Residual:
+    return Sides(left, right) if parts else left - right
