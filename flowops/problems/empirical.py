@@ -1,0 +1,96 @@
+"""Standard normal to a finite data set: the field a perfect model of that set would learn."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from flowops.interpolants import Interpolant
+from flowops.problems._checks import as_weights, finite
+from flowops.problems._marginal import MarginalField, Posterior, check_interpolant
+from flowops.problems.problem import Problem, standard_normal
+
+_ELEMENTS = 2**22  # of the largest temporary tensor, [d, points of a chunk, batch]
+
+
+def empirical(points: Tensor, interpolant: Interpolant, weights: object | None = None) -> Problem[EmpiricalField, None]:
+    r"""$x_0\sim N(0,I)$ to $x_1\sim\sum_iw_i\delta_{x_i}$, independent; no closed-form flow map.
+
+    Args:
+        points: $x_i$, `[N, *event]`, of a floating dtype, which they keep.
+        interpolant: from a Gaussian base, with or without a latent.
+        weights: $w_i$, `[N]`, summing to 1; equal weights if not given. Points of weight zero are dropped.
+
+    Raises:
+        TypeError: if `interpolant` is none, or `points` is no floating tensor.
+        ValueError: for no points, points that are not finite, or weights that do not fit.
+    """
+    check_interpolant(interpolant)
+    if not isinstance(points, Tensor) or not points.is_floating_point():
+        kind = points.dtype if isinstance(points, Tensor) else type(points).__name__
+        raise TypeError(f"`points` must be a floating tensor [N, *event], got {kind}; pass points.double().")
+    if points.ndim == 0 or not points.numel():
+        raise ValueError(f"`points` must have shape [N, *event] with at least one entry, got {list(points.shape)}.")
+    probabilities, points = as_weights(weights, len(points)).to(points.device), finite(points.detach(), "points")
+    kept = probabilities > 0
+    b = EmpiricalField(points[kept], probabilities[kept], interpolant)
+    return Problem(
+        "empirical",
+        b,
+        None,
+        interpolant,
+        b.event,
+        base=standard_normal(b.event),
+        data=b.draw,
+    )
+
+
+class EmpiricalField(MarginalField):
+    r"""The field of a finite data set.
+
+    Its denoiser is
+
+    $$D_t(x)=\sum_i\mathrm{softmax}_i\big(\log w_i-|x-\beta_tx_i|^2/2\sigma_t^2\big)\,x_i.$$
+
+    Distances are sums of squared differences, never expanded squares, which float32 would lose near $t=1$. The points
+    are taken in chunks whose softmaxes are merged, so memory does not grow with their number.
+
+    Cost: $O(Nd)$ per sample.
+    """
+
+    def __init__(self, points: Tensor, weights: Tensor, interpolant: Interpolant) -> None:
+        super().__init__(interpolant, points.shape[1:])
+        self.register_buffer("points", points.reshape(len(points), -1).clone())
+        self.register_buffer("log_weights", weights.log())
+        self.points: Tensor
+        self.log_weights: Tensor
+
+    def draw(self, n: int, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """`n` draws from the data set, with replacement, `[n, *event]`."""
+        weights = self.log_weights.exp().to(device)
+        k = torch.multinomial(weights, n, replacement=True, generator=generator)
+        return self.points[k.to(self.points.device)].to(device, dtype).reshape(n, *self.event)
+
+    def _posterior(self, beta: Tensor, sigma: Tensor, y: Tensor) -> Posterior:
+        chunk = max(1, _ELEMENTS // max(1, y.numel()))
+        parts = zip(self.points.split(chunk), self.log_weights.split(chunk), strict=True)
+        total, data = _denoise(*next(parts), beta, sigma, y)
+        for points, log_weights in parts:
+            chunk_total, chunk_data = _denoise(points, log_weights, beta, sigma, y)
+            total = torch.logaddexp(total, chunk_total)
+            data = data + (chunk_data - data) * torch.exp(chunk_total - total)
+        log_density = total - len(y) * (sigma.log() + 0.5 * math.log(2 * math.pi))
+        return Posterior((y - beta * data) / sigma, data, log_density)
+
+
+def _denoise(points: Tensor, log_weights: Tensor, beta: Tensor, sigma: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithm of the total weight of a chunk of points, `[batch]`, and their weighted mean, `[d, batch]`."""
+    points, log_weights = points.to(y.dtype), log_weights.to(y.dtype)
+    squares = torch.addcmul(y[:, None], beta, points.mT[..., None], value=-1).square().sum(0)
+    logits = torch.addcdiv(log_weights[:, None], squares, sigma.square(), value=-0.5)
+    top = logits.detach().amax(0)
+    shares = torch.exp(logits - top)
+    total = shares.sum(0)
+    return total.log() + top, points.mT @ shares / total
