@@ -1,0 +1,214 @@
+"""The exact operators that every identity runs over, and the user's own in their place."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowops import FlowMap, Interpolant, SolutionOperator, VelocityField, interpolants, problems
+from theory_checks.controls import Differenced, values_only
+from theory_checks.strategies import SmoothField, normal
+
+CLOSED_FORM = 1e-8  # float64, exact formulas
+SOLVED = 1e-7  # float64, default solver tolerances
+SINGLE = 4e-4  # float32: the square root of its epsilon
+
+
+@dataclass(frozen=True)
+class Case:
+    """A field and its flow map.
+
+    Attributes:
+        name: identifier in test names.
+        b: the field.
+        X: its flow map.
+        event: shape of one state.
+        tolerance: what residuals may reach in float64, relative to `scale`.
+        draw: states from a number and a seed.
+        fine: the map as exactly as it can be had, for difference quotients.
+        derive: a map of the same values whose derivatives know no rule of its own; forward mode, or differences where
+            forward mode cannot pass.
+        nodes: quadrature points that resolve the divergence along trajectories.
+    """
+
+    name: str
+    b: VelocityField
+    X: FlowMap
+    event: tuple[int, ...]
+    tolerance: float
+    draw: Callable[[int, int], Tensor]
+    fine: FlowMap
+    derive: Callable[[FlowMap], FlowMap]
+    nodes: int = 32
+
+    def states(self, n: int, seed: int) -> Tensor:
+        """`n` float64 states, the same for the same seed."""
+        return self.draw(n, seed)
+
+    def scale(self, s: Any, t: Any, x: Tensor) -> Tensor:
+        """The size of the end point and of its derivatives: what a residual is measured against."""
+        value, dt = self.X.value_and_dt(s, t, x)
+        return 1 + value.detach().abs().max() + dt.detach().abs().max() + self.X.ds(s, t, x).detach().abs().max()
+
+
+def schedule_cases() -> dict[str, Interpolant]:
+    """Every named schedule."""
+    return {name: factory() for name, factory in interpolants.NAMED.items()}
+
+
+def gaussian_parameters() -> tuple[Tensor, Tensor]:
+    """A mean and a full covariance."""
+    factor = torch.tensor([[0.8, 0.0], [0.5, 0.4]], dtype=torch.float64)
+    return torch.tensor([1.0, -0.5], dtype=torch.float64), factor @ factor.T
+
+
+def gaussian(I: Interpolant) -> problems.Problem:
+    """A planar Gaussian target with full covariance."""
+    return problems.gaussian(*gaussian_parameters(), I)
+
+
+def exact_map(problem: problems.Problem) -> FlowMap:
+    """The closed-form map of a problem that has one."""
+    if problem.X is None:
+        raise ValueError(f"{problem.name} has no closed-form map; take problem.b.flow_map().")
+    return problem.X
+
+
+def mixture(I: Interpolant) -> problems.Problem:
+    """A planar target of three modes, one of them with a full covariance."""
+    covariances = torch.stack([0.3 * torch.eye(2, dtype=torch.float64)] * 2 + [gaussian_parameters()[1]])
+    return problems.gaussian_mixture([0.2, 0.5, 0.3], [[1.5, 0.0], [-1.0, 1.0], [0.0, -1.5]], covariances, I)
+
+
+def data_problems(I: Interpolant) -> list[problems.Problem]:
+    """Every problem with an interpolant, planar."""
+    return [gaussian(I), mixture(I), problems.checkerboard(I), problems.empirical(normal(9, 7, 2), I)]
+
+
+def pure_problems() -> list[problems.Problem]:
+    """Every problem given by its ODE alone."""
+    generator = torch.tensor([[0.2, -1.0, 0.0], [0.7, -0.4, 0.5], [0.0, 0.3, 0.1]], dtype=torch.float64)
+    return [
+        problems.linear(generator),
+        problems.rotation(2.0),
+        problems.logistic(1.5),
+        problems.time_dependent_scalar(),
+    ]
+
+
+@cache
+def _solved_cases() -> tuple[Case, ...]:
+    solved = []
+    for event in ((), (3,), (2, 2, 2)):
+        b = SmoothField(event, seed=7)
+        name = "smooth field " + "x".join(map(str, event or (1,)))
+        solved.append(_solved(name, b, event, lambda n, seed, event=event: normal(seed, n, *event)))
+    return tuple(solved)
+
+
+def exact_cases(own: Interpolant | None) -> list[Case]:
+    """Closed-form maps, and solved ones of a mixture and of random smooth fields."""
+    schedules = {"user": own} if own else schedule_cases()
+    cases = [] if own else [_closed(problem.name, problem) for problem in pure_problems()]
+    cases += [_closed(f"gaussian {name}", gaussian(I)) for name, I in schedules.items()]
+    I = own or interpolants.trigonometric()
+    problem = mixture(I)
+    cases.append(_solved("mixture solved", problem.b, (2,), _sampler(problem), nodes=64))
+    return cases if own else cases + list(_solved_cases())
+
+
+def draw(problem: problems.Problem, t: Any, n: int, *, seed: int) -> Tensor:
+    """`n` float64 draws of the problem's law at time `t`."""
+    return problem.sample(t, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _sampler(problem: problems.Problem) -> Callable[[int, int], Tensor]:
+    return lambda n, seed: draw(problem, 0.5, n, seed=seed)
+
+
+def _closed(name: str, problem: problems.Problem) -> Case:
+    X = exact_map(problem)
+    return Case(name, problem.b, X, tuple(problem.event), CLOSED_FORM, _sampler(problem), X, values_only)
+
+
+def _solved(
+    name: str,
+    b: VelocityField,
+    event: tuple[int, ...],
+    draw: Callable[[int, int], Tensor],
+    *,
+    nodes: int = 32,
+    tolerance: float = SOLVED,
+) -> Case:
+    fine = SolutionOperator(b, rtol=1e-12, atol=1e-12)
+    return Case(name, b, SolutionOperator(b), event, tolerance, draw, fine, Differenced, nodes)
+
+
+def user_interpolant(alpha: str | None, beta: str | None, gamma: str | None) -> Interpolant | None:
+    """The interpolant of `--alpha --beta --gamma`, refused with a sentence if it is unusable."""
+    if alpha is None and beta is None and gamma is None:
+        return None
+    if alpha is None or beta is None:
+        given = "--beta" if alpha is None and beta else "--alpha" if alpha else "--gamma"
+        raise ValueError(f"An interpolant needs --alpha and --beta, got only {given}; pass both.")
+    interpolant = Interpolant.from_expressions(alpha=alpha, beta=beta, gamma=gamma, name="user")
+    interpolant.validate().raise_if_unusable()
+    return interpolant
+
+
+def user_case(field: str | None, flow_map: str | None, event: str, tolerance: float | None) -> Case | None:
+    """The field and map of `--field --flow-map`; a field alone is solved, a map alone is held to its implied field."""
+    if field is None and flow_map is None:
+        return None
+    shape = _event(event)
+    b = _load(field, VelocityField, "--field") if field else None
+    X = _load(flow_map, FlowMap, "--flow-map") if flow_map else None
+    if b is None:
+        b = X.velocity()  # type: ignore[union-attr]
+    tolerance = tolerance or SOLVED
+    if X is None:
+        case = _solved("user", b, shape, lambda n, seed: normal(seed, n, *shape), tolerance=tolerance)
+    else:
+        case = Case("user", b, X, shape, tolerance, lambda n, seed: normal(seed, n, *shape), X, values_only)
+    x = case.states(2, 0)
+    for what, call in (("--field", lambda: b(0.4, x)), ("--flow-map", lambda: case.X(0.2, 0.7, x))):
+        try:
+            value = call()
+        except Exception as error:
+            raise ValueError(f"{what} failed on a float64 state of shape {list(x.shape)}: {error}") from error
+        if not value.isfinite().all():
+            raise ValueError(f"{what} must be finite, it is not on a standard normal state of shape {list(x.shape)}.")
+    return case
+
+
+def _event(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        shape = (0,)
+    if any(size < 1 for size in shape):
+        raise ValueError(f"--event must be positive sizes separated by commas, got {text!r}; pass 2 or 3,32,32.")
+    return shape
+
+
+def _load(path: str, kind: type, option: str) -> Any:
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise ValueError(f"{option} must have the form pkg.module:factory, got {path!r}; name a factory in a module.")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{option} names {path!r}, which cannot be imported: {error}.") from error
+    operator = factory() if callable(factory) and not isinstance(factory, torch.nn.Module) else factory
+    if not isinstance(operator, kind):
+        raise ValueError(f"{option} must give a {kind.__name__}, {path!r} gives {type(operator).__name__}; wrap it.")
+    return operator

@@ -1,0 +1,78 @@
+r"""Average velocity: X_{s,t}(x) = x + (t-s) v_{s,t}(x), and the Eulerian and semigroup identities for v.
+
+$$v_{s,t}=b_s+(t-s)\,(\partial_sv_{s,t}+\nabla v_{s,t}\,b_s),\qquad
+  v_{s,t}(x)=(1-\gamma)\,v_{s,u}(x)+\gamma\,v_{u,t}(X_{s,u}(x)),\quad u=\gamma s+(1-\gamma)t$$
+
+Hypotheses: $X$ is the flow map of $b$. The first is the MeanFlow identity.
+
+Source: 2505.18825 (6), (7), (36), (90)-(92); 2505.13447.
+"""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowops import FlowMap
+from theory_checks.cases import SINGLE, Case
+from theory_checks.controls import Perturbed
+from theory_checks.strategies import Point, points
+from theory_checks.verdicts import Check
+
+
+@given(p=points())
+def test_defines_the_map(case: Case, check: Check, p: Point) -> None:
+    x = case.states(p.batch, p.seed)
+    h = torch.as_tensor(p.t, dtype=x.dtype) - torch.as_tensor(p.s, dtype=x.dtype)
+    step = h.reshape(-1, *[1] * (x.ndim - 1)) * case.X.average_velocity(p.s, p.t, x)
+    value = case.X(p.s, p.t, x)
+    check.vanishes(x + step - value, case.tolerance, scale=1 + value.abs())
+
+
+def test_is_the_field_on_the_diagonal_and_near_it(case: Case, check: Check) -> None:
+    x = case.states(3, 1)
+    b = case.b(0.4, x)
+    check.vanishes(case.X.average_velocity(0.4, 0.4, x) - b, case.tolerance, scale=1 + b.abs())
+    check.vanishes(case.X.average_velocity(0.4, 0.4 + 1e-12, x) - b, case.tolerance, scale=1 + b.abs())
+
+
+def test_generic_quotient_joins_its_limit(case: Case, check: Check) -> None:
+    x = case.states(3, 2)
+    h = torch.tensor([1e-6, 7e-4, 8e-4], dtype=x.dtype)  # below, just below and just above the switch
+    exact = case.fine.average_velocity(0.4, 0.4 + h, x)
+    generic = FlowMap.average_velocity(case.derive(case.fine), 0.4, 0.4 + h, x)
+    check.vanishes(generic - exact, case.tolerance, scale=1 + exact.abs())
+
+
+def test_meanflow_identity(case: Case, check: Check) -> None:
+    x, s, t = case.states(3, 3), 0.2, 0.9
+    v = case.derive(FlowMap.from_function(case.fine.average_velocity))
+    b = case.b(s, x)
+    residual = v(s, t, x) - b - (t - s) * v.material_derivative(s, t, x, b)
+    check.vanishes(residual, case.tolerance, scale=case.scale(s, t, x))
+
+
+@given(gamma=st.floats(0.05, 0.95), seed=st.integers(0, 99))
+def test_semigroup_identity(case: Case, check: Check, gamma: float, seed: int) -> None:
+    X, x, s, t = case.X, case.states(2, seed), 0.1, 0.8
+    u = gamma * s + (1 - gamma) * t
+    v = X.average_velocity
+    residual = v(s, t, x) - (1 - gamma) * v(s, u, x) - gamma * v(u, t, X(s, u, x))
+    check.vanishes(residual, case.tolerance, scale=case.scale(s, t, x))
+
+
+def test_single_precision(case: Case, check: Check) -> None:
+    x = case.states(3, 4).float()
+    b = case.b(0.5, x)
+    check.vanishes(case.X.average_velocity(0.5, 0.5, x) - b, SINGLE, scale=1 + b.abs())
+
+
+def test_negative_control(case: Case, check: Check) -> None:
+    x, s, t = case.states(3, 5), 0.2, 0.9
+
+    def residual(delta: float) -> torch.Tensor:
+        X = case.derive(Perturbed(case.fine, delta))
+        v = case.derive(FlowMap.from_function(X.average_velocity))
+        b = case.b(s, x)
+        return v(s, t, x) - b - (t - s) * v.material_derivative(s, t, x, b)
+
+    check.sees(residual(1e-3), residual(5e-4), case.tolerance)

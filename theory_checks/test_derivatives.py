@@ -1,0 +1,76 @@
+r"""Derivatives: every rule of a map's own equals the generic one, and central differences at second order.
+
+Hypotheses: none. The generic rule is `torch.func` through the map's values (for solved maps: through a fixed-step solve
+of the same field); central differences converge like $h^2$.
+
+Source: definition; 2505.18825 (8), (9) for $\partial_t,\partial_s$; variational and adjoint equations.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from torch import Tensor
+
+from flowops import FlowMap
+from theory_checks.cases import Case
+from theory_checks.controls import Perturbed
+from theory_checks.strategies import Point, normal, points
+from theory_checks.verdicts import Check
+
+DIRECTIONAL = ("jvp", "material_derivative", "vjp")
+PLAIN = ("dt", "ds", "jacobian", "log_abs_det", "average_velocity")
+
+
+def derivative(X: FlowMap, name: str, s: Tensor | float, t: Tensor | float, x: Tensor) -> Tensor:
+    """A derivative by name, along a fixed direction where it takes one."""
+    extra = (normal(11, *x.shape),) if name in DIRECTIONAL else ()
+    return getattr(X, name)(s, t, x, *extra)
+
+
+@pytest.mark.parametrize("name", PLAIN + DIRECTIONAL)
+@given(p=points())
+def test_own_rules_equal_the_generic_ones(case: Case, check: Check, name: str, p: Point) -> None:
+    x = case.states(p.batch, p.seed)
+    own = derivative(case.X, name, p.s, p.t, x)
+    generic = derivative(case.derive(case.fine), name, p.s, p.t, x)
+    check.vanishes(own - generic, case.tolerance, scale=1 + generic.abs().max())
+
+
+def central(case: Case, name: str, h: float, x: Tensor, s: float, t: float) -> Tensor:
+    """Central difference of the map's values for one of its directional derivatives."""
+    u, X = normal(11, *x.shape), case.X
+    quotients: dict[str, Callable[[], Tensor]] = {
+        "dt": lambda: X(s, t + h, x) - X(s, t - h, x),
+        "ds": lambda: X(s + h, t, x) - X(s - h, t, x),
+        "jvp": lambda: X(s, t, x + h * u) - X(s, t, x - h * u),
+        "material_derivative": lambda: X(s + h, t, x + h * u) - X(s - h, t, x - h * u),
+    }
+    return quotients[name]() / (2 * h)
+
+
+@pytest.mark.parametrize("name", ["dt", "ds", "jvp", "material_derivative"])
+def test_central_differences_converge_at_second_order(case: Case, check: Check, name: str) -> None:
+    x, s, t = case.states(4, 1), 0.35, 0.7
+    exact = derivative(case.X, name, s, t, x)
+    steps = torch.tensor([0.04, 0.02, 0.01])
+    errors = torch.stack([(central(case, name, h, x, s, t) - exact).norm() for h in steps.tolist()]).detach()
+    if errors[0] < 1e-6 * (1 + exact.detach().norm()):
+        check.vanishes(errors / (1 + exact.norm()), 1e-6)  # a quadratic: central differences are exact
+    else:
+        check.order(errors, steps, expected=2.0)
+
+
+def test_value_and_dt_agree_with_their_parts(case: Case, check: Check) -> None:
+    x = case.states(3, 2)
+    value, dt = case.X.value_and_dt(0.2, 0.9, x)
+    check.vanishes(value - case.X(0.2, 0.9, x), case.tolerance, scale=1 + value.abs())
+    check.vanishes(dt - case.X.dt(0.2, 0.9, x), case.tolerance, scale=1 + dt.abs())
+
+
+def test_negative_control(case: Case, check: Check) -> None:
+    x = case.states(3, 3)
+    exact = case.X.dt(0.2, 0.8, x)
+    wrong, half = (case.derive(Perturbed(case.fine, delta)).dt(0.2, 0.8, x) - exact for delta in (1e-3, 5e-4))
+    check.sees(wrong, half, case.tolerance)

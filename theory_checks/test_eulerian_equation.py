@@ -1,0 +1,47 @@
+r"""Eulerian equation: d/ds X_{s,t}(x) + grad X_{s,t}(x) b_s(x) = 0.
+
+Hypotheses: $b$ Lipschitz in $x$; with $X_{t,t}=\mathrm{id}$ it characterizes the flow map. The derivatives are the
+generic forward-mode ones of the map's values, never rules of the map's own.
+
+Source: 2505.18825 Prop. 2.2 (9), (46), and (93) on the diagonal.
+"""
+
+from hypothesis import given
+
+from flowops import residuals
+from theory_checks.cases import SINGLE, Case
+from theory_checks.controls import Perturbed
+from theory_checks.strategies import Point, points
+from theory_checks.verdicts import Check
+
+
+@given(p=points())
+def test_exact_maps_solve_it(case: Case, check: Check, p: Point) -> None:
+    x = case.states(p.batch, p.seed)
+    residual = residuals.eulerian(case.derive(case.fine), case.b, p.s, p.t, x)
+    check.vanishes(residual, case.tolerance, scale=case.scale(p.s, p.t, x))
+
+
+def test_the_maps_own_rules_solve_it(case: Case, check: Check) -> None:
+    x = case.states(3, 1)
+    left, right = residuals.eulerian(case.X, case.b, 0.8, 0.3, x, parts=True)
+    check.vanishes(left - right, case.tolerance, scale=1 + left.abs())
+    check.vanishes(residuals.eulerian(case.X, case.b, 0.8, 0.3, x), case.tolerance, scale=1 + left.abs())
+
+
+def test_diagonal_limit(case: Case, check: Check) -> None:
+    x = case.states(3, 2)
+    limit = case.b(0.4, x)
+    check.vanishes(case.X.ds(0.4, 0.4, x) + limit, case.tolerance, scale=1 + limit.abs())
+
+
+def test_single_precision(case: Case, check: Check) -> None:
+    x = case.states(3, 3).float()
+    check.vanishes(residuals.eulerian(case.X, case.b, 0.3, 0.7, x), SINGLE, scale=case.scale(0.3, 0.7, x))
+
+
+def test_negative_control(case: Case, check: Check) -> None:
+    x = case.states(3, 4)
+    maps = (case.derive(Perturbed(case.fine, delta)) for delta in (1e-3, 5e-4))
+    wrong, half = (residuals.eulerian(X, case.b, 0.1, 0.9, x) for X in maps)
+    check.sees(wrong, half, case.tolerance)

@@ -1,0 +1,41 @@
+r"""Tangent condition: lim_{s -> t} d/dt X_{s,t}(x) = b_t(x), approached at first order.
+
+Hypotheses: $X$ is the flow map of a field that is once differentiable in time; then
+$(X_{s,s+h}(x)-x)/h-b_s(x)=\tfrac h2(\partial_s+b_s\cdot\nabla)b_s(x)+O(h^2)$.
+
+Source: 2505.18825 Lemma 2.1 (5).
+"""
+
+import torch
+from hypothesis import given
+
+from flowops import residuals
+from theory_checks.cases import SINGLE, Case
+from theory_checks.controls import Perturbed
+from theory_checks.strategies import Point, points
+from theory_checks.verdicts import Check
+
+
+@given(p=points())
+def test_the_implied_field_is_the_field(case: Case, check: Check, p: Point) -> None:
+    x = case.states(p.batch, p.seed)
+    scale = 1 + case.b(p.t, x).abs()
+    check.vanishes(residuals.tangent(case.X, case.b, p.t, x), case.tolerance, scale=scale)
+
+
+def test_quotients_approach_the_field_at_first_order(case: Case, check: Check) -> None:
+    x, s = case.states(4, 1), 0.3
+    steps = 0.02 * 0.5 ** torch.arange(5)
+    errors = torch.stack([((case.X(s, s + h, x) - x) / h - case.b(s, x)).norm() for h in steps.tolist()]).detach()
+    check.order(errors, steps, expected=1.0)
+
+
+def test_single_precision(case: Case, check: Check) -> None:
+    x = case.states(3, 2).float()
+    check.vanishes(residuals.tangent(case.X, case.b, 0.6, x), SINGLE, scale=1 + case.b(0.6, x).abs())
+
+
+def test_negative_control(case: Case, check: Check) -> None:
+    x = case.states(3, 3)
+    wrong, half = (residuals.tangent(case.derive(Perturbed(case.fine, d)), case.b, 0.6, x) for d in (1e-3, 5e-4))
+    check.sees(wrong, half, case.tolerance)
