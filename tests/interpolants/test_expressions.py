@@ -318,7 +318,7 @@ def test_literals_are_exact() -> None:
 
 def test_parse_gives_an_expression_to_print_and_to_differentiate() -> None:
     f = parse("cos(pi*t/2)*exp(-t)")
-    assert sympy.simplify(derivatives(f)[0] - sympy.diff(f, symbol())) == 0
+    assert sympy.simplify(derivatives(f)[1] - sympy.diff(f, symbol())) == 0
     assert "cos" in sympy.latex(f)
     assert parse("expm1(t)+log1p(t)").doit() == sympy.exp(symbol()) - 1 + sympy.log(1 + symbol())
 

@@ -188,3 +188,15 @@ def test_samples_have_the_moments_of_the_law(kind, generator):
 def test_misfits_are_refused(weights, means, covariances, message):
     with pytest.raises(ValueError, match=message):
         problems.gaussian_mixture(weights, means, covariances, linear())
+
+
+def test_python_numbers_keep_their_double_precision() -> None:
+    listed = problems.gaussian_mixture([0.3, 0.7], [[-1.5, 0.1], [1.0, 0.2]], [0.2, 0.4], linear())
+    tensors = problems.gaussian_mixture(
+        torch.tensor([0.3, 0.7], dtype=torch.float64),
+        torch.tensor([[-1.5, 0.1], [1.0, 0.2]], dtype=torch.float64),
+        torch.tensor([0.2, 0.4], dtype=torch.float64),
+        linear(),
+    )
+    x = torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(6, 2)
+    torch.testing.assert_close(listed.b(0.6, x), tensors.b(0.6, x), rtol=1e-14, atol=1e-14)

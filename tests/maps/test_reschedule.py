@@ -1,0 +1,251 @@
+"""A change of schedule against the Gaussian closed form of both schedules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from flowops import FlowMap, Interpolant, LearnedMap, SolutionOperator, VelocityField, reschedule
+from flowops.interpolants import (
+    cosine,
+    edm,
+    encoding_decoding,
+    linear,
+    trigonometric,
+    variance_exploding,
+    variance_preserving,
+)
+from tests.examples import (
+    EVENT_IDS,
+    EVENTS,
+    GaussianField,
+    GaussianFlow,
+    TwoTimeNetwork,
+    assert_near,
+    normal,
+    over,
+    uniform,
+)
+
+MEAN, VARIANCE = 1.5, 0.3
+PAIRS: dict[str, tuple[Callable[[], Interpolant], Callable[[], Interpolant]]] = {
+    "linear to trigonometric": (linear, trigonometric),
+    "trigonometric to linear": (trigonometric, linear),
+    "linear to cosine": (linear, cosine),
+    "linear to variance preserving": (linear, variance_preserving),
+    "linear to variance exploding": (linear, variance_exploding),
+    "trigonometric to edm": (trigonometric, edm),
+    "variance preserving to variance exploding": (variance_preserving, variance_exploding),
+}
+SCHEDULES = [linear, trigonometric, cosine, variance_preserving, variance_exploding, edm]
+pairs = pytest.mark.parametrize(("old", "new"), PAIRS.values(), ids=list(PAIRS))
+
+
+def field(I: Interpolant) -> VelocityField:
+    return GaussianField(I, MEAN, VARIANCE)
+
+
+def flow(I: Interpolant) -> FlowMap:
+    return GaussianFlow(I, MEAN, VARIANCE)
+
+
+def states(I: Interpolant, t: Tensor, *event: int) -> Tensor:
+    """States of the size of $I_t$."""
+    x = normal(len(t), *event, seed=5)
+    return over(torch.sqrt(I.alpha(t) ** 2 + I.beta(t) ** 2), x) * x
+
+
+@pairs
+@pytest.mark.parametrize("event", EVENTS, ids=EVENT_IDS)
+def test_fields_and_maps_become_those_of_the_new_schedule(old: Any, new: Any, event: tuple[int, ...]) -> None:
+    I, J = old(), new()
+    s, t = uniform(5), uniform(5, seed=1)
+    x = states(J, s, *event)
+    assert_close(reschedule(flow(I), I, J)(s, t, x), flow(J)(s, t, x), rtol=1e-9, atol=1e-9)
+    assert_close(reschedule(field(I), I, J)(s, x), field(J)(s, x), rtol=1e-7, atol=1e-7)
+
+
+@pairs
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_ends_are_finite_and_right(old: Any, new: Any, dtype: torch.dtype) -> None:
+    I, J = old(), new()
+    ends = torch.tensor([0.0, 1.0], dtype=dtype)
+    X = reschedule(flow(I), I, J)
+    tolerance = 20 * torch.finfo(dtype).eps ** 0.5
+    x = states(J, ends.double(), 2).to(dtype)
+    for s, t in ((ends, ends.flip(0)), (ends, ends), (ends, torch.full_like(ends, 0.5))):
+        value, exact = X(s, t, x), flow(J)(s.double(), t.double(), x.double())
+        assert value.dtype == dtype
+        assert_close(value.double(), exact, rtol=tolerance, atol=tolerance)
+    velocity = reschedule(field(I), I, J)(ends, x)
+    assert velocity.isfinite().all()
+    if torch.isfinite(field(J)(ends, x)).all():
+        tolerance = 50 * torch.finfo(dtype).eps ** 0.3
+        assert_close(velocity.double(), field(J)(ends.double(), x.double()), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_same_schedule_changes_nothing(schedule: Callable[[], Interpolant], dtype: torch.dtype) -> None:
+    I = schedule()
+    s, t = uniform(5, dtype=dtype), uniform(5, seed=1, dtype=dtype)
+    x = states(I, s.double(), 3).to(dtype)
+    tolerance = 200 * torch.finfo(dtype).eps
+    scale = 1 + flow(I)(s, t, x).abs().max().item()
+    assert_close(reschedule(flow(I), I, I)(s, t, x), flow(I)(s, t, x), rtol=tolerance, atol=tolerance * scale)
+    speed = field(I)(s, x)
+    difference = reschedule(field(I), I, I)(s, x) - speed
+    assert difference.abs().max() < 20 * torch.finfo(dtype).eps ** 0.75 * (1 + speed.abs().max())
+
+
+@pytest.mark.parametrize(("old", "new"), [(linear, trigonometric), (trigonometric, cosine)])
+def test_there_and_back_again(old: Any, new: Any) -> None:
+    I, J = old(), new()
+    b, X = (
+        VelocityField.from_function(lambda t, x: torch.sin(x + over(t, x))),
+        FlowMap.from_function(TwoTimeNetwork((3,))),
+    )
+    s, t, x = uniform(5), uniform(5, seed=1), normal(5, 3)
+    assert_close(reschedule(reschedule(X, I, J), J, I)(s, t, x), X(s, t, x), rtol=1e-9, atol=1e-9)
+    assert_close(reschedule(reschedule(b, I, J), J, I)(t, x), b(t, x), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("times", [(0.2, 0.9), (1, 0), (torch.tensor(0.3).double(), 0.8), (0.4, uniform(4))], ids=str)
+def test_every_kind_of_time(times: tuple[Any, Any]) -> None:
+    I, J = linear(), trigonometric()
+    x = normal(4, 3)
+    assert_close(reschedule(flow(I), I, J)(*times, x), flow(J)(*times, x), rtol=1e-9, atol=1e-9)
+    assert_close(reschedule(field(I), I, J)(times[1], x), field(J)(times[1], x), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+def test_small_batches(batch: int) -> None:
+    I, J = linear(), trigonometric()
+    assert reschedule(flow(I), I, J)(0.2, 0.7, normal(batch, 3)).shape == (batch, 3)
+    assert reschedule(field(I), I, J)(0.2, normal(batch, 3)).shape == (batch, 3)
+
+
+def test_equal_times_are_the_identity() -> None:
+    I, J = linear(), variance_preserving()
+    x, t = normal(4, 3), uniform(4)
+    assert_close(reschedule(flow(I), I, J)(t, t, x), x)
+
+
+@pairs
+def test_overridden_derivatives_equal_the_generic_ones(old: Any, new: Any) -> None:
+    I, J = old(), new()
+    s, t = 0.1 + 0.8 * uniform(4), 0.1 + 0.8 * uniform(4, seed=1)
+    x, u, w = states(J, s, 3), normal(4, 3, seed=6), normal(4, 3, seed=7)
+    X = reschedule(GaussianFlow(I), I, J)
+    for value, expected in zip(X.value_and_dt(s, t, x), FlowMap.value_and_dt(X, s, t, x), strict=True):
+        assert_near(value, expected, 1e-6)
+    assert_near(X.ds(s, t, x), FlowMap.ds(X, s, t, x), 1e-6)
+    assert_near(X.jvp(s, t, x, u), FlowMap.jvp(X, s, t, x, u), 1e-6)
+    assert_near(X.vjp(s, t, x, w), FlowMap.vjp(X, s, t, x, w), 1e-6)
+    assert_near(X.material_derivative(s, t, x, u), FlowMap.material_derivative(X, s, t, x, u), 1e-6)
+    assert_close(X.jacobian(s, t, x), FlowMap.jacobian(X, s, t, x))
+    assert_close(X.log_abs_det(s, t, x), FlowMap.log_abs_det(X, s, t, x))
+    assert_close(X.velocity()(t, x), FlowMap.velocity(X)(t, x), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")  # the shape checks would take most of the time of these solves
+def test_a_solution_operator_can_be_rescheduled() -> None:
+    I, J = linear(), trigonometric()
+    s, t = uniform(4), uniform(4, seed=1)
+    x, u = states(J, s, 2), normal(4, 2, seed=6)
+    X, exact = reschedule(SolutionOperator(field(I)), I, J), flow(J)
+    assert_near(X(s, t, x), exact(s, t, x), 1e-7)
+    assert_near(X.dt(s, t, x), exact.dt(s, t, x), 1e-7)
+    assert_near(X.ds(s, t, x), exact.ds(s, t, x), 1e-7)
+    assert_near(X.jvp(s, t, x, u), exact.jvp(s, t, x, u), 1e-7)
+    assert_near(X.vjp(s, t, x, u), exact.vjp(s, t, x, u), 1e-7)
+    assert_near(X.material_derivative(s, t, x, u), exact.material_derivative(s, t, x, u), 1e-7)
+    assert_near(X.log_abs_det(s, t, x), exact.log_abs_det(s, t, x), 1e-7)
+    assert_near(X.average_velocity(s, t, x), exact.average_velocity(s, t, x), 1e-7)
+    assert_near(X.velocity()(t, x), field(J)(t, x), 1e-7)
+    assert_near(SolutionOperator(reschedule(field(I), I, J))(s, t, x), exact(s, t, x), 1e-7)
+
+
+def test_a_learned_map_is_rescheduled_with_its_parameters() -> None:
+    I, J = linear(), trigonometric()
+    X = LearnedMap(TwoTimeNetwork((3,)))
+    rescheduled = reschedule(X, I, J)
+    assert [id(p) for p in rescheduled.parameters()] == [id(p) for p in X.parameters()]
+    x = normal(4, 3)
+    assert_close(rescheduled(0.4, 0.4, x), x)
+    rescheduled(0.1, 0.9, x).sum().backward()
+    assert X.network.outward.grad is not None
+    field = rescheduled.velocity()
+    assert_close(field(0.3, x), reschedule(X.velocity(), I, J)(0.3, x))
+
+
+@pairs
+def test_gradients_in_states_and_parameters_are_finite_at_both_ends(old: Any, new: Any) -> None:
+    I, J = old(), new()
+    X, ends = LearnedMap(TwoTimeNetwork((2,))), torch.tensor([0.0, 1.0]).double()
+    x = states(J, ends, 2).requires_grad_()
+    rescheduled = reschedule(X, I, J)
+    for value in (rescheduled(ends, ends.flip(0), x), rescheduled.velocity()(ends, x), rescheduled.dt(ends, ends, x)):
+        gradients = torch.autograd.grad(value.sum(), [x, *X.parameters()])
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_gradients_in_the_times_pass_through_the_root() -> None:
+    I, J = linear(), trigonometric()
+    s, t, x = uniform(4).requires_grad_(), uniform(4, seed=1).requires_grad_(), normal(4, 3)
+    gradients = torch.autograd.grad(reschedule(flow(I), I, J)(s, t, x).sum(), [s, t])
+    for gradient, expected in zip(gradients, torch.autograd.grad(flow(J)(s, t, x).sum(), [s, t]), strict=True):
+        assert_close(gradient, expected, rtol=1e-7, atol=1e-7)
+
+
+class TestRefusals:
+    def test_a_latent(self) -> None:
+        for old, new, name in ((encoding_decoding(), linear(), "old"), (linear(), encoding_decoding(), "new")):
+            sentence = (
+                f"`{name}` must have two terms, got one with a gamma term; a schedule change is defined for alpha"
+            )
+            for operator in (Identity(), VelocityField.from_function(lambda _, x: x)):
+                with pytest.raises(ValueError, match=re.escape(sentence)):
+                    reschedule(operator, old, new)
+
+    def test_a_range_outside(self) -> None:
+        sentence = (
+            "`new` must have its signal-to-noise ratios beta/alpha inside those of `old`, got [0.02, 100] outside "
+            "[0.1, 10]; take an old schedule that reaches further."
+        )
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            reschedule(Identity(), variance_exploding(0.1, 10.0), variance_exploding())
+        with pytest.raises(ValueError, match="`new` must have its signal-to-noise ratios"):
+            reschedule(Identity(), variance_preserving(), linear())
+
+    def test_a_schedule_that_is_not_monotone(self) -> None:
+        falling = Interpolant.from_expressions("1", "sin(pi*t)")
+        sentence = "`old` must have an increasing signal-to-noise ratio, it does not increase at t = 0.5"
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            reschedule(Identity(), falling, linear())
+
+    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.parametrize("other", ["linear", None, lambda t: t])
+    def test_what_is_no_interpolant(self, other: Any) -> None:
+        for arguments, name in (((other, linear()), "old"), ((linear(), other), "new")):
+            sentence = f"`{name}` must be an Interpolant, got {type(other).__name__}; build one first."
+            with pytest.raises(TypeError, match=re.escape(sentence)):
+                reschedule(Identity(), *arguments)
+
+    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.parametrize("other", [linear(), None, lambda _, x: x])
+    def test_what_is_no_operator(self, other: Any) -> None:
+        sentence = f"`operator` must be a VelocityField or a FlowMap, got {type(other).__name__}; wrap it."
+        with pytest.raises(TypeError, match=re.escape(sentence)):
+            reschedule(other, linear(), trigonometric())
+
+
+class Identity(FlowMap):
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return x

@@ -1,0 +1,94 @@
+"""The few functions through which every derivative of the library is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from flowops._derivatives import push_basis, push_columns, value_and_jvp, value_and_vjp
+from tests.examples import EVENT_IDS, EVENTS, central_difference, normal
+
+
+def directional(x: Tensor) -> Callable[[Tensor], Tensor]:
+    """The directional derivative of `coupled` at `x`."""
+    return lambda u: value_and_jvp(coupled, (x,), (u,))[1]
+
+
+def coupled(x: Tensor) -> Tensor:
+    """Mixes the components of each sample, and no samples."""
+    flat = x.reshape(x.shape[0], x.shape[1:].numel())
+    return (torch.sin(flat) + flat.square().cumsum(1) / flat.shape[1]).reshape(x.shape)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=EVENT_IDS)
+@pytest.mark.parametrize("batch", [0, 1, 4])
+class TestEveryEventShape:
+    def test_forward_mode_agrees_with_differences(self, batch: int, event: tuple[int, ...]) -> None:
+        x, u = normal(batch, *event), normal(batch, *event, seed=1)
+        value, derivative = value_and_jvp(coupled, (x,), (u,))
+        assert_close(value, coupled(x))
+        assert_close(derivative, central_difference(coupled, x, u, 1e-4), rtol=1e-9, atol=1e-9)
+
+    def test_reverse_mode_is_the_transpose_of_forward_mode(self, batch: int, event: tuple[int, ...]) -> None:
+        x, u, w = normal(batch, *event), normal(batch, *event, seed=1), normal(batch, *event, seed=2)
+        value, pulled = value_and_vjp(coupled, x, w)
+        assert_close(value, coupled(x))
+        assert_close((pulled * u).sum(), (w * value_and_jvp(coupled, (x,), (u,))[1]).sum())
+
+    @pytest.mark.parametrize("chunk", [None, 1, 5])
+    def test_jacobian_agrees_with_reverse_mode_row_by_row(
+        self, batch: int, event: tuple[int, ...], chunk: int | None
+    ) -> None:
+        x = normal(batch, *event)
+        J = push_basis(directional(x), x, chunk)
+        assert J.shape == (batch, *event, *event)
+        for i in range(batch):
+            reverse = torch.autograd.functional.jacobian(lambda y: coupled(y[None])[0], x[i])
+            assert_close(J[i], reverse)
+
+    def test_pushed_columns_are_a_matrix_product(self, batch: int, event: tuple[int, ...]) -> None:
+        x, columns = normal(batch, *event), normal(batch, *event, *event, seed=1)
+        size = torch.Size(event).numel()
+        J = push_basis(directional(x), x).reshape(batch, size, size)
+        expected = (J @ columns.reshape(batch, size, size)).reshape(columns.shape)
+        assert_close(push_columns(directional(x), x, columns), expected)
+
+    def test_the_pushed_basis_of_the_identity_is_the_identity(self, batch: int, event: tuple[int, ...]) -> None:
+        x = normal(batch, *event)
+        size = torch.Size(event).numel()
+        identity = push_basis(lambda e: e, x)
+        assert identity.shape == (batch, *event, *event)
+        assert_close(identity.reshape(batch, size, size), torch.eye(size).double().expand(batch, size, size))
+
+
+def test_several_primals_move_together() -> None:
+    t, x = normal(4, seed=1), normal(4, seed=2)
+    dt, dx = normal(4, seed=3), normal(4, seed=4)
+    _, derivative = value_and_jvp(lambda a, y: a**2 * y**3, (t, x), (dt, dx))
+    assert_close(derivative, 2 * t * x**3 * dt + 3 * t**2 * x**2 * dx)
+
+
+def test_tangents_take_the_dtype_of_their_primal() -> None:
+    t, x = normal(4), normal(4, dtype=torch.float32)
+    value, derivative = value_and_jvp(lambda a, y: a * y, (t, x), (torch.ones(4), torch.ones(4).double()))
+    assert value.dtype == derivative.dtype == torch.float64
+    _, pulled = value_and_vjp(lambda y: t * y, x, torch.ones(4))
+    assert_close(pulled, t.float())
+
+
+def test_an_expanded_primal_is_no_obstacle() -> None:
+    t = torch.tensor(0.3).double().expand(4)
+    assert_close(value_and_jvp(torch.sin, (t,), (torch.ones(4),))[1], torch.cos(t))
+
+
+def test_derivatives_of_derivatives() -> None:
+    x, u = normal(5), torch.ones(5).double()
+    once = lambda y: value_and_jvp(torch.sin, (y,), (u,))[1]  # noqa: E731
+    assert_close(value_and_jvp(once, (x,), (u,))[1], -torch.sin(x))
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(once(leaf).sum(), leaf)
+    assert_close(gradient, -torch.sin(x))
