@@ -41,7 +41,7 @@ def save_figure(path: Path, paths: Tensor, data: Tensor, times: Tensor, residual
     order = times.argsort()
     for name, values in residuals.items():
         right.semilogy(times[order].numpy(), values[order].clamp_min(1e-18).numpy(), ".", markersize=4, label=name)
-    right.set(title="relative residual of every identity", xlabel="end time $t$", ylabel="residual", ylim=(1e-18, 1e-5))
+    right.set(title="relative residual of every identity", xlabel="end time $t$", ylabel="residual", ylim=(1e-18, 1e-2))
     right.axhline(1e-7, color="black", linewidth=0.8, linestyle="--", label="tolerance")
     right.legend(loc="upper left", ncols=2, fontsize="small")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")

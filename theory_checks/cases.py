@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -53,7 +53,12 @@ class Case:
         return self.draw(n, seed)
 
     def scale(self, s: Any, t: Any, x: Tensor) -> Tensor:
-        """The size of the end point and of its derivatives: what a residual is measured against."""
+        """The size of the end point and of its derivatives, which every residual is measured against.
+
+        A closed form says it for free; for a solved map the size of the start point has to do.
+        """
+        if self.fine is not self.X:
+            return 1 + x.detach().abs().max()
         value, dt = self.X.value_and_dt(s, t, x)
         return 1 + value.detach().abs().max() + dt.detach().abs().max() + self.X.ds(s, t, x).detach().abs().max()
 
@@ -103,13 +108,17 @@ def pure_problems() -> list[problems.Problem]:
     ]
 
 
+def _normal_states(event: tuple[int, ...], n: int, seed: int) -> Tensor:
+    return normal(seed, n, *event)
+
+
 @cache
 def _solved_cases() -> tuple[Case, ...]:
     solved = []
     for event in ((), (3,), (2, 2, 2)):
         b = SmoothField(event, seed=7)
         name = "smooth field " + "x".join(map(str, event or (1,)))
-        solved.append(_solved(name, b, event, lambda n, seed, event=event: normal(seed, n, *event)))
+        solved.append(_solved(name, b, event, partial(_normal_states, event)))
     return tuple(solved)
 
 
@@ -174,9 +183,9 @@ def user_case(field: str | None, flow_map: str | None, event: str, tolerance: fl
         b = X.velocity()  # type: ignore[union-attr]
     tolerance = tolerance or SOLVED
     if X is None:
-        case = _solved("user", b, shape, lambda n, seed: normal(seed, n, *shape), tolerance=tolerance)
+        case = _solved("user", b, shape, partial(_normal_states, shape), tolerance=tolerance)
     else:
-        case = Case("user", b, X, shape, tolerance, lambda n, seed: normal(seed, n, *shape), X, values_only)
+        case = Case("user", b, X, shape, tolerance, partial(_normal_states, shape), X, values_only)
     x = case.states(2, 0)
     for what, call in (("--field", lambda: b(0.4, x)), ("--flow-map", lambda: case.X(0.2, 0.7, x))):
         try:

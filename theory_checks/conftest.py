@@ -12,7 +12,7 @@ import torch
 from theory_checks.cases import Case, exact_cases, schedule_cases, user_case, user_interpolant
 from theory_checks.verdicts import Check, Verdicts
 
-EXAMPLES = {"quick": 12, "thorough": 120}
+EXAMPLES = {"quick": 6, "thorough": 20}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

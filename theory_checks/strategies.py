@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -12,6 +14,12 @@ from flowops import VelocityField
 from flowops._arguments import per_event
 
 EVENTS = [(), (1,), (2,), (3,), (2, 2, 2)]
+
+
+def few(test: Callable[..., None]) -> Callable[..., None]:
+    """For checks whose every example is a solve or a quadrature: a third of the profile's examples."""
+    return settings(max_examples=max(3, settings().max_examples // 3))(test)
+
 
 seeds = st.integers(0, 2**16)
 events = st.sampled_from(EVENTS)

@@ -23,7 +23,8 @@ MEANS = torch.tensor([[1.0, -0.5], [-1.0, 0.25]], dtype=torch.float64)
 
 def pair(I: Interpolant) -> tuple[VelocityField, VelocityField]:
     """A conditional and an unconditional Gaussian field of one covariance."""
-    return tuple(problems.gaussian(mean, gaussian_parameters()[1], I).b for mean in MEANS)
+    cond, uncond = (problems.gaussian(mean, gaussian_parameters()[1], I).b for mean in MEANS)
+    return cond, uncond
 
 
 @given(t=st.floats(0, 1), seed=st.integers(0, 99))

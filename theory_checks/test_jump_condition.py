@@ -15,7 +15,7 @@ from torch import Tensor
 from flowops import VelocityField
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, points
+from theory_checks.strategies import Point, few, points
 from theory_checks.verdicts import Check
 
 
@@ -34,6 +34,7 @@ def trajectory_end(b: VelocityField, s: float, t: float, x: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(ends)).reshape(x.shape)
 
 
+@few
 @given(p=points())
 def test_maps_follow_trajectories(case: Case, check: Check, p: Point) -> None:
     batch = min(p.batch, 2)

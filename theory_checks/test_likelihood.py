@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from flowops import Interpolant, interpolants
 from theory_checks.cases import SINGLE, SOLVED, draw, exact_map, gaussian, mixture
+from theory_checks.strategies import few
 from theory_checks.verdicts import Check
 
 
@@ -23,6 +24,7 @@ def starts_at_the_base(I: Interpolant) -> bool:
     return abs(float(I.alpha(0.0)) - 1) + abs(float(I.beta(0.0))) < 1e-6
 
 
+@few
 @given(t=st.floats(0.05, 0.95), seed=st.integers(0, 99))
 def test_closed_form_densities(interpolant: Interpolant, check: Check, t: float, seed: int) -> None:
     if not starts_at_the_base(interpolant):

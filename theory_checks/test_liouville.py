@@ -12,10 +12,11 @@ from hypothesis import given
 from flowops import residuals
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, points
+from theory_checks.strategies import Point, few, points
 from theory_checks.verdicts import Check
 
 
+@few
 @given(p=points())
 def test_exact_maps_satisfy_it(case: Case, check: Check, p: Point) -> None:
     batch = min(p.batch, 2)

@@ -40,7 +40,8 @@ def denoiser(I: Interpolant, t: float, x: Tensor, factor: float = 1.0) -> Tensor
 @given(t=st.floats(0.1, 0.9), seed=st.integers(0, 99))
 def test_denoiser_is_a_mean_shift_step(interpolant: Interpolant, check: Check, t: float, seed: int) -> None:
     x = draw(problems.empirical(DATA, interpolant), t, 4, seed=seed)
-    alpha, beta = interpolant.alpha(torch.tensor(t).double()), interpolant.beta(torch.tensor(t).double())
+    time = torch.tensor(t, dtype=torch.float64)
+    alpha, beta = interpolant.alpha(time), interpolant.beta(time)
     step = mean_shift(x / beta, alpha / beta)
     conditioning = 1 + (x / beta).abs().max() * (1 + (alpha / beta) ** 2)
     check.vanishes(denoiser(interpolant, t, x) - step, CLOSED_FORM, scale=conditioning)

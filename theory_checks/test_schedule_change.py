@@ -36,7 +36,8 @@ def test_fields(old: Interpolant, interpolant: Interpolant, check: Check, t: flo
         truth = problem(interpolant)
         x = draw(truth, t, 3, seed=seed)
         b = truth.b(t, x)
-        check.vanishes(reschedule(problem(old).b, old, interpolant)(t, x) - b, CLOSED_FORM, scale=1 + b.abs().max())
+        tolerance = CLOSED_FORM if t < 1 else SOLVED  # limits at a singular end are met to the root of epsilon
+        check.vanishes(reschedule(problem(old).b, old, interpolant)(t, x) - b, tolerance, scale=1 + b.abs().max())
 
 
 @given(s=edge_times, t=edge_times, seed=st.integers(0, 99))
@@ -72,7 +73,8 @@ def test_round_trip(old: Interpolant, check: Check, t: float) -> None:
     check.vanishes(X(t, 0.4, x) - exact_map(problem)(t, 0.4, x), CLOSED_FORM, scale=1 + x.abs())
 
 
-def test_commutes_with_composition_and_solution(old: Interpolant, interpolant: Interpolant, check: Check) -> None:
+def test_commutes_with_composition_and_solution(interpolant: Interpolant, check: Check) -> None:
+    old = OLD["linear"]
     x = draw(mixture(interpolant), 0.3, 3, seed=3)
     b = mixture(old).b
     moved_map, map_of_moved = reschedule(b.flow_map(), old, interpolant), reschedule(b, old, interpolant).flow_map()

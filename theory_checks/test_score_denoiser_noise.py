@@ -10,7 +10,6 @@ quadrature.
 Source: 2303.08797; Tweedie's formula.
 """
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from flowops import Interpolant, problems
 from theory_checks.cases import CLOSED_FORM, SINGLE, draw, mixture
+from theory_checks.quadrature import panels
 from theory_checks.verdicts import Check
 
 QUANTITIES = ("velocity", "score", "denoiser", "noise")
@@ -30,8 +30,7 @@ pytestmark = pytest.mark.two_terms
 def conditional_means(I: Interpolant, t: float, x: Tensor) -> tuple[Tensor, Tensor]:
     """E[x0|x] and E[x1|x] on the real line by quadrature over x1."""
     alpha, beta = (f(torch.tensor(t, dtype=torch.float64)) for f in (I.alpha, I.beta))
-    points, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(4000))
-    x1 = 8 * points
+    x1, weights = panels(8.0)
     prior = sum(
         w * torch.exp(-((x1 - m) ** 2) / (2 * v)) / v**0.5 for w, m, v in zip(WEIGHTS, MEANS, VARIANCES, strict=True)
     )

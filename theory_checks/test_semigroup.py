@@ -52,4 +52,4 @@ def test_the_constant_map_is_a_semigroup_of_no_interest(case: Case, check: Check
     x = case.states(3, 5)
     constant = FlowMap.from_function(lambda _s, _t, y: y)
     check.vanishes(residuals.semigroup(constant, 0.1, 0.5, 0.9, x), case.tolerance)
-    assert residuals.tangent(constant, case.b, 0.5, x).abs().max() > torch.tensor(1e-3)
+    assert residuals.tangent(constant, case.b, 0.3, x).abs().max() > torch.tensor(1e-3)

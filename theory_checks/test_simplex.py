@@ -31,12 +31,15 @@ def rates(seed: int) -> Tensor:
     return q - torch.diag(q.sum(1))
 
 
+RATES, MORE_RATES, OTHER_RATES = rates(1), rates(2), rates(5)
+
+
 def commuting(t: Tensor) -> Tensor:
-    return (1 + t)[..., None, None] * rates(1)
+    return (1 + t)[..., None, None] * RATES
 
 
 def mixing(t: Tensor) -> Tensor:
-    return rates(1) + (3 * t**2)[..., None, None] * rates(2)
+    return RATES + (3 * t**2)[..., None, None] * MORE_RATES
 
 
 def field(generator) -> VelocityField:
@@ -50,7 +53,7 @@ def transition(generator, s: float, t: float) -> Tensor:
 
 @pytest.mark.parametrize(("s", "t"), [(0.0, 1.0), (0.7, 0.2), (0.4, 0.4)])
 def test_transition_matrix_is_the_matrix_exponential(check: Check, s: float, t: float) -> None:
-    exact = torch.from_numpy(expm(((t - s) + (t**2 - s**2) / 2) * rates(1).numpy()))
+    exact = torch.from_numpy(expm(((t - s) + (t**2 - s**2) / 2) * RATES.numpy()))
     check.vanishes(transition(commuting, s, t) - exact, SOLVED, scale=1 + exact.abs().max())
 
 
@@ -72,11 +75,11 @@ def test_kolmogorov_equations(check: Check) -> None:
     X, s, t = SolutionOperator(field(mixing)), 0.2, 0.9
     vertices = torch.eye(STATES, dtype=torch.float64)
     P = X(s, t, vertices)
-    check.vanishes(X.dt(s, t, vertices) - P @ mixing(torch.tensor(t).double()), SOLVED)
-    check.vanishes(X.ds(s, t, vertices) + mixing(torch.tensor(s).double()) @ P, SOLVED)
+    check.vanishes(X.dt(s, t, vertices) - P @ mixing(torch.tensor(t, dtype=torch.float64)), SOLVED)
+    check.vanishes(X.ds(s, t, vertices) + mixing(torch.tensor(s, dtype=torch.float64)) @ P, SOLVED)
     h = 1e-4
     backward = (transition(mixing, s + h, t) - transition(mixing, s - h, t)) / (2 * h)
-    check.vanishes(backward + mixing(torch.tensor(s).double()) @ P, 1e-5)
+    check.vanishes(backward + mixing(torch.tensor(s, dtype=torch.float64)) @ P, 1e-5)
 
 
 def test_rows_stay_on_the_simplex_forward(check: Check) -> None:
@@ -93,7 +96,7 @@ def test_single_precision(check: Check) -> None:
 def test_negative_control(check: Check) -> None:
     exact = transition(mixing, 0.1, 0.9)
     wrong, half = (
-        transition(lambda t, d=delta: mixing(t) + d * rates(5), 0.1, 0.5) @ transition(mixing, 0.5, 0.9) - exact
+        transition(lambda t, d=delta: mixing(t) + d * OTHER_RATES, 0.1, 0.5) @ transition(mixing, 0.5, 0.9) - exact
         for delta in (1e-3, 5e-4)
     )
     check.sees(wrong, half, SOLVED)

@@ -56,7 +56,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     target = ring()
     s, t = torch.rand(2, args.samples, generator=generator, dtype=torch.float64)
-    x = target.sample(s, args.samples, generator=generator)
+    x = target.sample(s, args.samples, generator=generator, dtype=torch.float64)
     u = torch.randn(x.shape, generator=generator, dtype=x.dtype)
     b, X = target.b, SolutionOperator(target.b)
     with torch.no_grad():

@@ -14,7 +14,7 @@ from flowops._arguments import number
 from flowops._solvers.adaptive import integrate_adaptive
 from flowops._solvers.fixed import TABLEAUS, integrate_fixed
 
-ADAPTIVE = ("dopri8", "dopri5", "bosh3", "fehlberg2", "adaptive_heun")
+ADAPTIVE = ("dopri8", "dopri5", "bosh3", "adaptive_heun")
 _DEFAULTS = {torch.float64: ("dopri8", 1e-9), torch.float32: ("dopri5", 1e-6)}
 
 System = Callable[..., tuple[Tensor, ...]]

@@ -7,12 +7,8 @@ $\alpha/\beta$.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Final
-
-import torch
-from torch import Tensor
 
 from flowops._arguments import number
 from flowops.interpolants.grammar import MAX_EXPONENT
@@ -137,19 +133,13 @@ def encoding_decoding() -> Interpolant:
 
     Source: Albergo, Boffi, Vanden-Eijnden 2303.08797, encoding-decoding interpolants.
     """
-    return Interpolant(_encoding, _decoding, _latent, name="encoding_decoding")
-
-
-def _encoding(t: Tensor) -> Tensor:
-    return torch.where(t < 0.5, torch.sin(math.pi * (0.5 - t)) ** 2, 0.0)
-
-
-def _decoding(t: Tensor) -> Tensor:
-    return torch.where(t > 0.5, torch.sin(math.pi * (t - 0.5)) ** 2, 0.0)
-
-
-def _latent(t: Tensor) -> Tensor:
-    return torch.sin(math.pi * torch.where(t < 0.5, t, 1 - t)) ** 2  # the sine is exact at both ends
+    wave = "sin(pi*(1/2-t))"  # positive on the way to the noise, negative on the way from it
+    return Interpolant.from_expressions(
+        alpha=f"{wave}*({wave}+abs({wave}))/2",
+        beta=f"{wave}*({wave}-abs({wave}))/2",
+        gamma="sin(pi*(1/2-abs(t-1/2)))**2",  # the sine is exact at both ends
+        name="encoding_decoding",
+    )
 
 
 NAMED: Final[dict[str, Callable[..., Interpolant]]] = {

@@ -66,12 +66,12 @@ class ScheduleChange(nn.Module):
         return radius_rate(self.new, t) - self.tau_dot(t, tau) * radius_rate(self.old, tau)
 
     def regular(self, t: Times) -> Times:
-        r"""`t`, moved inward by $\epsilon^{2/3}$ at an end where $\dot\tau$ is infinite, so that limits are finite.
+        r"""`t`, moved inward by $\epsilon^{3/5}$ at an end where $\dot\tau$ is infinite, so that limits are finite.
 
-        There $\dot c\,x/c$ and $c\dot\tau b$ both diverge while their sum has a limit, which is so met to
-        $\epsilon^{2/3}$.
+        There $\dot c\,x/c$ and $c\dot\tau b$ both diverge while their sum has a limit, which is so met to about the
+        square root of the precision (times near 1 are known to $\epsilon$, and so is $\tau$).
         """
-        step = torch.finfo(t.dtype).eps ** (2 / 3)
+        step = torch.finfo(t.dtype).eps ** 0.6
         rate = self.tau_dot(t, self.tau(t)).detach()
         return torch.where(rate.isfinite(), t, torch.where(t < 0.5, t + step, t - step))
 

@@ -37,6 +37,9 @@ class InverseMap(FlowMap):
     def jacobian(self, s: TimeLike, t: TimeLike, x: Tensor) -> Jacobian:
         return self.X.jacobian(t, s, x)
 
+    def average_velocity(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
+        return -self.X.average_velocity(t, s, x)
+
     def inverse(self) -> FlowMap:
         return self.X
 

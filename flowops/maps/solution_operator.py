@@ -29,7 +29,7 @@ class SolutionOperator(FlowMap):
 
     Args:
         b: the field.
-        method: adaptive `"dopri8"` (default in float64), `"dopri5"` (default in float32), `"bosh3"`, `"fehlberg2"`,
+        method: adaptive `"dopri8"` (default in float64), `"dopri5"` (default in float32), `"bosh3"`,
             `"adaptive_heun"`, or fixed-step `"euler"`, `"midpoint"`, `"heun"`, `"heun3"`, `"rk4"`.
         rtol: relative tolerance of the worst component of the worst sample; 1e-9 in float64, 1e-6 in float32.
         atol: absolute tolerance, likewise.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,8 @@ def as_parameter(value: object, name: str) -> Tensor:
     a problem is exact in float64 and takes states of every dtype.
     """
     try:
-        result = torch.as_tensor(value)
+        # NumPy reads Python numbers in float64, torch would round them to its default dtype first.
+        result = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"`{name}` must be a number, an array or a tensor, got {type(value).__name__}.") from error
     if result.is_complex() or result.dtype == torch.bool:
