@@ -217,7 +217,10 @@ def _load(path: str, kind: type, option: str) -> Any:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{option} names {path!r}, which cannot be imported: {error}.") from error
-    operator = factory() if callable(factory) and not isinstance(factory, torch.nn.Module) else factory
+    try:
+        operator = factory() if callable(factory) and not isinstance(factory, torch.nn.Module) else factory
+    except Exception as error:
+        raise ValueError(f"{option} names {path!r}, which failed when called without arguments: {error}.") from error
     if not isinstance(operator, kind):
         raise ValueError(f"{option} must give a {kind.__name__}, {path!r} gives {type(operator).__name__}; wrap it.")
     return operator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,7 @@ class Row:
 
     source: str
     worst: float = 0.0
-    tolerance: float = float("nan")
+    tolerance: float = math.inf
     passed: int = 0
     failed: int = 0
 
@@ -94,7 +95,7 @@ class Verdicts:
         row.failed += report.failed
         values: list[tuple[str, Any]] = report.user_properties
         for name, value in values:
-            if name == "residual" and not value[0] / value[1] <= _ratio(row):
+            if name == "residual" and _rank(*value) > _rank(row.worst, row.tolerance):
                 row.worst, row.tolerance = value
             if name == "latex":
                 self.proofs.append(value)
@@ -128,8 +129,9 @@ class Verdicts:
                 terminalreporter.write_line(f"$${proof}$$")
 
 
-def _ratio(row: Row) -> float:
-    return row.worst / row.tolerance if row.tolerance == row.tolerance else -1.0
+def _rank(worst: float, tolerance: float) -> tuple[bool, float, float]:
+    """What a row shows: a failure before anything else, then the strictest tolerance, then the largest residual."""
+    return not worst <= tolerance, -tolerance, worst
 
 
 def _largest(residual: Tensor) -> float:
