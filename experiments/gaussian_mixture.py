@@ -58,8 +58,11 @@ def parse(arguments: list[str] | None = None) -> Config:
         weights = weights.double() / weights.sum()
         config = Config(interpolant(args), means, args.deviation, weights, args.samples, args.seed, args.out)
         problem(config)
+        config.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, TypeError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+    except OSError as error:
+        parser.exit(2, f"{parser.prog}: --out must be a folder, {args.out} cannot be made: {error.strerror}.\n")
     return config
 
 
@@ -141,7 +144,6 @@ def main(arguments: list[str] | None = None) -> int:
     x = target.sample(s, config.samples, generator=generator, dtype=torch.float64)
     rows = identities(X, target.b, x, s, u, t)
     report = f"# {config.interpolant!r}, {len(config.means)} modes\n\n{table(rows)}"
-    config.out.mkdir(parents=True, exist_ok=True)
     write_text(config.out / "residuals.md", report)
     print(report)
     start = target.sample(0.0, config.samples, generator=generator, dtype=torch.float64)
@@ -154,4 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; no half-written file is left behind")

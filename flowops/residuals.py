@@ -146,10 +146,10 @@ def liouville(
     Source: Liouville's formula; 2303.08797. Checked by `theory_checks/test_liouville.py`.
     """
     check_state(x)
-    s, t = expand_time(s, x, "s"), expand_time(t, x, "t")
+    s, t = expand_times(s, t, x)
     rule = np.polynomial.legendre.leggauss(nodes)
     points, weights = (torch.as_tensor(a, dtype=s.dtype, device=x.device) for a in rule)
-    tau = torch.lerp(s, t.to(s.dtype), (points[:, None] + 1) / 2).reshape(-1)
+    tau = torch.lerp(s, t, (points[:, None] + 1) / 2).reshape(-1)
     rows = torch.arange(len(x), device=x.device).repeat(nodes)
     divergence = b._rows(rows).divergence(tau, X._rows(rows)(s[rows], tau, x[rows]))
     integral = (weights[:, None] / 2 * divergence.reshape(nodes, -1)).sum(0)

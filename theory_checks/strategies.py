@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from flowops import VelocityField
+from flowops import Interpolant, VelocityField
 from flowops._arguments import per_event
 
 EVENTS = [(), (1,), (2,), (3,), (2, 2, 2)]
@@ -68,6 +68,19 @@ class Point:
     s: Tensor | float
     u: Tensor | float
     t: Tensor | float
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Interpolant:
+    """A two-term interpolant with ends (1, 0) and (0, 1) from three families."""
+    p, q = draw(st.sampled_from([1, 1.5, 2, 3])), draw(st.sampled_from([1, 1.5, 2, 3]))
+    k = draw(st.sampled_from([0.5, 1, 2]))
+    families = [
+        (f"(1-t)**{p}", f"t**{q}"),
+        (f"cos(pi*t**{p}/2)", f"sin(pi*t**{p}/2)"),
+        (f"(exp({k})-exp({k}*t))/(exp({k})-1)", f"t**{q}"),
+    ]
+    return Interpolant.from_expressions(*draw(st.sampled_from(families)))
 
 
 @st.composite

@@ -6,12 +6,14 @@ generic forward-mode ones of the map's values, never rules of the map's own.
 Source: 2505.18825 Prop. 2.2 (9), (46), and (93) on the diagonal.
 """
 
+import torch
 from hypothesis import given
+from hypothesis import strategies as st
 
-from flowops import residuals
-from theory_checks.cases import SINGLE, Case
-from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, points
+from flowops import Interpolant, problems, residuals
+from theory_checks.cases import CLOSED_FORM, SINGLE, Case, exact_map
+from theory_checks.controls import Perturbed, values_only
+from theory_checks.strategies import Point, normal, points, schedules, seeds
 from theory_checks.verdicts import Check
 
 
@@ -20,6 +22,16 @@ def test_exact_maps_solve_it(case: Case, check: Check, p: Point) -> None:
     x = case.states(p.batch, p.seed)
     residual = residuals.eulerian(case.derive(case.fine), case.b, p.s, p.t, x)
     check.vanishes(residual, case.tolerance, scale=case.scale(p.s, p.t, x))
+
+
+@given(p=points(), I=schedules(), dimension=st.integers(1, 4), seed=seeds)
+def test_random_schedules_and_gaussians(check: Check, p: Point, I: Interpolant, dimension: int, seed: int) -> None:
+    factor = normal(seed, dimension, dimension)
+    covariance = factor @ factor.T / dimension + 0.1 * torch.eye(dimension, dtype=torch.float64)
+    problem = problems.gaussian(normal(seed + 1, dimension), covariance, I)
+    x = normal(p.seed, p.batch, dimension)
+    residual = residuals.eulerian(values_only(exact_map(problem)), problem.b, p.s, p.t, x)
+    check.vanishes(residual, CLOSED_FORM, scale=1 + x.abs().max() + exact_map(problem).ds(p.s, p.t, x).abs().max())
 
 
 def test_the_maps_own_rules_solve_it(case: Case, check: Check) -> None:

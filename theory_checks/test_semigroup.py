@@ -11,10 +11,10 @@ import itertools
 import torch
 from hypothesis import given
 
-from flowops import FlowMap, residuals
-from theory_checks.cases import SINGLE, Case
+from flowops import FlowMap, SolutionOperator, residuals
+from theory_checks.cases import SINGLE, SOLVED, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, points
+from theory_checks.strategies import Point, SmoothField, events, few, normal, points, seeds
 from theory_checks.verdicts import Check
 
 
@@ -22,6 +22,13 @@ from theory_checks.verdicts import Check
 def test_exact_maps_compose(case: Case, check: Check, p: Point) -> None:
     x = case.states(p.batch, p.seed)
     check.vanishes(residuals.semigroup(case.X, p.s, p.u, p.t, x), case.tolerance, scale=case.scale(p.s, p.t, x))
+
+
+@few
+@given(p=points(), event=events, seed=seeds)
+def test_random_smooth_fields_compose(check: Check, p: Point, event: tuple[int, ...], seed: int) -> None:
+    X, x = SolutionOperator(SmoothField(event, seed)), normal(p.seed, p.batch, *event)
+    check.vanishes(residuals.semigroup(X, p.s, p.u, p.t, x), SOLVED, scale=1 + x.abs().max())
 
 
 def test_every_order_of_the_times(case: Case, check: Check) -> None:
