@@ -187,7 +187,10 @@ def user_case(field: str | None, flow_map: str | None, event: str, tolerance: fl
     else:
         case = Case("user", b, X, shape, tolerance, partial(_normal_states, shape), X, values_only)
     x = case.states(2, 0)
-    for what, call in (("--field", lambda: b(0.4, x)), ("--flow-map", lambda: case.X(0.2, 0.7, x))):
+    for what, call in (
+        ("--flow-map" if flow_map else "--field", lambda: case.X(0.2, 0.7, x)),
+        ("--field" if field else "--flow-map", lambda: b(0.4, x)),
+    ):
         try:
             value = call()
         except Exception as error:

@@ -1,11 +1,11 @@
-r"""Average velocity: X_{s,t}(x) = x + (t-s) v_{s,t}(x), and the Eulerian and semigroup identities for v.
+r"""Average velocity: X = x + (t-s) v, with its Eulerian and semigroup identities.
 
 $$v_{s,t}=b_s+(t-s)\,(\partial_sv_{s,t}+\nabla v_{s,t}\,b_s),\qquad
   v_{s,t}(x)=(1-\gamma)\,v_{s,u}(x)+\gamma\,v_{u,t}(X_{s,u}(x)),\quad u=\gamma s+(1-\gamma)t$$
 
 Hypotheses: $X$ is the flow map of $b$. The first is the MeanFlow identity.
 
-Source: 2505.18825 (6), (7), (36), (90)-(92); 2505.13447.
+Source: 2505.18825 (6), (36), (90)-(92); 2505.13447.
 """
 
 import torch

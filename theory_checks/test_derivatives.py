@@ -1,9 +1,9 @@
-r"""Derivatives: every rule of a map's own equals the generic one, and central differences at second order.
+r"""Derivatives: a map's own rules equal the generic ones and central differences.
 
 Hypotheses: none. The generic rule is `torch.func` through the map's values (for solved maps: through a fixed-step solve
 of the same field); central differences converge like $h^2$.
 
-Source: definition; 2505.18825 (8), (9) for $\partial_t,\partial_s$; variational and adjoint equations.
+Source: 2505.18825 (8), (9); variational equation.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@ r"""Eulerian equation: d/ds X_{s,t}(x) + grad X_{s,t}(x) b_s(x) = 0.
 Hypotheses: $b$ Lipschitz in $x$; with $X_{t,t}=\mathrm{id}$ it characterizes the flow map. The derivatives are the
 generic forward-mode ones of the map's values, never rules of the map's own.
 
-Source: 2505.18825 Prop. 2.2 (9), (46), and (93) on the diagonal.
+Source: 2505.18825 Prop. 2.2 (9), (46), (93).
 """
 
 import torch

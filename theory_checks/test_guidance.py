@@ -1,11 +1,11 @@
-r"""Guidance: w = 0 is the unconditional field, w = 1 the conditional one, and Gaussians shift their mean.
+r"""Guidance: w = 0, w = 1, and the shifted mean of Gaussians.
 
 $$b^w_t(x)=b_t(x;\varnothing)+w\,(b_t(x;c)-b_t(x;\varnothing))$$
 
 For Gaussian fields of equal covariance and means $m_c,m_\varnothing$, $b^w$ is the field of the Gaussian of mean
 $m_\varnothing+w(m_c-m_\varnothing)$, and so is its flow map.
 
-Source: 2505.18825 F.5 (97); 2311.13443; 2207.12598.
+Source: 2505.18825 F.5 (97); 2311.13443.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-r"""Jump condition: X_{s,t}(x_s) = x_t along every trajectory of the field.
+r"""Jump condition: X_{s,t}(x_s) = x_t along every trajectory.
 
 Hypotheses: $b$ Lipschitz in $x$. Ground truth: SciPy's DOP853 at rtol 1e-11, forward and backward.
 

@@ -1,9 +1,9 @@
-r"""Parameterizations: a learned map is the identity at s = t by construction, and its field is exact.
+r"""Parameterizations: the identity at s = t, and an exact field.
 
 $X_{s,t}(x)=x+(t-s)\,v_{s,t}(x)$, so $X_{s,s}=\mathrm{id}$ and $\partial_tX_{s,t}|_{s=t}=v_{t,t}$ for every network. The
 second is compared with the generic forward-mode derivative of the values, which does not know the parameterization.
 
-Source: 2505.18825 (6), (7); 2406.07507; 2206.00364 for the preconditioning.
+Source: 2505.18825 (6), (7); 2406.07507; 2206.00364.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-r"""Likelihood: the augmented equation gives log rho_t exactly.
+r"""Likelihood: the augmented equation gives log rho_t.
 
 $$\log\rho_t(x)=\log\rho_0(X_{t,0}(x))-\int_0^t(\nabla\!\cdot b_\tau)(X_{t,\tau}(x))\,d\tau$$
 

@@ -1,4 +1,4 @@
-r"""Liouville: log |det grad X_{s,t}(x)| is the divergence integrated along the trajectory.
+r"""Liouville: log |det grad X| is the divergence integrated along the trajectory.
 
 $$\log|\det\nabla X_{s,t}(x)|=\int_s^t(\nabla\!\cdot b_\tau)(X_{s,\tau}(x))\,d\tau$$
 

@@ -1,4 +1,4 @@
-r"""The exact field of a finite data set moves towards a mean-shift step: its denoiser is one.
+r"""Empirical measure: the denoiser of its exact field is a mean-shift step.
 
 $$D_t(x)=\frac{\sum_iK_h(y-x_i)\,x_i}{\sum_iK_h(y-x_i)}=y+h^2\,\nabla\log\hat p_h(y),\qquad y=x/\beta_t,\
 h=\alpha_t/\beta_t$$

@@ -1,4 +1,4 @@
-r"""Schedule change conjugates fields and maps, round-trips, and commutes with composition.
+r"""Schedule change: conjugates fields and maps, round-trips, commutes with composition.
 
 $$\bar b_{t'}(x)=\tfrac{\dot c}{c}x+c\,\dot\tau\,b_\tau(x/c),\qquad\bar
 X_{s',t'}(x)=c_{t'}X_{\tau(s'),\tau(t')}(x/c_{s'})$$
@@ -6,7 +6,7 @@ X_{s',t'}(x)=c_{t'}X_{\tau(s'),\tau(t')}(x/c_{s'})$$
 Hypotheses: two-term interpolants, the new signal-to-noise range inside the old one. Ground truth: the closed forms of a
 Gaussian and the exact field of a mixture, written for the new schedule directly.
 
-Source: theory of 2206.00364, 2107.00630; conjugation of the ODE by $x\mapsto cx$, $t=\tau(t')$.
+Source: 2206.00364; 2107.00630.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-r"""Velocity, score, denoiser and noise determine each other for two-term interpolants from a Gaussian base.
+r"""Conversions: velocity, score, denoiser and noise determine each other.
 
 $$x=\alpha\,\mathbb E[x_0|x]+\beta\,\mathbb E[x_1|x],\quad b=\dot\alpha\,\mathbb E[x_0|x]+\dot\beta\,\mathbb
 E[x_1|x],\quad

@@ -3,7 +3,7 @@ r"""Semigroup: X_{u,t}(X_{s,u}(x)) = X_{s,t}(x) for times in any order.
 Hypotheses: $X$ is the flow map of a field. The converse needs the tangent condition and continuity of $v$: the map
 $X_{s,t}(x)=x$ is a semigroup too.
 
-Source: 2505.18825 Prop. 2.2 (10), (47), and the warning after (55).
+Source: 2505.18825 Prop. 2.2 (10), (47), (55).
 """
 
 import itertools

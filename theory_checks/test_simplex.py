@@ -1,4 +1,4 @@
-r"""Probability simplex: for a linear generator dp/dt = p Q_t the flow map is the transition matrix.
+r"""Simplex: for dp/dt = p Q_t the flow map is the transition matrix.
 
 $$X_{s,t}(p)=p\,P_{s,t},\quad\partial_tP=P\,Q_t,\quad\partial_sP=-Q_s\,P,\quad P_{s,u}P_{u,t}=P_{s,t}\
 \text{(Chapman-Kolmogorov)}$$
@@ -6,7 +6,7 @@ $$X_{s,t}(p)=p\,P_{s,t},\quad\partial_tP=P\,Q_t,\quad\partial_sP=-Q_s\,P,\quad P
 Hypotheses: $Q_t$ has non-negative off-diagonal entries and zero row sums. Ground truth: the matrix exponential for
 commuting generators $Q_t=f(t)Q$, the closed equations of $P$ for a non-commuting family.
 
-Source: Kolmogorov's equations; 2505.18825 (8)-(10) for the linear field $b_t(p)=pQ_t$.
+Source: Kolmogorov's equations; 2505.18825 (8)-(10).
 """
 
 import itertools

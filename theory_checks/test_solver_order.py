@@ -1,9 +1,9 @@
-r"""Convergence order: a fixed-step method of order p has global error O(h^p).
+r"""Convergence: a fixed-step method of order p has error O(h^p).
 
 Hypotheses: a smooth field. Slopes of log error against log step within 0.2 of theory, above round-off, on problems with
 closed-form maps, forward and backward.
 
-Source: Hairer, Norsett, Wanner, Solving ODEs I, Thm. II.3.4.
+Source: Hairer, Norsett, Wanner, Thm. II.3.4.
 """
 
 import pytest

@@ -1,11 +1,11 @@
-r"""Symbolic: for a Gaussian pair and any schedule the Lagrangian, Eulerian and semigroup identities reduce to zero.
+r"""Symbolic: the identities of a Gaussian pair reduce to zero for any schedule.
 
 All $\Sigma_t$ commute, so one eigendirection with variance $\lambda$ says everything: $m_t=\beta_tm$,
 $\sigma_t^2=\alpha_t^2+ \beta_t^2\lambda$, $b_t(x)=\dot m_t+\frac{\dot\sigma_t}{\sigma_t}(x-m_t)$,
 $X_{s,t}(x)=m_t+\frac{\sigma_t}{\sigma_s}(x-m_s)$ with unspecified functions $\alpha,\beta$. The proofs are printed as
 LaTeX below the table, and the library's closed form is compared with the symbolic one on every named schedule.
 
-Source: closed form of a Gaussian pair; 2505.18825 Prop. 2.2 (8)-(10).
+Source: 2505.18825 Prop. 2.2.
 """
 
 import pytest

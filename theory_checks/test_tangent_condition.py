@@ -1,4 +1,4 @@
-r"""Tangent condition: lim_{s -> t} d/dt X_{s,t}(x) = b_t(x), approached at first order.
+r"""Tangent condition: d/dt X_{s,t}(x) tends to b_t(x) as s -> t, at first order.
 
 Hypotheses: $X$ is the flow map of a field that is once differentiable in time; then
 $(X_{s,s+h}(x)-x)/h-b_s(x)=\tfrac h2(\partial_s+b_s\cdot\nabla)b_s(x)+O(h^2)$.
