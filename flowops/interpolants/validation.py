@@ -110,7 +110,7 @@ def validate(I: Interpolant) -> ValidationReport:
     increasing (the signal-to-noise ratio, not asked of three terms); $\alpha^2+\beta^2+\gamma^2>0$. A schedule that
     raises fails the properties that need it, with its message. Cost: some thousands of evaluations per coefficient.
     """
-    I = _in_float64(I)
+    I = in_float64(I)
     with torch.no_grad():
         return ValidationReport(I.name, tuple(_properties(I)))
 
@@ -199,7 +199,7 @@ def _square_sum(I: Interpolant, t: Tensor) -> Tensor:
     return I.alpha(t) ** 2 + I.beta(t) ** 2 + I.gamma(t) ** 2
 
 
-def _in_float64(I: Interpolant) -> Interpolant:
+def in_float64(I: Interpolant) -> Interpolant:
     """The interpolant, or a float64 copy on the CPU if it has parameters or buffers."""
     if next(I.parameters(), None) is None and next(I.buffers(), None) is None:
         return I

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowops._types import Times
 from flowops.interpolants import Interpolant
+from flowops.interpolants.validation import in_float64
 
 _BISECTIONS = 10
 _NEWTON_STEPS = 6
@@ -113,6 +114,7 @@ def radius_rate(I: Interpolant, t: Tensor) -> Tensor:
 
 
 def _check_ranges(old: Interpolant, new: Interpolant) -> None:
+    old, new = in_float64(old), in_float64(new)
     t = torch.linspace(0, 1, 257, dtype=torch.float64)
     angles = angle(old, t).detach()
     rising = angles.diff() > 0

@@ -249,3 +249,18 @@ class TestRefusals:
 class Identity(FlowMap):
     def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
         return x
+
+
+def test_schedules_with_parameters_in_single_precision_are_compared_in_double() -> None:
+    class Power(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.exponent = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, t: torch.Tensor) -> torch.Tensor:
+            return t**self.exponent
+
+    power = Power()
+    new = Interpolant(lambda t: 1 - power(t), power)
+    b = reschedule(VelocityField.from_function(lambda _t, x: -x), linear(), new)
+    assert b(0.5, torch.ones(2, 3)).isfinite().all()
