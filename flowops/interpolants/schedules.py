@@ -137,7 +137,7 @@ def encoding_decoding() -> Interpolant:
     return Interpolant.from_expressions(
         alpha=f"{wave}*({wave}+abs({wave}))/2",
         beta=f"{wave}*({wave}-abs({wave}))/2",
-        gamma="sin(pi*(1/2-abs(t-1/2)))**2",  # the sine is exact at both ends
+        gamma="(2*sin(pi*t/2)*sin(pi*(1-t)/2))**2",  # sin(pi*t)**2 with all digits at both ends
         name="encoding_decoding",
     )
 
