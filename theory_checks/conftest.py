@@ -13,7 +13,7 @@ from theory_checks.cases import Case, exact_cases, schedule_cases, user_case, us
 from theory_checks.verdicts import Check, Verdicts
 
 ON_OUR_CASES_ONLY = ("test_negative_control", "test_single_precision")  # nothing is known of a user's object there
-EXAMPLES = {"quick": 8, "thorough": 60}
+EXAMPLES = {"quick": 8, "thorough": 40}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

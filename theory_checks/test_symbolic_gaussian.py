@@ -36,22 +36,31 @@ def flow(start: sympy.Expr, end: sympy.Expr, state: sympy.Expr) -> sympy.Expr:
 
 
 IDENTITIES = {
-    "Lagrangian": (r"\partial_tX_{s,t}(x)-b_t(X_{s,t}(x))", sympy.diff(flow(s, t, x), t) - field(t, flow(s, t, x))),
+    "Lagrangian": (
+        r"\partial_tX_{s,t}(x)-b_t(X_{s,t}(x))",
+        sympy.diff(flow(s, t, x), t),
+        field(t, flow(s, t, x)),
+    ),
     "Eulerian": (
         r"\partial_sX_{s,t}(x)+\partial_xX_{s,t}(x)\,b_s(x)",
-        sympy.diff(flow(s, t, x), s) + sympy.diff(flow(s, t, x), x) * field(s, x),
+        sympy.diff(flow(s, t, x), s),
+        -sympy.diff(flow(s, t, x), x) * field(s, x),
     ),
-    "semigroup": (r"X_{u,t}(X_{s,u}(x))-X_{s,t}(x)", flow(u, t, flow(s, u, x)) - flow(s, t, x)),
-    "inverse": (r"X_{t,s}(X_{s,t}(x))-x", flow(t, s, flow(s, t, x)) - x),
-    "tangent": (r"\partial_tX_{s,t}(x)|_{s=t}-b_t(x)", sympy.diff(flow(s, t, x), t).subs(s, t).doit() - field(t, x)),
+    "semigroup": (r"X_{u,t}(X_{s,u}(x))-X_{s,t}(x)", flow(u, t, flow(s, u, x)), flow(s, t, x)),
+    "inverse": (r"X_{t,s}(X_{s,t}(x))-x", flow(t, s, flow(s, t, x)), x),
+    "tangent": (
+        r"\partial_tX_{s,t}(x)|_{s=t}-b_t(x)",
+        sympy.diff(flow(s, t, x), t).subs(s, t).doit(),
+        field(t, x),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", list(IDENTITIES))
 def test_identity_reduces_to_zero(check: Check, name: str) -> None:
-    formula, residual = IDENTITIES[name]
-    reduced = sympy.simplify(residual)
-    check.latex(rf"{formula} = {sympy.latex(residual)} = {sympy.latex(reduced)}")
+    formula, left, right = IDENTITIES[name]
+    reduced = sympy.simplify(left - right)
+    check.latex(rf"{formula} = \Big({sympy.latex(left)}\Big) - \Big({sympy.latex(right)}\Big) = {sympy.latex(reduced)}")
     check.at_most(float(reduced != 0), 0.5, where=f"for the {name} identity: {reduced}")
 
 
