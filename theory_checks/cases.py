@@ -88,6 +88,13 @@ def exact_map(problem: problems.Problem) -> FlowMap:
     return problem.X
 
 
+def random_gaussian(I: Interpolant, dimension: int, seed: int) -> problems.Problem:
+    """A Gaussian target of any dimension, with a random mean and full covariance."""
+    factor = normal(seed, dimension, dimension)
+    covariance = factor @ factor.T / dimension + 0.1 * torch.eye(dimension, dtype=torch.float64)
+    return problems.gaussian(normal(seed + 1, dimension), covariance, I)
+
+
 def mixture(I: Interpolant) -> problems.Problem:
     """A planar target of three modes, one of them with a full covariance."""
     covariances = torch.stack([0.3 * torch.eye(2, dtype=torch.float64)] * 2 + [gaussian_parameters()[1]])

@@ -6,12 +6,11 @@ generic forward-mode one of the map's values, never a rule of the map's own.
 Source: 2505.18825 Prop. 2.2 (8), (45).
 """
 
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowops import Interpolant, problems, residuals
-from theory_checks.cases import CLOSED_FORM, SINGLE, Case, exact_map
+from flowops import Interpolant, residuals
+from theory_checks.cases import CLOSED_FORM, SINGLE, Case, exact_map, random_gaussian
 from theory_checks.controls import Perturbed, values_only
 from theory_checks.strategies import Point, normal, points, schedules, seeds
 from theory_checks.verdicts import Check
@@ -26,10 +25,7 @@ def test_exact_maps_solve_it(case: Case, check: Check, p: Point) -> None:
 
 @given(p=points(), I=schedules(), dimension=st.integers(1, 4), seed=seeds)
 def test_random_schedules_and_gaussians(check: Check, p: Point, I: Interpolant, dimension: int, seed: int) -> None:
-    factor = normal(seed, dimension, dimension)
-    covariance = factor @ factor.T / dimension + 0.1 * torch.eye(dimension, dtype=torch.float64)
-    problem = problems.gaussian(normal(seed + 1, dimension), covariance, I)
-    x = normal(p.seed, p.batch, dimension)
+    problem, x = random_gaussian(I, dimension, seed), normal(p.seed, p.batch, dimension)
     residual = residuals.lagrangian(values_only(exact_map(problem)), problem.b, p.s, p.t, x)
     check.vanishes(residual, CLOSED_FORM, scale=1 + x.abs().max() + exact_map(problem).ds(p.s, p.t, x).abs().max())
 
