@@ -134,9 +134,8 @@ def table(rows: dict[str, Tensor]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Compute, verify, write; returns the exit status."""
     config = parse(arguments)
-    warnings.filterwarnings(
-        "ignore", "`torch.jit.script` is deprecated", FutureWarning
-    )  # torch's own, at the first jvp
+    # torch warns of its own scripting at the first forward-mode derivative
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
     generator = torch.Generator().manual_seed(config.seed)
     target = problem(config)
     X = target.b.flow_map()
