@@ -42,6 +42,7 @@ class ScheduleChange(nn.Module):
                 )
         _check_ranges(old, new)
         self.old, self.new = old, new
+        self._steep = not bool(in_float64(old).alpha_dot(torch.ones((), dtype=torch.float64)).isfinite())
 
     def tau(self, t: Times) -> Times:
         r"""$\tau(t')$: bisection and Newton on the detached root, then two differentiable Newton steps."""
@@ -55,8 +56,17 @@ class ScheduleChange(nn.Module):
         return torch.where(regular, inner, root)
 
     def tau_dot(self, t: Times, tau: Times) -> Times:
-        r"""$\dot\tau=\dot{\bar\theta}(t')/\dot\theta(\tau)$."""
-        return angle_dot(self.new, t) / angle_dot(self.old, tau)
+        r"""$\dot\tau=\dot{\bar\theta}(t')/\dot\theta(\tau)$.
+
+        Where the old $\alpha$ vanishes like a square root, $\dot\alpha_\tau$ would magnify the rounding of $\tau$
+        without bound: $\alpha\dot\alpha$ at $\tau$ over the matched $\alpha_\tau=\bar\alpha_{t'}/c$ does not.
+        """
+        if not self._steep:
+            return angle_dot(self.new, t) / angle_dot(self.old, tau)
+        c = self.scale(t, tau)
+        alpha, beta = self.new.alpha(t) / c, self.new.beta(t) / c
+        slope = alpha * self.old.beta_dot(tau) - beta * self.old.alpha_alpha_dot(tau) / alpha
+        return angle_dot(self.new, t) * (alpha**2 + beta**2) / slope
 
     def scale(self, t: Times, tau: Times) -> Times:
         """$c_{t'}$."""
@@ -67,12 +77,12 @@ class ScheduleChange(nn.Module):
         return radius_rate(self.new, t) - self.tau_dot(t, tau) * radius_rate(self.old, tau)
 
     def regular(self, t: Times) -> Times:
-        r"""`t`, moved inward by $\epsilon^{3/5}$ at an end where $\dot\tau$ is infinite, so that limits are finite.
+        r"""`t`, moved inward by $\epsilon^{2/3}$ at an end where $\dot\tau$ is infinite, so that limits are finite.
 
-        There $\dot c\,x/c$ and $c\dot\tau b$ both diverge while their sum has a limit, which is so met to about the
-        square root of the precision (times near 1 are known to $\epsilon$, and so is $\tau$).
+        There $\dot c\,x/c$ and $c\dot\tau b$ both diverge while their sum has a limit, which is so met to about
+        $\epsilon^{2/3}$.
         """
-        step = torch.finfo(t.dtype).eps ** 0.6
+        step = torch.finfo(t.dtype).eps ** (2 / 3)
         rate = self.tau_dot(t, self.tau(t)).detach()
         return torch.where(rate.isfinite(), t, torch.where(t < 0.5, t + step, t - step))
 
