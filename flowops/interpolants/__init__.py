@@ -3,6 +3,7 @@ r"""Stochastic interpolants $I_t(x_0,x_1)=\alpha_tx_0+\beta_tx_1+\gamma_tz$: bas
 from flowops.interpolants.conversion import QUANTITIES, convert
 from flowops.interpolants.expressions import parse
 from flowops.interpolants.interpolant import Interpolant
+from flowops.interpolants.noise_level import noise_level, time_of_noise_level
 from flowops.interpolants.schedules import (
     NAMED,
     cosine,
@@ -33,6 +34,9 @@ __all__ = [
     # conversions between velocity, score, denoiser and noise
     "QUANTITIES",
     "convert",
+    # the noise level as a clock
+    "noise_level",
+    "time_of_noise_level",
     # the linter
     "Property",
     "ValidationReport",

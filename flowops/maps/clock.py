@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from flowops._types import Times
 from flowops.interpolants import Interpolant
+from flowops.interpolants.noise_level import increasing_root
 from flowops.interpolants.validation import in_float64
-
-_BISECTIONS = 10
-_NEWTON_STEPS = 6
-_LOGIT_RANGE = 40.0  # 1 / (1 + exp(-40)) is 1 in float64
 
 
 class ScheduleChange(nn.Module):
@@ -47,7 +44,7 @@ class ScheduleChange(nn.Module):
     def tau(self, t: Times) -> Times:
         r"""$\tau(t')$: bisection and Newton on the detached root, then two differentiable Newton steps."""
         target = angle(self.new, t)
-        root = self._root(target.detach())
+        root = increasing_root(lambda q: angle(self.old, q), lambda q: angle_dot(self.old, q), target.detach())
         rate = angle_dot(self.old, root)
         regular = rate.isfinite() & (rate > 0)
         inner = torch.where(regular, root, 0.5)
@@ -85,21 +82,6 @@ class ScheduleChange(nn.Module):
         step = torch.finfo(t.dtype).eps ** (2 / 3)
         rate = self.tau_dot(t, self.tau(t)).detach()
         return torch.where(rate.isfinite(), t, torch.where(t < 0.5, t + step, t - step))
-
-    def _root(self, target: Tensor) -> Tensor:
-        low = torch.full_like(target, -_LOGIT_RANGE)
-        high = -low
-        y = torch.zeros_like(target)
-        for step in range(_BISECTIONS + _NEWTON_STEPS):
-            tau = y.sigmoid()
-            excess = angle(self.old, tau) - target
-            low, high = torch.where(excess <= 0, y, low), torch.where(excess >= 0, y, high)
-            y = (low + high) / 2
-            if step >= _BISECTIONS:
-                previous = tau.logit()
-                newton = previous - excess / (angle_dot(self.old, tau) * tau * (1 - tau))
-                y = torch.where((newton > low) & (newton < high), newton, y)
-        return y.sigmoid()
 
 
 def angle(I: Interpolant, t: Tensor) -> Tensor:
