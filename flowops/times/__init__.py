@@ -1,0 +1,42 @@
+r"""Laws of pairs of times $(s,t)$, base at 0 and data at 1: where a loss looks at a flow map.
+
+A law is called with a number of draws, `law(n, interpolant=..., step=..., generator=...)`, and returns a `Pair`.
+`step` drives curricula and annealing; None means their end.
+"""
+
+from flowops.times.dyadic import Dyadic, Halving
+from flowops.times.ladder import Doubling, Karras, Ladder
+from flowops.times.law import Law, OneTime, Pair, Request, TimeLaw
+from flowops.times.pairs import Annealed, DataRatio, Diagonal, EndpointFixed, FullSquare, Step, UpperTriangle
+from flowops.times.shrinking import Shrinking
+from flowops.times.single import LogitNormal, LogNoise, Uniform
+
+__all__ = [
+    # what a law is
+    "Law",
+    "OneTime",
+    "TimeLaw",
+    "Pair",
+    "Request",
+    # one time
+    "Uniform",
+    "LogitNormal",
+    "LogNoise",
+    # pairs
+    "UpperTriangle",
+    "FullSquare",
+    "Diagonal",
+    "EndpointFixed",
+    "Step",
+    # pairs of another law, changed
+    "DataRatio",
+    "Annealed",
+    # dyadic grids
+    "Dyadic",
+    "Halving",
+    # ladders with a curriculum
+    "Ladder",
+    "Karras",
+    "Doubling",
+    "Shrinking",
+]

@@ -1,0 +1,167 @@
+r"""Laws of pairs of times $(s,t)$ built from laws of one time, and laws that change the pairs of another law."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from flowops._arguments import number
+from flowops.times.law import OneTime, Pair, Request, TimeLaw, check_law, check_whole
+from flowops.times.single import Uniform
+
+
+@dataclass(frozen=True)
+class UpperTriangle(TimeLaw):
+    r"""Two independent times of `law`, sorted, $s\le t$.
+
+    With `Uniform()` it is uniform on the triangle $0\le s\le t\le1$; with `LogitNormal(...)` it gives MeanFlow's pairs,
+    whose larger time $t_{MF}$ (more noise, since that clock has the data at 0) is our $s=1-t_{MF}$ and whose $r$ is our
+    $t=1-r$.
+
+    Source: Boffi, Albergo, Vanden-Eijnden 2505.18825; Geng et al. 2505.13447.
+    """
+
+    law: OneTime = field(default_factory=Uniform)
+
+    def __post_init__(self) -> None:
+        check_law(self.law, OneTime)
+
+    def draw(self, request: Request) -> Pair:
+        p, q = self.law.draw(request), self.law.draw(request)
+        return Pair(torch.minimum(p, q), torch.maximum(p, q))
+
+
+@dataclass(frozen=True)
+class FullSquare(TimeLaw):
+    r"""Two independent times of `law`, in either order, so that maps are learned forward and backward.
+
+    Source: Boffi, Albergo, Vanden-Eijnden 2406.07507.
+    """
+
+    law: OneTime = field(default_factory=Uniform)
+
+    def __post_init__(self) -> None:
+        check_law(self.law, OneTime)
+
+    def draw(self, request: Request) -> Pair:
+        return Pair(self.law.draw(request), self.law.draw(request))
+
+
+@dataclass(frozen=True)
+class Diagonal(TimeLaw):
+    r"""$s=t$, a time of `law`: where $v_{t,t}=b_t$."""
+
+    law: OneTime = field(default_factory=Uniform)
+
+    def __post_init__(self) -> None:
+        check_law(self.law, OneTime)
+
+    def draw(self, request: Request) -> Pair:
+        t = self.law.draw(request)
+        return Pair(t, t)
+
+
+@dataclass(frozen=True)
+class EndpointFixed(TimeLaw):
+    r"""$s$ of `law` and $t=$ `end`: consistency models, $X_{s,1}$.
+
+    A law that reaches beyond `end` gives backward pairs, $s>t$.
+
+    Source: Song et al. 2303.01469, whose $f(x,t_{CM})$ is $X_{s,1}(x)$ with more noise at larger $t_{CM}$.
+    """
+
+    law: OneTime = field(default_factory=Uniform)
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_law(self.law, OneTime)
+        _check_unit(self.end, "end")
+
+    def draw(self, request: Request) -> Pair:
+        s = self.law.draw(request)
+        return Pair(s, torch.full_like(s, self.end))
+
+
+@dataclass(frozen=True)
+class Step(TimeLaw):
+    r"""$(s,\,s+\epsilon(1-s))$ with $s$ of `law`: a step over the fraction $\epsilon$ of what is left to the data."""
+
+    law: OneTime = field(default_factory=Uniform)
+    epsilon: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_law(self.law, OneTime)
+        _check_fraction(self.epsilon, "epsilon")
+
+    def draw(self, request: Request) -> Pair:
+        s = self.law.draw(request)
+        return Pair(s, s + self.epsilon * (1 - s))
+
+
+@dataclass(frozen=True)
+class DataRatio(TimeLaw):
+    r"""The pairs of `law`, of which exactly `round(ratio * n)`, chosen at random, are kept; the others get $t:=s$.
+
+    MeanFlow's ratio of $r\ne t$: the state lies at $s=1-t_{MF}$, so it is the end time that moves onto it. The fraction
+    $\eta$ on the diagonal of self-distillation is $1-$ `ratio`. `round` takes halves to the even neighbour.
+
+    Raises:
+        ValueError: unless $0\le$ `ratio` $\le1$.
+
+    Source: Geng et al. 2505.13447; Boffi, Albergo, Vanden-Eijnden 2505.18825.
+    """
+
+    law: TimeLaw = field(default_factory=UpperTriangle)
+    ratio: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_law(self.law, TimeLaw)
+        _check_unit(self.ratio, "ratio")
+
+    def draw(self, request: Request) -> Pair:
+        s, t = self.law.draw(request)
+        kept = request.permutation() < round(self.ratio * request.n)
+        return Pair(s, torch.where(kept, t, s))
+
+
+@dataclass(frozen=True)
+class Annealed(TimeLaw):
+    r"""The intervals of `law`, shrunk to the fraction $\delta(k)$ of their length, so that $|t-s|\le\delta(k)$.
+
+    $\delta(k)=\mathrm{start}+(1-\mathrm{start})\min(k/\mathrm{steps},1)$ at training step $k$, and 1 for None. The
+    shorter interval lies uniformly inside the drawn one. At $\delta=1$ the pairs are those of `law`.
+
+    Raises:
+        ValueError: unless $0\le$ `start` $\le1$ and `steps` is at least 1.
+    """
+
+    law: TimeLaw
+    start: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        check_law(self.law, TimeLaw)
+        _check_unit(self.start, "start")
+        check_whole(self.steps, "steps", 1)
+
+    def delta(self, step: int | None) -> float:
+        r"""$\delta(k)$, the longest interval at a training step; 1 for None."""
+        done = 1.0 if step is None else min(step / self.steps, 1.0)
+        return self.start * (1 - done) + done
+
+    def draw(self, request: Request) -> Pair:
+        s, t = self.law.draw(request)
+        place = request.uniform()
+        cut = (1 - self.delta(request.step)) * (t - s)
+        return Pair(s + place * cut, t - (1 - place) * cut)
+
+
+def _check_unit(value: float, name: str) -> None:
+    if not 0 <= number(value, name) <= 1:
+        raise ValueError(f"`{name}` must lie in [0, 1], got {value}.")
+
+
+def _check_fraction(value: float, name: str) -> None:
+    if not 0 < number(value, name) <= 1:
+        raise ValueError(f"`{name}` must lie in (0, 1], got {value}.")

@@ -1,0 +1,52 @@
+"""Dyadic pairs: exact binary times, every step of a level as likely, and rounds that halve."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from flowops.times import Dyadic, Halving
+
+RATE = 1e-6  # of a false alarm, at a fixed seed
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("levels", [1, 7, 24])
+def test_times_are_exact_multiples_of_the_step(levels: int, dtype: torch.dtype) -> None:
+    s, t = Dyadic(levels)(10_000, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    width = t - s
+    j = -width.log2().round()
+    assert torch.equal(width, 2.0**-j)
+    assert sorted(set(j.int().tolist())) == list(range(levels))
+    assert torch.equal((s / width).round(), s / width)
+    assert (t <= 1).all()
+
+
+def test_levels_and_the_steps_of_a_level_are_equally_likely() -> None:
+    n, levels = 50_000, 5
+    s, t = Dyadic(levels)(n, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    steps = (1 / (t - s)).round().int()
+    cell = steps - 1 + (s * steps).round().int()  # 1 + 2 + ... + 2^{j-1} = 2^j - 1 cells before level j
+    counts = np.bincount(cell.numpy(), minlength=2**levels - 1)
+    expected = np.concatenate([np.full(2**j, n / (levels * 2**j)) for j in range(levels)])
+    assert stats.chisquare(counts, expected).pvalue > RATE
+
+
+@pytest.mark.parametrize(
+    ("step", "steps"),
+    [(0, 8), (9, 8), (10, 4), (19, 4), (20, 2), (30, 1), (39, 1), (40, 1), (10_000, 1), (None, 1)],
+)
+def test_rounds_halve_the_number_of_steps(step: int | None, steps: int) -> None:
+    s, t = Halving(levels=4, round_length=10)(4000, step=step, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(t - s, torch.full_like(s, 1 / steps))
+    starts, counts = s.unique(return_counts=True)
+    assert starts.tolist() == [k / steps for k in range(steps)]
+    assert steps == 1 or stats.chisquare(counts.numpy()).pvalue > RATE
+
+
+def test_the_last_round_is_one_step() -> None:
+    s, t = Halving(levels=7, round_length=1000)(5)
+    assert s.tolist() == [0.0] * 5
+    assert t.tolist() == [1.0] * 5

@@ -1,0 +1,203 @@
+"""What all laws share: arguments, seeds, dtypes, ranges, a repr that is the call, and the end of every curriculum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowops import times
+from flowops.interpolants import linear
+from flowops.times import (
+    Annealed,
+    DataRatio,
+    Diagonal,
+    Doubling,
+    Dyadic,
+    EndpointFixed,
+    FullSquare,
+    Halving,
+    Karras,
+    Ladder,
+    LogitNormal,
+    LogNoise,
+    OneTime,
+    Pair,
+    Request,
+    Shrinking,
+    Step,
+    TimeLaw,
+    Uniform,
+    UpperTriangle,
+)
+
+ONE_TIME: list[OneTime] = [Uniform(), Uniform(0.2, 0.4), LogitNormal(-0.4, 1.0), LogNoise(-1.1, 2.0)]
+FORWARD: list[TimeLaw] = [
+    UpperTriangle(),
+    UpperTriangle(LogitNormal(0.4, 1.0)),
+    Diagonal(),
+    EndpointFixed(),
+    Step(),
+    DataRatio(),
+    Annealed(UpperTriangle(), start=0.1, steps=100),
+    Dyadic(),
+    Halving(levels=7, round_length=10),
+    Ladder(),
+    Ladder(Doubling(), Karras(), LogNoise(-1.1, 2.0)),
+    Shrinking(),
+]
+PAIRS: list[TimeLaw] = [FullSquare(), *FORWARD]
+STATIC = [law for law in PAIRS if not isinstance(law, (Annealed, Halving, Shrinking)) and "Doubling" not in repr(law)]
+CURRICULA: list[tuple[TimeLaw, int]] = [
+    (Annealed(FullSquare(), start=0.1, steps=100), 100),
+    (Halving(levels=7, round_length=10), 60),
+    (Ladder(Doubling(10, 80, steps=100)), 75),
+    (Shrinking(steps_per_stage=10, stages=3), 20),
+    (DataRatio(Annealed(UpperTriangle(), start=0.1, steps=100), 0.5), 100),
+]
+# What a parameter must not be.
+PAIR_LAW: Any = UpperTriangle()
+SINGLE_LAW: Any = Uniform()
+WORD: Any = "karras"
+
+
+def draw(law: Any, n: int = 64, seed: int = 0, **options: Any) -> Any:
+    return law(n, interpolant=linear(), generator=torch.Generator().manual_seed(seed), **options)
+
+
+def tensors(drawn: Tensor | Pair) -> tuple[Tensor, ...]:
+    return (drawn,) if isinstance(drawn, Tensor) else tuple(drawn)
+
+
+@pytest.mark.parametrize("law", [*ONE_TIME, *PAIRS], ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("step", [None, 0, 35])
+def test_draws_are_times_in_the_unit_interval(law: Any, dtype: torch.dtype, step: int | None) -> None:
+    for n in (1, 257):
+        for t in tensors(draw(law, n, dtype=dtype, step=step)):
+            assert t.shape == (n,)
+            assert t.dtype == dtype
+            assert ((t >= 0) & (t <= 1)).all()
+
+
+@pytest.mark.parametrize("law", FORWARD, ids=repr)
+@pytest.mark.parametrize("step", [None, 0, 35])
+def test_forward_laws_have_their_start_before_their_end(law: TimeLaw, step: int | None) -> None:
+    s, t = draw(law, 5000, step=step)
+    assert (s <= t).all()
+
+
+@pytest.mark.parametrize("law", [*ONE_TIME, *PAIRS], ids=repr)
+def test_a_seed_fixes_the_draw(law: Any) -> None:
+    first, again, other = (tensors(draw(law, seed=seed)) for seed in (1, 1, 2))
+    for a, b in zip(first, again, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    if law != Halving(levels=7, round_length=10):  # at its end it has one pair only
+        assert not torch.equal(first[0], other[0])
+
+
+@pytest.mark.parametrize(("law", "end"), CURRICULA, ids=lambda value: repr(value))
+def test_no_step_is_the_end_of_the_curriculum(law: TimeLaw, end: int) -> None:
+    s, t = draw(law)
+    for step in (end, end + 1, 10**9):
+        late = draw(law, step=step)
+        assert torch.equal(late.s, s)
+        assert torch.equal(late.t, t)
+    early = draw(law, step=end - 1)
+    assert not (torch.equal(early.s, s) and torch.equal(early.t, t))
+
+
+@pytest.mark.parametrize("law", STATIC, ids=repr)
+def test_other_laws_ignore_the_step(law: TimeLaw) -> None:
+    for early, late in zip(draw(law, step=0), draw(law), strict=True):
+        assert torch.equal(early, late)
+
+
+@pytest.mark.parametrize("law", [*ONE_TIME, *PAIRS], ids=repr)
+def test_the_repr_is_the_call(law: Any) -> None:
+    assert eval(repr(law), vars(times)) == law
+    assert hash(law) == hash(eval(repr(law), vars(times)))
+
+
+@pytest.mark.parametrize(
+    "law", [LogNoise(0.0, 1.0), Shrinking(Uniform()), Ladder(5, Karras()), Ladder(5, law=LogNoise(0.0, 1.0))]
+)
+def test_laws_in_noise_levels_ask_for_the_interpolant(law: Any) -> None:
+    with pytest.raises(ValueError, match="`interpolant` must be given to .* stated in noise levels"):
+        law(3)
+
+
+class Third(OneTime):
+    """A law that somebody else wrote."""
+
+    def draw(self, request: Request) -> Tensor:
+        return torch.full((request.n,), 1 / 3, dtype=request.dtype, device=request.device)
+
+
+def test_a_new_law_is_one_method() -> None:
+    s, t = EndpointFixed(Third())(4, dtype=torch.float64)
+    assert s.tolist() == [1 / 3] * 4
+    assert t.tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"n": 0}, ValueError, "`n` must be a positive number of draws, got 0"),
+        ({"n": 2.0}, ValueError, "`n` must be a positive number of draws, got 2.0"),
+        ({"n": True}, ValueError, "`n` must be a positive number of draws, got True"),
+        ({"dtype": torch.bfloat16}, TypeError, "`dtype` must be torch.float32 or torch.float64, got torch.bfloat16"),
+        ({"dtype": torch.int64}, TypeError, "`dtype` must be torch.float32 or torch.float64, got torch.int64"),
+        ({"step": -1}, ValueError, "`step` must be a training step, 0 or more, or None .*, got -1"),
+        ({"step": 1.5}, ValueError, "`step` must be a training step, 0 or more, or None .*, got 1.5"),
+        ({"interpolant": "linear"}, TypeError, "`interpolant` must be an Interpolant, got str"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        UpperTriangle()(**{"n": 3, **options})
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "sentence"),
+    [
+        (lambda: Uniform(0.5, 0.5), ValueError, "0 <= low < high <= 1, got low = 0.5 and high = 0.5"),
+        (lambda: Uniform(0.0, 1.5), ValueError, "0 <= low < high <= 1"),
+        (lambda: LogitNormal(0.0, 0.0), ValueError, "`std` must be positive, got 0.0"),
+        (lambda: LogNoise(float("nan"), 1.0), ValueError, "`mean` must be finite"),
+        (lambda: UpperTriangle(PAIR_LAW), TypeError, r"`law` must be a law of one time, such as Uniform\(\)"),
+        (lambda: DataRatio(SINGLE_LAW, 0.5), TypeError, r"`law` must be a law of pairs, such as UpperTriangle\(\)"),
+        (lambda: DataRatio(UpperTriangle(), 1.1), ValueError, r"`ratio` must lie in \[0, 1\], got 1.1"),
+        (lambda: EndpointFixed(end=-0.1), ValueError, r"`end` must lie in \[0, 1\]"),
+        (lambda: Step(epsilon=0.0), ValueError, r"`epsilon` must lie in \(0, 1\], got 0.0"),
+        (lambda: Annealed(SINGLE_LAW, 0.1, 5), TypeError, "`law` must be a law of pairs"),
+        (lambda: Annealed(UpperTriangle(), 0.1, 0), ValueError, "`steps` must be a whole number of at least 1, got 0"),
+        (lambda: Dyadic(0), ValueError, "`levels` must be a whole number of at least 1, got 0"),
+        (lambda: Dyadic(25), ValueError, "`levels` must be at most 24, .* got 25"),
+        (lambda: Halving(3, 0), ValueError, "`round_length` must be a whole number of at least 1"),
+        (lambda: Karras(sigma_min=2.0, sigma_max=1.0), ValueError, "0 < sigma_min < sigma_max, got 2.0 and 1.0"),
+        (lambda: Karras(rho=0.5), ValueError, "`rho` must be at least 1, got 0.5"),
+        (lambda: Doubling(20, 10), ValueError, "`end` must be at least `start`, 20, got 10"),
+        (lambda: Doubling(0, 10), ValueError, "`start` must be a whole number of at least 1, got 0"),
+        (lambda: Ladder(1), ValueError, "`rungs` must be a whole number of at least 2, got 1"),
+        (lambda: Ladder(5, WORD), ValueError, r'`spacing` must be "uniform" or Karras\(...\), got \'karras\''),
+        (lambda: Ladder(5, law=WORD), ValueError, r'`law` must be "uniform" or LogNoise\(mean, std\)'),
+        (lambda: Shrinking(PAIR_LAW), TypeError, "`law` must be a law of one time"),
+        (lambda: Shrinking(q=1.0), ValueError, "`q` must exceed 1, got 1.0"),
+        (lambda: Shrinking(k=-1.0), ValueError, "`k` must not be negative"),
+        (lambda: Shrinking(stages=0), ValueError, "`stages` must be a whole number of at least 1"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_parameters_are_refused(build: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        build()
+
+
+def test_every_law_is_tested_here() -> None:
+    laws = {name for name, value in vars(times).items() if isinstance(value, type) and issubclass(value, times.Law)}
+    covered = {type(law).__name__ for law in (*ONE_TIME, *PAIRS)}
+    assert laws - covered == {"Law", "OneTime", "TimeLaw"}
