@@ -35,7 +35,7 @@ LINES: list[tuple[str, ...]] = [
 OPERATORS = LINES.index(("maps",))  # up to this line, an import inside a function may go either way
 RANK = {name: rank for rank, line in enumerate(LINES) for name in line}
 OUTSIDE = {"theory_checks", "tests", "experiments"}
-LATE = {"sympy", "scipy", "torchdiffeq", "matplotlib", "torchvision", "PIL", "lightning", "sklearn", "jaxtyping"}
+LATE = {"sympy", "scipy", "torchdiffeq", "matplotlib", "torchvision", "PIL", "lightning", "sklearn", "jaxtyping", "ot"}
 TORCH_FUNC = {"_derivatives.py": "torch.func", "fields/divergence.py": "torch.func.vmap"}
 FILES = sorted(ROOT.rglob("*.py"))
 
