@@ -7,9 +7,10 @@ slice) are refused by `torch.compile` (pytorch issue "tangent have the same layo
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def value_and_jvp(
@@ -45,3 +46,9 @@ def push_columns(push: Callable[[Tensor], Tensor], x: Tensor, columns: Tensor) -
     directions = columns.reshape(*x.shape, x.shape[1:].numel()).movedim(-1, 0)
     pushed = torch.func.vmap(push)(directions)
     return pushed.movedim(0, -1).reshape(columns.shape)
+
+
+def call_with_constants(module: nn.Module, *arguments: Tensor) -> Any:
+    """`module(*arguments)` with its parameters taken as constants: gradients pass through the arguments only."""
+    constants = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    return torch.func.functional_call(module, constants, arguments)

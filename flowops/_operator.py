@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
@@ -97,7 +96,8 @@ def takes(function: Callable[..., Any], name: str) -> bool:
 
 def _copy(module: nn.Module, change: Callable[[Operator], None], conditioned_only: bool) -> Any:
     """A shallow copy sharing parameters; modules that hold operators are copied too, all others are shared."""
-    result = copy.copy(module)
+    result = module.__class__.__new__(module.__class__)
+    result.__dict__.update(module.__dict__)
     kept = module._unconditioned if conditioned_only and isinstance(module, Operator) else ()
     result._modules = {
         name: child

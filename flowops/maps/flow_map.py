@@ -79,6 +79,15 @@ class FlowMap(Operator):
         check_like(u, x, "u")
         return value_and_jvp(lambda q, y: self(q, t, y), (s, x), (torch.ones_like(s), u))[1]
 
+    def average_velocity_and_material_derivative(
+        self, s: TimeLike, t: TimeLike, x: Tensor, u: Tensor
+    ) -> tuple[State, State]:
+        r"""$v_{s,t}(x)$ and $\partial_s X_{s,t}(x)+\nabla X_{s,t}(x)\,u$.
+
+        The latter is $u-v+(t-s)(\partial_sv+\nabla v\,u)$. Cost: that of both; one augmented pass for a `LearnedMap`.
+        """
+        return self.average_velocity(s, t, x), self.material_derivative(s, t, x, u)
+
     def vjp(self, s: TimeLike, t: TimeLike, x: Tensor, w: Tensor) -> State:
         r"""$w^\top\nabla X_{s,t}(x)$. Cost: one forward and one reverse pass."""
         s, t = self._operands(s, t, x)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from flowops._arguments import check_result, per_event
+from flowops._arguments import check_like, check_result, per_event
+from flowops._derivatives import value_and_jvp
 from flowops._operator import takes
 from flowops._types import State, TimeLike, Times
 from flowops.fields import VelocityField
@@ -52,6 +54,15 @@ class LearnedMap(FlowMap):
         r"""$v_{s,t}(x)$ itself, exact for all $s,t$. Cost: one call of the network."""
         s, t = self._operands(s, t, x)
         return check_result(self._average_velocity(s, t, x, **self._conditions), x, s, t, name="The network")
+
+    def average_velocity_and_material_derivative(
+        self, s: TimeLike, t: TimeLike, x: Tensor, u: Tensor
+    ) -> tuple[State, State]:
+        r"""$v_{s,t}(x)$ and $u-v_{s,t}(x)+(t-s)(\partial_sv_{s,t}(x)+\nabla v_{s,t}(x)\,u)$ in one pass."""
+        s, t = self._operands(s, t, x)
+        check_like(u, x, "u")
+        v, derivative = value_and_jvp(lambda q, y: self.average_velocity(q, t, y), (s, x), (torch.ones_like(s), u))
+        return v, u - v + (per_event(t - s, x) * derivative).to(x.dtype)
 
     def velocity(self) -> VelocityField:
         r"""The implied field $b_t(x)=v_{t,t}(x)$, exact. Cost per value: one call of the network."""

@@ -1,10 +1,4 @@
-r"""Every identity of a flow map as one function of operators, batched throughout.
-
-Each residual vanishes on the flow map of $b$. Lagrangian or Eulerian together with `identity`, or `semigroup` together
-with `tangent` and continuity, vanish only there (2505.18825 Prop. 2.2); alone, `identity`, `tangent`, `inverse`,
-`semigroup` and `liouville` also vanish on other maps: $X_{s,t}(x)=x$ is a semigroup. Each is `left - right`;
-`parts=True` returns the two sides instead, so that a loss can freeze one.
-"""
+r"""The identities of a flow map $X_{s,t}$ itself, batched throughout."""
 
 from __future__ import annotations
 
@@ -18,17 +12,6 @@ from flowops._arguments import check_state, expand_time, expand_times
 from flowops._types import TimeLike
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
-
-__all__ = [
-    "Sides",
-    "eulerian",
-    "identity",
-    "inverse",
-    "lagrangian",
-    "liouville",
-    "semigroup",
-    "tangent",
-]
 
 
 class Sides(NamedTuple):
@@ -49,7 +32,7 @@ def identity(X: FlowMap, t: TimeLike, x: Tensor, *, parts: bool = False) -> Resi
     """
     check_state(x)
     t = expand_time(t, x)
-    return _finish(X(t, t, x), x, parts)
+    return finish(X(t, t, x), x, parts)
 
 
 def tangent(X: FlowMap, b: VelocityField, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
@@ -58,7 +41,7 @@ def tangent(X: FlowMap, b: VelocityField, t: TimeLike, x: Tensor, *, parts: bool
     Cost: one forward-mode pass (one call for a `LearnedMap`) and one call of `b`. Source: 2505.18825 Lemma 2.1, eq.
     (5). Checked by `theory_checks/test_tangent_condition.py`.
     """
-    return _finish(X.velocity()(t, x), b(t, x), parts)
+    return finish(X.velocity()(t, x), b(t, x), parts)
 
 
 def lagrangian(
@@ -76,7 +59,7 @@ def lagrangian(
     Checked by `theory_checks/test_lagrangian_equation.py`.
     """
     value, dt = X.value_and_dt(s, t, x)
-    return _finish(dt, b(t, value), parts)
+    return finish(dt, b(t, value), parts)
 
 
 def eulerian(
@@ -110,7 +93,7 @@ def semigroup(X: FlowMap, s: TimeLike, u: TimeLike, t: TimeLike, x: Tensor, *, p
     check_state(x)
     s, t = expand_times(s, t, x)
     u = expand_time(u, x, "u")
-    return _finish(X(u, t, X(s, u, x)), X(s, t, x), parts)
+    return finish(X(u, t, X(s, u, x)), X(s, t, x), parts)
 
 
 def inverse(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
@@ -118,7 +101,7 @@ def inverse(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor, *, parts: bool = Fa
 
     Cost: two calls of `X`. Source: 2505.18825 after (10). Checked by `theory_checks/test_inverse.py`.
     """
-    return _finish(X(t, s, X(s, t, x)), x, parts)
+    return finish(X(t, s, X(s, t, x)), x, parts)
 
 
 def liouville(
@@ -153,8 +136,9 @@ def liouville(
     rows = torch.arange(len(x), device=x.device).repeat(nodes)
     divergence = b._rows(rows).divergence(tau, X._rows(rows)(s[rows], tau, x[rows]))
     integral = (weights[:, None] / 2 * divergence.reshape(nodes, -1)).sum(0)
-    return _finish(X.log_abs_det(s, t, x), ((t - s) * integral).to(x.dtype), parts)
+    return finish(X.log_abs_det(s, t, x), ((t - s) * integral).to(x.dtype), parts)
 
 
-def _finish(left: Tensor, right: Tensor, parts: bool) -> Residual:
+def finish(left: Tensor, right: Tensor, parts: bool) -> Residual:
+    """The two sides, or their difference."""
     return Sides(left, right) if parts else left - right

@@ -1,0 +1,34 @@
+r"""Every identity of a flow map as one function of operators, batched throughout.
+
+Each residual vanishes on the flow map of $b$. Lagrangian or Eulerian together with `identity`, or `semigroup` together
+with `tangent` and continuity, vanish only there (2505.18825 Prop. 2.2); alone, `identity`, `tangent`, `inverse`,
+`semigroup` and `liouville` also vanish on other maps: $X_{s,t}(x)=x$ is a semigroup. Each is `left - right`;
+`parts=True` returns the two sides instead, so that a loss can freeze one. The three `*_velocity` ones are the same
+identities written for the average velocity $v_{s,t}(x)=(X_{s,t}(x)-x)/(t-s)$.
+"""
+
+from flowops.residuals.average_velocity import eulerian_velocity, lagrangian_velocity, semigroup_velocity
+from flowops.residuals.identities import (
+    Sides,
+    eulerian,
+    identity,
+    inverse,
+    lagrangian,
+    liouville,
+    semigroup,
+    tangent,
+)
+
+__all__ = [
+    "Sides",
+    "eulerian",
+    "eulerian_velocity",
+    "identity",
+    "inverse",
+    "lagrangian",
+    "lagrangian_velocity",
+    "liouville",
+    "semigroup",
+    "semigroup_velocity",
+    "tangent",
+]

@@ -1,0 +1,118 @@
+r"""The identities of a flow map in its average velocity $v_{s,t}(x)=(X_{s,t}(x)-x)/(t-s)$, batched throughout.
+
+The left side is $v_{s,t}(x)$, the right side what the identity predicts it to be. `frozen=True` takes the right side as
+a constant of the parameters (a stop-gradient), which is cheaper than detaching it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from flowops._arguments import check_state, expand_time, expand_times, per_event
+from flowops._types import TimeLike
+from flowops.fields import VelocityField
+from flowops.maps import FlowMap
+from flowops.residuals.identities import Residual, finish
+
+
+def eulerian_velocity(
+    X: FlowMap,
+    b: VelocityField,
+    s: TimeLike,
+    t: TimeLike,
+    x: Tensor,
+    *,
+    parts: bool = False,
+    frozen: bool = False,
+) -> Residual:
+    r"""$v_{s,t}(x)-\big(b_s(x)+(t-s)(\partial_sv_{s,t}(x)+\nabla v_{s,t}(x)\,b_s(x))\big)$, the MeanFlow identity.
+
+    It is $-(\partial_sX_{s,t}(x)+\nabla X_{s,t}(x)\,b_s(x))$: the product rule turns the right side into $v_{s,t}$ plus
+    the material derivative of $X$, so nothing is divided by $t-s$.
+
+    Cost: one forward-mode pass through $v$, one call of `b`. With `frozen=True` outside `torch.compile` the pass keeps
+    no graph and $v$ is called once more; a network with active dropout takes one pass, so that both sides share a mask.
+    Source: 2505.18825 (36); 2505.13447 (6). Checked by `theory_checks/test_average_velocity_equations.py`.
+    """
+    s, t = _times(s, t, x)
+    velocity = b(s, x)
+    if not frozen or torch.compiler.is_compiling() or _draws_masks(X):
+        v, derivative = X.average_velocity_and_material_derivative(s, t, x, velocity)
+        right = v + derivative
+        return finish(v, right.detach() if frozen else right, parts)
+    with torch.no_grad():
+        v, derivative = X.average_velocity_and_material_derivative(s, t, x, velocity)
+        right = v + derivative
+    return finish(X.average_velocity(s, t, x), right, parts)
+
+
+def lagrangian_velocity(
+    X: FlowMap,
+    b: VelocityField,
+    s: TimeLike,
+    t: TimeLike,
+    x: Tensor,
+    *,
+    parts: bool = False,
+    frozen: bool = False,
+) -> Residual:
+    r"""$v_{s,t}(x)-\big(b_t(X_{s,t}(x))-(t-s)\,\partial_tv_{s,t}(x)\big)=\partial_tX_{s,t}(x)-b_t(X_{s,t}(x))$.
+
+    Cost: one forward-mode pass and one call through `X`, one call of `b`; the pass keeps no graph with `frozen=True`.
+    Source: 2505.18825 (8) with (6); 2506.14603 (AYF-LMD). Checked by
+    `theory_checks/test_average_velocity_equations.py`.
+    """
+    s, t = _times(s, t, x)
+    v = X.average_velocity(s, t, x)
+    with _constant(frozen):
+        value, dt = X.value_and_dt(s, t, x)
+        right = (v.detach() if frozen else v) - (dt - b(t, value))
+    return finish(v, right, parts)
+
+
+def semigroup_velocity(
+    X: FlowMap,
+    s: TimeLike,
+    t: TimeLike,
+    gamma: TimeLike,
+    x: Tensor,
+    *,
+    parts: bool = False,
+    frozen: bool = False,
+) -> Residual:
+    r"""$v_{s,t}(x)-\big((1-\gamma)v_{s,u}(x)+\gamma v_{u,t}(X_{s,u}(x))\big)$ at $u=\gamma s+(1-\gamma)t$.
+
+    It is the semigroup residual divided by $s-t$, without the division.
+
+    Cost: three calls of $v$, two of them without a graph with `frozen=True`. Source: 2505.18825 (22), (90)-(92).
+    Checked by `theory_checks/test_average_velocity_equations.py`.
+    """
+    s, t = _times(s, t, x)
+    gamma = expand_time(gamma, x, "gamma")
+    u = torch.lerp(t, s, gamma.to(s.dtype))
+    with _constant(frozen):
+        first = X.average_velocity(s, u, x)
+        middle = (x + per_event(u - s, x) * first).to(x.dtype)
+        second = X.average_velocity(u, t, middle)
+        right = torch.lerp(first, second, per_event(gamma, x).to(x.dtype))
+    return finish(X.average_velocity(s, t, x), right, parts)
+
+
+def _times(s: TimeLike, t: TimeLike, x: Tensor) -> tuple[Tensor, Tensor]:
+    check_state(x)
+    return expand_times(s, t, x)
+
+
+@contextmanager
+def _constant(frozen: bool) -> Iterator[None]:
+    """No graph is recorded inside if `frozen`."""
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        yield
+
+
+def _draws_masks(X: FlowMap) -> bool:
+    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p > 0 for m in X.modules())
