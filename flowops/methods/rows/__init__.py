@@ -1,0 +1,11 @@
+# isort: skip_file
+"""The methods of the literature, one row each, by family; the order of the imports is that of the table."""
+
+from flowops.methods.rows import matching
+from flowops.methods.rows import distillation
+from flowops.methods.rows import finite_steps
+from flowops.methods.rows import consistency
+from flowops.methods.rows import self_distillation
+from flowops.methods.rows import mean_velocity
+
+__all__ = ["consistency", "distillation", "finite_steps", "matching", "mean_velocity", "self_distillation"]

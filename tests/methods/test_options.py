@@ -1,0 +1,201 @@
+"""The options of the rows: their names, their values, what each changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from flowops import guided
+from flowops.methods import MEANING, METHODS, Adaptive, Learned, Lp, PseudoHuber, TimePower, get_method
+from flowops.networks import LearnedWeight
+from flowops.times import Diagonal, EndpointFixed, UpperTriangle
+from tests.examples import normal
+from tests.methods.rows import NAMES, WITH_LABELS, call, gradient, learned
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_has_a_meaning_and_every_paper_setting_runs(name: str) -> None:
+    method = METHODS[name]
+    assert set(method.given) == set()
+    assert all(option in MEANING for option in vars(method.options) if option != "adaptive")
+    paper = {key: value for key, value in method.row.paper.items() if key != "ema_teacher"}
+    assert call(get_method(name, **paper), step=5).loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("lds", {}, "did you mean 'lsd'"),
+        ("lsd", {"etta": 1.0}, "did you mean `eta`"),
+        ("lsd", {"lam": 0.1}, "`lam` must be an option of lsd, which has c, ema_teacher, eta"),
+        ("lsd", {"eta": 1.5}, r"`eta` must be a fraction in \[0, 1\], got 1.5"),
+        ("lsd", {"eta": True}, "`eta` must be a fraction"),
+        ("lsd", {"law": "uniform"}, "`law` must be None or a TimeLaw"),
+        ("lsd", {"norm": "l7"}, "`norm` must be a Norm or one of squared"),
+        ("lsd", {"weight": -1.0}, "`weight` must be positive"),
+        ("lsd", {"weight": torch.nn.Linear(2, 1)}, r"wrap it as Learned\(module\)"),
+        ("lsd", {"p": -1.0}, "`p` must be a number, at least 0"),
+        ("emd", {"normalize": 0.1}, "`normalize` must be None without a stop-gradient"),
+        ("emd", {"form": "both"}, "`form` must be one of map, velocity"),
+        ("cd", {"solver": "dopri5"}, "`solver` must be one of euler"),
+        ("discrete-emd", {"epsilon": 0.0}, r"`epsilon` must be None or a fraction in \(0, 1\]"),
+        ("pfmm", {"K": 0}, "`K` must be a number of steps, at least 1"),
+        ("pfmm", {"guidance": 2.0}, "`guidance` must be 1 for a method without a velocity to guide"),
+        ("alpha-flow", {"anneal": (5, 5)}, "`anneal` must be two increasing"),
+        ("contrastive-fm", {"lam": 1.0}, r"`lam` must be a number in \[0, 1\)"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_unknown_names_and_values_say_what_exists(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        get_method(name, **options)
+
+
+def test_options_add_up() -> None:
+    method = get_method("lsd", eta=0.5).with_options(p=1.0)
+    assert method.given == {"eta": 0.5, "p": 1.0}
+    assert "eta=0.5, p=1.0" in repr(method)
+    assert METHODS["lsd"].given == {}
+
+
+def test_the_law_is_that_of_the_last_term() -> None:
+    result = call(get_method("lsd", law=EndpointFixed(), eta=0.5), 8)
+    assert (result.t[4:] == 1).all()
+    assert (result.s[:4] == result.t[:4]).all()
+    assert (result.t[:4] != 1).all()
+
+
+def test_the_diagonal_of_meanflow_is_its_law_collapsed_onto_the_start_times() -> None:
+    result = call(get_method("meanflow", law=EndpointFixed(), eta=0.5), 8)
+    assert (result.s[:4] == result.t[:4]).all()
+    assert (result.t[:4] < 1).all()
+
+
+def test_weights_scale_the_loss_of_each_sample() -> None:
+    plain = call(METHODS["lmd"])
+    tripled = call(get_method("lmd", weight=3.0))
+    power = call(get_method("lmd", weight=TimePower(2.0)))
+    function = call(get_method("lmd", weight=lambda s, t: (t - s) ** 2))
+    assert_close(tripled.per_sample, 3 * plain.per_sample)
+    assert_close(power.per_sample, (plain.t - plain.s) ** 2 * plain.per_sample)
+    assert_close(power.per_sample, function.per_sample)
+
+
+def test_the_adaptive_weight_makes_samples_pull_alike() -> None:
+    result = call(get_method("lmd", p=1.0, c=1e-12))
+    assert_close(result.per_sample, torch.ones_like(result.per_sample))
+    assert_close(call(get_method("lmd", weight=Adaptive(1.0, 1e-12))).loss, result.loss)
+
+
+def test_the_learned_weight_is_minimal_at_the_logarithm_of_the_loss() -> None:
+    weight = Learned(LearnedWeight().double())
+    method = get_method("lmd", weight=weight)
+    plain = call(METHODS["lmd"])
+    assert_close(call(method).loss, plain.loss)  # w starts at zero
+    assert len(list(method.parameters())) == len(list(weight.parameters()))
+    w = normal(6).requires_grad_()
+    fixed = torch.nn.Module()
+    fixed.forward = lambda *_: w
+    (slope,) = torch.autograd.grad(call(get_method("lmd", weight=Learned(fixed))).loss, w)
+    assert_close(6 * slope, 1 - torch.exp(-w) * plain.per_sample)
+
+
+def test_norms_against_numbers_worked_out_by_hand() -> None:
+    delta = torch.tensor([[3.0, 4.0], [0.0, 0.0]], dtype=torch.float64)
+    assert_close(PseudoHuber(12.0)(delta), torch.tensor([1.0, 0.0], dtype=torch.float64))
+    assert_close(Lp(3.0)(delta), torch.tensor([91.0, 0.0], dtype=torch.float64))
+    assert_close(Lp(1.0)(delta[:, 0]), torch.tensor([3.0, 0.0], dtype=torch.float64))
+    small = PseudoHuber()(1e-9 * delta) / (1e-18 * 25)
+    assert_close(small[0].item(), 1 / (2 * 0.00054 * 2**0.5), rtol=1e-2, atol=0)
+
+
+def test_a_normalized_tangent_has_length_below_one() -> None:
+    result = call(get_method("ayf-emd", normalize=0.1))
+    plain = call(METHODS["ayf-emd"]).per_sample.sqrt()
+    assert_close(result.per_sample.sqrt(), plain / (plain + 0.1))
+
+
+def test_warm_up_starts_from_flow_matching_against_the_teacher() -> None:
+    X = learned()
+    slopes = {}
+    for step in (0, 50, 100, None):
+        method = get_method("ayf-emd", warmup=100)
+        slopes[step] = gradient(call(method, X=X, step=step).loss, X)
+    assert_close(slopes[50], (slopes[0] + slopes[100]) / 2)
+    assert_close(slopes[100], slopes[None])
+    assert not torch.allclose(slopes[0], slopes[100])
+
+
+@pytest.mark.parametrize("name", ["lsd", "esd", "psd-u", "psd-m", "shortcut", "ct"])
+def test_an_average_equal_to_the_map_changes_nothing(name: str) -> None:
+    X = learned()
+    plain, averaged = (
+        gradient(call(get_method(name, ema_teacher=ema), X=X, teacher=learned()).loss, X) for ema in (False, True)
+    )
+    other = gradient(call(get_method(name, ema_teacher=True), X=X, teacher=learned(seed=40)).loss, X)
+    assert_close(plain, averaged)
+    assert not torch.allclose(plain, other)
+
+
+def test_labels_reach_the_map_and_dropped_ones_are_null() -> None:
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    plain = call(METHODS["fm"]).per_sample
+    with_labels = call(METHODS["fm"], labels=labels).per_sample
+    null = call(METHODS["fm"], labels=torch.full((6,), WITH_LABELS)).per_sample
+    dropped = call(get_method("fm", label_dropout=1.0, law=Diagonal()), labels=labels).per_sample
+    assert not torch.allclose(plain, with_labels)
+    assert_close(dropped, null)
+    half = call(get_method("fm", label_dropout=0.5), 6, labels=labels).per_sample
+    from_null, from_label = torch.isclose(half, null), torch.isclose(half, with_labels)
+    assert (from_null ^ from_label).all()
+
+
+def test_guidance_moves_the_target_by_the_scale() -> None:
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    X, teacher = learned(), learned(seed=50).velocity()
+    t = torch.linspace(0.1, 0.9, 6, dtype=torch.float64)
+    null = torch.full((6,), WITH_LABELS)
+    x = normal(6, 2, seed=9)
+    cond, free = teacher.given(label=labels)(t, x), teacher.given(label=null)(t, x)
+    target = guided(teacher.given(label=labels), teacher.given(label=null), 2.5)
+    direct = call(METHODS["lmd"], X=X.given(label=labels), teacher=target).loss
+    option = call(get_method("lmd", guidance=2.5), X=X, teacher=teacher, labels=labels).loss
+    assert_close(option, direct)
+    assert_close(target(t, x), free + 2.5 * (cond - free))
+
+
+@pytest.mark.parametrize("option", [{"guidance": 2.0}, {"label_dropout": 0.1}])
+def test_options_about_labels_need_labels(option: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="`labels` must be given with"):
+        call(get_method("fm", **option))
+
+
+def test_the_null_label_must_be_known() -> None:
+    X = learned()
+    X.network.__class__ = type("Nameless", (type(X.network),), {"null_label": None})
+    with pytest.raises(ValueError, match="`null_label` must be known"):
+        call(get_method("fm", label_dropout=0.5), X=X, labels=torch.zeros(6, dtype=torch.int64))
+
+
+def test_alpha_falls_from_trajectory_matching_to_meanflow() -> None:
+    X = learned()
+    method = get_method("alpha-flow", anneal=(10, 90), law=UpperTriangle())
+    start, end = (gradient(call(method, X=X, step=step).loss, X) for step in (0, 90))
+    assert_close(start, gradient(call(get_method("alpha-flow", alpha=1.0), X=X).loss, X))
+    assert_close(end, gradient(call(METHODS["meanflow"], X=X).loss, X))
+    middle = gradient(call(method, X=X, step=50).loss, X)
+    assert_close(middle, gradient(call(get_method("alpha-flow", alpha=0.5), X=X).loss, X))
+
+
+def test_a_whole_trajectory_averages_its_points() -> None:
+    method = get_method("regression", points=3)
+    X, teacher = learned(), learned(seed=60)
+    result = call(method, X=X, teacher=teacher)
+    x0, x1 = normal(6, 2, seed=5), 0.5 * normal(6, 2, seed=6) + 1
+    x = (1 - result.s[:, None]) * x0 + result.s[:, None] * x1
+    squares = []
+    for j in (1, 2, 3):
+        t = result.s + (result.t - result.s) * j / 3
+        squares.append((X(result.s, t, x) - teacher(result.s, t, x)).square().sum(1))
+    assert_close(result.per_sample, torch.stack(squares).mean(0))
