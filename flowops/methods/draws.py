@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flowops.methods.method import Method
 
 ALPHA_CLAMP = 0.005  # below it alpha-flow takes its limit, as in the paper
+ALPHA_SLOPE = 25.0  # of its sigmoid over the interval of annealing
 
 
 def draw_terms(
@@ -77,7 +78,7 @@ def alpha_at(o: SimpleNamespace, step: int | None) -> float | None:
     start, end = o.anneal
     if step is None or step >= end:
         return 0.0
-    alpha = 1 - 1 / (1 + math.exp(-12 * ((step - start) / (end - start) - 0.5)))
+    alpha = 1 - 1 / (1 + math.exp(-ALPHA_SLOPE * ((step - start) / (end - start) - 0.5)))
     return 1.0 if alpha > 1 - ALPHA_CLAMP else 0.0 if alpha < ALPHA_CLAMP else alpha
 
 

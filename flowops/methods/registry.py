@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from flowops.methods.method import Method, Row
@@ -69,6 +70,16 @@ def table() -> str:
                 label = f"`{name}`" + (f" ({form})" if form else "")
                 velocity = term.velocity.name if term.velocity else ""
                 term_name = (term.sides.__doc__ or term.sides.__name__).splitlines()[0].rstrip(".")
-                columns = (label if i == 0 else "", term_name, velocity, term.stop, f"`{term.law}`")
+                columns = (label if i == 0 else "", term_name, velocity, term.stop, f"`{_brief(term.law)}`")
                 lines.append("| " + " | ".join((*columns, method.row.source if i == 0 else "")) + " |")
     return "\n".join(lines)
+
+
+def _brief(value: Any) -> str:
+    """A law as the call that makes it, without the arguments that have their defaults."""
+    if not is_dataclass(value):
+        return repr(value)
+    given = ((f, getattr(value, f.name)) for f in fields(value))
+    defaults = ((f, held, f.default if f.default_factory is MISSING else f.default_factory()) for f, held in given)
+    arguments = (f"{f.name}={_brief(held)}" for f, held, default in defaults if held != default)
+    return f"{type(value).__name__}({', '.join(arguments)})"

@@ -137,7 +137,8 @@ def alpha_step(k: Point) -> Differences:
         w = k.target.average_velocity(k.s, k.middle, k.x) if own else k.b(k.s, k.x)
         y = (k.x + per_event(k.middle - k.s, k.x) * w).to(k.x.dtype)
         right = torch.lerp(k.target.average_velocity(k.middle, k.t, y), w, k.alpha.to(w.dtype))
-    return {"eulerian": Difference(k.X.average_velocity(k.s, k.t, k.x), right, 1 / k.alpha)}
+    left = k.X.average_velocity(k.s, k.t, k.x)  # their difference is O(alpha): scaled, norms and weights see its limit
+    return {"eulerian": Difference(left / k.alpha, right / k.alpha, k.alpha)}
 
 
 def contrastive(k: Point) -> Differences:

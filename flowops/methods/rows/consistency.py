@@ -43,7 +43,7 @@ ict = row(
     paper={"norm": PseudoHuber()},
     source="Song, Dhariwal 2310.14189, Table 1",
     summary=r"Improved consistency training: a ladder that doubles, noise levels drawn log-normally, the same map on "
-    r"both sides; the paper adds a pseudo-Huber norm and the weight $1/(\sigma_s-\sigma_u)$.",
+    r"both sides; the paper adds a pseudo-Huber norm and the weight $1/(\sigma_s-\sigma_u)$, which is left out.",
 )
 
 ect = row(
@@ -67,5 +67,7 @@ scm = row(
     source="Lu, Song 2410.11081, (7), (8)",
     summary=r"Continuous-time consistency models: the Eulerian semigradient at $t=1$ with tangent normalization and "
     r"warm-up, along the teacher if there is one (sCD), else along $\dot I_s$ (sCT). The paper's TrigFlow is the "
-    r"`trigonometric` interpolant with $t_{TF}=\tfrac\pi2(1-s)$ and weighs $s$ by $(1-s)\beta_s/\alpha_s$ more.",
+    r"`trigonometric` interpolant with $t_{TF}=\tfrac\pi2(1-s)$ and weighs $s$ by $(1-s)\beta_s/\alpha_s$ more. "
+    r"Its warm-up starts from its network, not from $v$, so it differs before its end; with normalization its "
+    r"constant is $2\beta_s/\pi$ of ours.",
 )
