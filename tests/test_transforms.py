@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +15,7 @@ from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided
 from flowops.interpolants import linear, trigonometric
 from flowops.maps import EDMPreconditioning, SecondOrder
 from tests.examples import Coupled, Cubic, CubicFlow, TwoTimeNetwork, central_difference, mild, normal, uniform
-
-ROOT = Path(__file__).parent.parent
+from tests.programs import run
 
 MAPS: dict[str, Callable[[], FlowMap]] = {
     "a closed form": CubicFlow,
@@ -230,22 +226,12 @@ if __name__ == "__main__":
 '''
 
 
-def run(script: Path, text: str) -> str:
-    """The output of a script in a process without the shape checks of the test suite, which do not compile."""
-    script.write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_operators_compile_into_one_graph(tmp_path: Path) -> None:
-    assert run(tmp_path / "compiled.py", COMPILED).count("compiled") == 5
+    assert run(tmp_path, COMPILED).count("compiled") == 5
 
 
 @pytest.mark.slow
 @pytest.mark.dist
 def test_gradients_of_residuals_are_synchronized(tmp_path: Path) -> None:
-    assert "gradients agree" in run(tmp_path / "distributed.py", DISTRIBUTED)
+    assert "gradients agree" in run(tmp_path, DISTRIBUTED)

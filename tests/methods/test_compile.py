@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.programs import run
+
 PROGRAM = """
 import warnings
 warnings.simplefilter("ignore")
@@ -45,10 +43,5 @@ with torch._inductor.config.patch(allow_buffer_reuse=False):  # else a backward 
 
 
 @pytest.mark.slow
-def test_labelled_weighted_and_guided_losses_compile_into_one_graph() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=500, check=False
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert done.stdout.split() == ["compiled", "lsd", "compiled", "meanflow", "compiled", "ct"]
+def test_labelled_weighted_and_guided_losses_compile_into_one_graph(tmp_path: Path) -> None:
+    assert run(tmp_path, PROGRAM).split() == ["compiled", "lsd", "compiled", "meanflow", "compiled", "ct"]
