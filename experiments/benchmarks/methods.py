@@ -13,19 +13,17 @@ import argparse
 import gc
 import itertools
 import os
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from experiments.benchmarks.timing import median_times
 from flowops import FlowMap, LearnedMap, VelocityField, interpolants, problems
 from flowops.methods import METHODS, Method, get_method
 from flowops.networks import MLP
 
-Step = Callable[[], None]
 I = interpolants.linear()
 
 
@@ -85,17 +83,6 @@ def compiler_settings() -> Iterator[None]:
         yield
 
 
-def median_times(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Median seconds of each step over interleaved rounds."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def measure(args: argparse.Namespace) -> list[str]:
     """The rows of the table."""
     chosen = variants(args.methods or list(METHODS))
@@ -111,13 +98,12 @@ def measure(args: argparse.Namespace) -> list[str]:
         trainer.step()
         peaks[key] = trainer.peak()
     gc.collect()
-    seconds = median_times({str(key): trainer.step for key, trainer in trainers.items()}, args.rounds)
+    times = median_times({key: trainer.step for key, trainer in trainers.items()}, args.rounds)
     unit = ("fm", False)
 
     def cell(values: dict, key: tuple[str, bool], base: float) -> str:
         return f"{values[key] / base:.2f}" if key in trainers else ""
 
-    times = {key: seconds[str(key)] for key in trainers}
     return [
         f"| `{name}` | "
         + " | ".join(

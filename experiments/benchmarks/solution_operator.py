@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from experiments.benchmarks.timing import median_times
 from flowops import SolutionOperator, VelocityField, interpolants, problems
 
 
@@ -34,17 +32,6 @@ def bare(b: VelocityField, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
     h = (t - s)[:, None]
     grid = x.new_tensor([0.0, 1.0])
     return odeint(lambda r, y: h * b(s + r * (t - s), y), x, grid, rtol=1e-9, atol=1e-9, method="dopri5")[-1]
-
-
-def median_times(variants: dict[str, Callable[[], Tensor]], rounds: int) -> dict[str, float]:
-    """Median seconds of each variant, the variants interleaved."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, run in variants.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def main() -> None:
