@@ -30,6 +30,8 @@ SHARED: Mapping[str, Any] = MappingProxyType(
         "guidance": 1.0,
     }
 )
+FROZEN: Mapping[str, Any] = MappingProxyType({"stop_gradient": True, "normalize": None})
+"""The options of a term under a stop-gradient."""
 MEANING: Mapping[str, str] = MappingProxyType(
     {
         "law": "law of the pair of times of the last term; None for the row's own",

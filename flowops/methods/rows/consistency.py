@@ -1,6 +1,7 @@
 r"""Consistency models: maps to the end time, $X_{s,1}$. The papers' clocks have the data at 0 and the noise at $T$."""
 
 from flowops.methods.norms import PseudoHuber
+from flowops.methods.options import FROZEN
 from flowops.methods.registry import row
 from flowops.methods.sides import consistency, eulerian_velocity
 from flowops.methods.sources import CONDITIONAL, TEACHER, TEACHER_OR_CONDITIONAL
@@ -60,8 +61,7 @@ scm = row(
     "scm",
     Term(eulerian_velocity, TEACHER_OR_CONDITIONAL, "b_s + (1-s) D_s v", law=EndpointFixed()),
     teacher="optional field",
-    stop_gradient=True,
-    normalize=None,
+    **FROZEN,
     warmup=0,
     paper={"law": EndpointFixed(LogNoise(-1.0, 1.4)), "normalize": 0.1, "warmup": 10_000},
     source="Lu, Song 2410.11081, (7), (8)",

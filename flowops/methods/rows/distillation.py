@@ -1,10 +1,13 @@
 r"""Rows that learn the flow map of a given field $b$, the teacher, or compose the map of a previous round."""
 
+from flowops.methods.options import FROZEN
 from flowops.methods.registry import row
 from flowops.methods.sides import composed, eulerian, eulerian_velocity, lagrangian, lagrangian_velocity, solution
 from flowops.methods.sources import TEACHER
 from flowops.methods.term import Term
 from flowops.times import Halving
+
+SEMIGRADIENT = {**FROZEN, "warmup": 0, "start": "interpolant"}
 
 lmd = row(
     "lmd",
@@ -41,10 +44,7 @@ ayf_emd = row(
     "ayf-emd",
     Term(eulerian_velocity, TEACHER, "b_s + (t-s) D_s v"),
     teacher="field",
-    stop_gradient=True,
-    normalize=None,
-    warmup=0,
-    start="interpolant",
+    **SEMIGRADIENT,
     paper={"normalize": 0.1, "warmup": 10_000},
     source="Sabour, Fidler, Kreis 2506.14603, Theorem 3.2; 2505.18825 (39)",
     summary=r"The semigradient of the Eulerian loss with tangent normalization and warm-up. The paper's $f(x_t,t,s)$ "
@@ -55,10 +55,7 @@ ayf_lmd = row(
     "ayf-lmd",
     Term(lagrangian_velocity, TEACHER, "b_t(X_st) - (t-s) d_t v"),
     teacher="field",
-    stop_gradient=True,
-    normalize=None,
-    warmup=0,
-    start="interpolant",
+    **SEMIGRADIENT,
     paper={"normalize": 0.1, "warmup": 10_000},
     source="Sabour, Fidler, Kreis 2506.14603, Theorem 3.3",
     summary=r"The semigradient of the Lagrangian loss: the whole tangent $\partial_tX_{s,t}-b_t(X_{s,t})$ is a "

@@ -1,5 +1,6 @@
 r"""Rows with a finite step towards a teacher's trajectory: their limits are the Eulerian and Lagrangian rows."""
 
+from flowops.methods.options import FROZEN
 from flowops.methods.registry import row
 from flowops.methods.sides import consistency, discrete_lagrangian, tangent, trajectory_consistency
 from flowops.methods.sources import CONDITIONAL, TEACHER, TEACHER_OR_OWN
@@ -12,8 +13,7 @@ discrete_emd = row(
     teacher="field",
     epsilon=0.01,
     solver="euler",
-    stop_gradient=True,
-    normalize=None,
+    **FROZEN,
     source="Flow Map Learning: a unified framework for fast generation (note)",
     summary=r"$X_{s,t}(I_s)$ against $X_{u,t}$ at one solver step from $I_s$ to $u=s+\varepsilon(t-s)$. The note's map "
     r"runs from $t$ down to $s$: its $t'=t+\varepsilon(s-t)$.",
@@ -24,8 +24,7 @@ discrete_lmd = row(
     Term(discrete_lagrangian, TEACHER, "X_su + (t-u) b_u(X_su)", middle=backward_step),
     teacher="field",
     epsilon=0.01,
-    stop_gradient=True,
-    normalize=None,
+    **FROZEN,
     source="Flow Map Learning: a unified framework for fast generation (note)",
     summary=r"$X_{s,t}(I_s)$ against an Euler step from $X_{s,u}(I_s)$ at $u=t+\varepsilon(s-t)$ to $t$. The note's "
     r"$s'=s+\varepsilon(t-s)$ in its clock.",

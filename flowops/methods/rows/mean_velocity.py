@@ -4,6 +4,7 @@ MeanFlow's $u(z,r,t)$ is our $-v_{s,t}$: its clock has the data at 0 and the noi
 that velocities change their sign.
 """
 
+from flowops.methods.options import FROZEN
 from flowops.methods.registry import row
 from flowops.methods.sides import alpha_step, eulerian_velocity, improved_eulerian, tangent
 from flowops.methods.sources import CONDITIONAL, FOLLOWED, OWN
@@ -12,15 +13,14 @@ from flowops.methods.term import alpha_step as alpha_between
 from flowops.times import LogitNormal, UpperTriangle
 
 DIAGONAL = Term(tangent, CONDITIONAL, law=None, share="eta")  # at s = t the rows below are flow matching
+MEAN = {**FROZEN, "eta": 0.75}
 PAPER = {"law": UpperTriangle(LogitNormal(0.4, 1.0)), "p": 1.0, "c": 1e-3}
 
 meanflow = row(
     "meanflow",
     DIAGONAL,
     Term(eulerian_velocity, CONDITIONAL, "I'_s + (t-s)(d_s v + grad v I'_s)", share="rest"),
-    eta=0.75,
-    stop_gradient=True,
-    normalize=None,
+    **MEAN,
     warmup=0,
     paper=PAPER,
     source="Geng et al. 2505.13447 (10), (11), (22); 2505.18825 (42)",
@@ -32,9 +32,7 @@ imf = row(
     "imf",
     DIAGONAL,
     Term(improved_eulerian, OWN, "(t-s)(d_s v + grad v v_ss)", share="rest"),
-    eta=0.75,
-    stop_gradient=True,
-    normalize=None,
+    **MEAN,
     paper=PAPER,
     source="Geng et al. 2512.02012",
     summary=r"Improved MeanFlow, a regression on the instantaneous velocity: "
@@ -48,9 +46,7 @@ alpha_flow = row(
     alpha=None,
     anneal=(0, 100_000),
     follow="conditional",
-    eta=0.75,
-    stop_gradient=True,
-    normalize=None,
+    **MEAN,
     paper=PAPER,
     source="Zhang et al. 2510.20771",
     summary=r"$\alpha$-Flow: $\alpha^{-1}|v_{s,t}(I_s)-\mathrm{sg}(\alpha w+(1-\alpha)v_{u,t}(I_s+(u-s)w))|^2$ with "

@@ -1,5 +1,6 @@
 r"""Self-distillation: flow matching on the diagonal, and off it the map's own field in place of a teacher."""
 
+from flowops.methods.options import FROZEN
 from flowops.methods.registry import row
 from flowops.methods.sides import (
     eulerian,
@@ -14,6 +15,7 @@ from flowops.methods.sources import CONDITIONAL, OWN
 from flowops.methods.term import Term, split
 from flowops.times import Diagonal, Dyadic
 
+SELF = {**FROZEN, "eta": 0.75, "start": "interpolant", "ema_teacher": False}
 DIAGONAL = Term(tangent, CONDITIONAL, law=Diagonal(), share="eta")
 
 lsd = row(
@@ -22,11 +24,7 @@ lsd = row(
         "map": (DIAGONAL, Term(lagrangian, OWN, "v_tt(X_st)", share="rest")),
         "velocity": (DIAGONAL, Term(lagrangian_velocity, OWN, "v_tt(X_st) - (t-s) d_t v", share="rest")),
     },
-    eta=0.75,
-    stop_gradient=True,
-    normalize=None,
-    start="interpolant",
-    ema_teacher=False,
+    **SELF,
     source="2505.18825 (13), (20), (94), Alg. 2",
     summary=r"Lagrangian self-distillation: $|\partial_tX_{s,t}(I_s)-v_{t,t}(X_{s,t}(I_s))|^2$.",
 )
@@ -37,11 +35,7 @@ esd = row(
         "map": (DIAGONAL, Term(eulerian, OWN, "grad X v_ss", share="rest")),
         "velocity": (DIAGONAL, Term(eulerian_velocity, OWN, "v_ss + (t-s) D_s v", share="rest")),
     },
-    eta=0.75,
-    stop_gradient=True,
-    normalize=None,
-    start="interpolant",
-    ema_teacher=False,
+    **SELF,
     source="2505.18825 (14), (20), (94), Alg. 3",
     summary=r"Eulerian self-distillation: $|\partial_sX_{s,t}(I_s)+\nabla X_{s,t}(I_s)\,v_{s,s}(I_s)|^2$.",
 )
@@ -55,11 +49,7 @@ psd_u = row(
     "psd-u",
     forms=PSD_FORMS,
     gamma=None,
-    eta=0.75,
-    stop_gradient=True,
-    normalize=None,
-    start="interpolant",
-    ema_teacher=False,
+    **SELF,
     source="2505.18825 (15), (21), (22), Alg. 4; Guo et al. 2507.16884 (SplitMeanFlow)",
     summary=r"Progressive self-distillation with $u=\gamma s+(1-\gamma)t$, $\gamma$ uniform: $v_{s,t}$ against "
     r"$(1-\gamma)v_{s,u}+\gamma v_{u,t}(X_{s,u})$.",
@@ -69,11 +59,7 @@ psd_m = row(
     "psd-m",
     forms=PSD_FORMS,
     gamma=0.5,
-    eta=0.75,
-    stop_gradient=True,
-    normalize=None,
-    start="interpolant",
-    ema_teacher=False,
+    **SELF,
     source="2505.18825 (15), (22), Alg. 4",
     summary=r"Progressive self-distillation with the midpoint, $\gamma=\tfrac12$.",
 )
