@@ -34,10 +34,12 @@ def evaluate_terms(method: Method, X: FlowMap, interpolant: Interpolant, draw: D
     for (term, drawn), k in zip(present, points, strict=True):
         for name, difference in term.sides(k).items():
             values = _per_sample(method, k, difference)
-            per_term[name] = torch.nn.functional.pad(values, (drawn.rows.start, n - drawn.rows.stop))
+            values = torch.nn.functional.pad(values, (drawn.rows.start, n - drawn.rows.stop))
+            per_term[name] = per_term[name] + values if name in per_term else values
     per_sample = torch.stack(list(per_term.values())).sum(0)
     terms = {name: values.mean() for name, values in per_term.items()}
-    s, t = torch.cat([k.s for k in points]), torch.cat([k.t for k in points])
+    parts = {drawn.rows.start: k for (_, drawn), k in zip(present, points, strict=True)}  # the last of several terms
+    s, t = torch.cat([k.s for k in parts.values()]), torch.cat([k.t for k in parts.values()])
     return MethodResult(per_sample.mean(), terms, per_sample, s, t, per_term, draw.seed)
 
 

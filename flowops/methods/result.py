@@ -34,7 +34,8 @@ class MethodResult:
         loss: the batch mean of `per_sample`, 0-d.
         terms: what each term adds to the loss, 0-d each; they sum to it.
         per_sample: the loss of each sample, `[batch]`.
-        s: the start time of each sample, `[batch]`; with `t` it sorts `per_sample` into cells for telemetry.
+        s: the start time of each sample, `[batch]`; with `t` it sorts `per_sample` into cells for telemetry. Of a
+            sample that several terms use it is the last one's.
         t: the end time of each sample, `[batch]`.
         per_term: what each term adds to each sample, `[batch]` each; zero on the samples that a term does not use.
         seed: a 0-d integer on the CPU from which every draw of this call came; `method(..., seed=...)` repeats them.

@@ -40,6 +40,18 @@ def test_a_new_row_is_found_called_and_printed() -> None:
     assert "| `reverse-lmd` |" in table()
 
 
+@pytest.mark.usefixtures("_restored")
+def test_two_terms_on_the_whole_batch_add_up() -> None:
+    once, twice = (
+        row(f"lmd-{n}", *[Term(sides.lagrangian, TEACHER)] * n, teacher="field", source="this test", summary="Twice.")
+        for n in (1, 2)
+    )
+    result = call(twice, teacher=learned(seed=11).velocity())
+    assert result.per_sample.shape == result.s.shape == result.t.shape == (6,)
+    assert_close(result.loss, result.terms["lagrangian"])
+    assert result.loss > call(once, teacher=learned(seed=11).velocity()).loss
+
+
 def test_a_name_is_taken_once() -> None:
     with pytest.raises(ValueError, match="'lsd', which is taken"):
         row("lsd", source="", summary="")
