@@ -14,7 +14,7 @@ from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap
 from flowops.methods.point import Draw, TermDraw
 from flowops.methods.term import Term, rows_of
-from flowops.times import DataRatio, UpperTriangle
+from flowops.times import UpperTriangle
 
 if TYPE_CHECKING:
     from flowops.methods.method import Method
@@ -93,7 +93,7 @@ def _times(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     last = o.law or method.terms[-1].law or UpperTriangle()
-    law = last if term is method.terms[-1] else term.law or DataRatio(last, 0.0)
+    law = last if term is method.terms[-1] else term.law or last
     dtype = torch.promote_types(x.dtype, torch.float32)
     s, t = law(n, interpolant=interpolant, step=step, generator=generator, dtype=dtype, device=x.device)
     uniform = torch.rand(n, generator=generator, dtype=dtype, device=x.device)

@@ -56,7 +56,7 @@ MEANING: Mapping[str, str] = MappingProxyType(
         "points": "number of times along the trajectory",
         "alpha": "step of alpha-flow as a fraction of t - s; None for its annealing from 1 to 0",
         "anneal": "steps (start, end) between which alpha falls from 1 to 0 along a sigmoid",
-        "follow": '"conditional" or "own": the velocity that is followed',
+        "follow": '"conditional" or "own": the velocity that is followed; along the own one alpha = 1 trains nothing',
         "lam": "strength of the contrast, in [0, 1)",
     }
 )

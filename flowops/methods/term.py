@@ -23,6 +23,11 @@ def pair(s: Tensor, t: Tensor, _uniform: Tensor, _o: SimpleNamespace) -> Triple:
     return s, None, t
 
 
+def diagonal(s: Tensor, _t: Tensor, _uniform: Tensor, _o: SimpleNamespace) -> Triple:
+    """The start time of the pair as both times, whatever the law."""
+    return s, None, s
+
+
 def split(s: Tensor, t: Tensor, uniform: Tensor, o: SimpleNamespace) -> Triple:
     r"""$u=\gamma s+(1-\gamma)t$ with $\gamma$ from the options, uniform if it is None."""
     gamma = uniform if o.gamma is None else torch.full_like(uniform, o.gamma)
@@ -58,8 +63,8 @@ class Term:
         velocity: where the velocity comes from, or None.
         stop: what is under the stop-gradient, in words of mathematics; empty if nothing is.
         law: law of the pair of times; the option `law` replaces that of a method's last term. None stands for the
-            last term's law with every end time moved onto its start, $t:=s$.
-        middle: what a pair becomes: `pair`, `split`, `rung`, `forward_step`, `backward_step` or `alpha_step`.
+            last term's law.
+        middle: what a pair becomes: `pair`, `diagonal`, `split`, `rung`, `forward_step`, `backward_step`, `alpha_step`.
         share: the part of the batch: `"all"`, `"eta"` (the fraction of the option) or `"rest"`.
         pairs: `"given"`, or `"teacher flow"` to replace the data by the teacher's flow of the base samples.
         guided: whether guidance can reach its velocity.

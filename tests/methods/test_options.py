@@ -72,6 +72,13 @@ def test_the_diagonal_of_meanflow_is_its_law_collapsed_onto_the_start_times() ->
     assert (result.t[:4] < 1).all()
 
 
+@pytest.mark.parametrize("name", ["fm", "reflow", "contrastive-fm"])
+def test_a_regression_on_the_diagonal_takes_the_start_times_of_any_law(name: str) -> None:
+    result = call(get_method(name, law=UpperTriangle()))
+    assert_close(result.s, result.t, rtol=0, atol=0)
+    assert_close(result.s, call(get_method("lmd", law=UpperTriangle())).s, rtol=0, atol=0)
+
+
 def test_weights_scale_the_loss_of_each_sample() -> None:
     plain = call(METHODS["lmd"])
     tripled = call(get_method("lmd", weight=3.0))

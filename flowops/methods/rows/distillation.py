@@ -33,7 +33,6 @@ emd = row(
     teacher="field",
     stop_gradient=False,
     normalize=None,
-    warmup=0,
     start="interpolant",
     source="2406.07507; 2505.18825 (28), (29), (38), (39)",
     summary=r"Eulerian map distillation, $|\partial_sX_{s,t}(I_s)+\nabla X_{s,t}(I_s)\,b_s(I_s)|^2$; with "

@@ -4,7 +4,7 @@ from flowops.methods.options import FROZEN
 from flowops.methods.registry import row
 from flowops.methods.sides import consistency, discrete_lagrangian, tangent, trajectory_consistency
 from flowops.methods.sources import CONDITIONAL, TEACHER, TEACHER_OR_OWN
-from flowops.methods.term import Term, backward_step, forward_step
+from flowops.methods.term import Term, backward_step, diagonal, forward_step
 from flowops.times import Diagonal
 
 discrete_emd = row(
@@ -32,7 +32,7 @@ discrete_lmd = row(
 
 ctm = row(
     "ctm",
-    Term(tangent, CONDITIONAL, law=Diagonal(), share="eta"),
+    Term(tangent, CONDITIONAL, law=Diagonal(), middle=diagonal, share="eta"),
     Term(trajectory_consistency, TEACHER_OR_OWN, "X_t1(X_ut(x_u)), outer map", middle=forward_step, share="rest"),
     teacher="optional field",
     eta=0.5,

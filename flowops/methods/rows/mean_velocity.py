@@ -8,11 +8,13 @@ from flowops.methods.options import FROZEN
 from flowops.methods.registry import row
 from flowops.methods.sides import alpha_step, eulerian_velocity, improved_eulerian, tangent
 from flowops.methods.sources import CONDITIONAL, FOLLOWED, OWN
-from flowops.methods.term import Term
+from flowops.methods.term import Term, diagonal
 from flowops.methods.term import alpha_step as alpha_between
 from flowops.times import LogitNormal, UpperTriangle
 
-DIAGONAL = Term(tangent, CONDITIONAL, law=None, share="eta")  # at s = t the rows below are flow matching
+DIAGONAL = Term(
+    tangent, CONDITIONAL, law=None, middle=diagonal, share="eta"
+)  # at s = t the rows below are flow matching
 MEAN = {**FROZEN, "eta": 0.75}
 PAPER = {"law": UpperTriangle(LogitNormal(0.4, 1.0)), "p": 1.0, "c": 1e-3}
 

@@ -12,11 +12,11 @@ from flowops.methods.sides import (
     tangent,
 )
 from flowops.methods.sources import CONDITIONAL, OWN
-from flowops.methods.term import Term, split
+from flowops.methods.term import Term, diagonal, split
 from flowops.times import Diagonal, Dyadic
 
 SELF = {**FROZEN, "eta": 0.75, "start": "interpolant", "ema_teacher": False}
-DIAGONAL = Term(tangent, CONDITIONAL, law=Diagonal(), share="eta")
+DIAGONAL = Term(tangent, CONDITIONAL, law=Diagonal(), middle=diagonal, share="eta")
 
 lsd = row(
     "lsd",
