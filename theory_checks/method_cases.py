@@ -1,0 +1,156 @@
+r"""What the columns of a row say of each of its terms at the exact flow map.
+
+An `Aspect` is one term of a row with one kind of teacher. Its velocity source says whether it vanishes at the exact map
+(a teacher's or the map's own velocity) or only in expectation (the conditional velocity); its `middle` and its solver
+say whether it takes a finite step. What the columns cannot say stands in the small tables below.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from flowops.methods import CONDITIONAL, METHODS, OWN, TEACHER, Method, Term
+from flowops.methods.sides import tangent
+from flowops.methods.sources import FOLLOWED, TEACHER_OR_CONDITIONAL, TEACHER_OR_OWN
+from flowops.methods.term import alpha_step, backward_step, diagonal, forward_step, pair, rung, split
+from flowops.times import Halving, Ladder, Step
+
+CONDITIONAL_BESIDE = {"imf"}  # a conditional velocity beside the source of the term
+MINIMUM = {"imf", "fmm"}  # regressions on the conditional velocity whose sides are not `tangent`
+OTHER_MINIMIZER = {"contrastive-fm"}  # see test_contrastive_minimizer.py
+LOCAL_ORDER = {"euler": 2.0, "midpoint": 3.0, "heun": 3.0, "heun3": 4.0, "rk4": 5.0}  # of one step
+
+
+class UnclassifiedError(ValueError):
+    """A row whose columns say too little."""
+
+
+@dataclass(frozen=True)
+class Aspect:
+    """One term of a row, with what the columns say of it.
+
+    Attributes:
+        name: identifier in test names.
+        term: the term.
+        options: the options that leave only this term, and choose its source.
+        teacher: `""`, `"field"` or `"map"`.
+        exact: whether its residual vanishes at the exact map, and not only its conditional mean.
+        minimum: whether its minimum is the conditional variance, reached at the exact map.
+        order: order of the step at which it vanishes, None if it takes none.
+        stopped: whether its right side is a constant of the gradient.
+    """
+
+    name: str
+    term: Term
+    options: dict[str, Any] = field(compare=False)
+    teacher: str
+    exact: bool
+    minimum: bool
+    order: float | None
+    stopped: bool
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether it looks at $s=t$ only."""
+        return self.term.middle is diagonal
+
+    def of(self, method: Method, **options: Any) -> Method:
+        """The method with only this term."""
+        return Method(method.row, **{**method.given, **self.options, **options})
+
+
+def aspects(method: Method) -> list[Aspect]:
+    """The terms of the row of this name in the table, with each teacher and source they can have."""
+    row = METHODS.get(method.name, method).row
+    return [
+        _classify(row.name, form, term, teacher, choice, row.defaults)
+        for form, terms in row.forms.items()
+        for term in terms
+        for teacher in _teachers(row.teacher, term)
+        for choice in _choices(term, row.defaults)
+    ]
+
+
+def _choices(term: Term, defaults: Any) -> list[dict[str, Any]]:
+    """The options that change what a term is: the velocity followed, the step or its limit, a stop-gradient."""
+    if term.velocity is FOLLOWED:
+        return [{"follow": follow, "alpha": alpha} for follow in ("conditional", "own") for alpha in (0.0, 0.5)]
+    if term.stop and not defaults.get("stop_gradient", True):
+        return [{"stop_gradient": False}, {"stop_gradient": True}]
+    return [{}]
+
+
+def _teachers(kind: str, term: Term) -> tuple[str, ...]:
+    kinds = tuple(kind.removeprefix("optional ").split(" or "))
+    if kind.startswith("optional "):
+        return ("",) if term.velocity is CONDITIONAL else ("", *kinds)
+    return kinds
+
+
+def _classify(name: str, form: str, term: Term, teacher: str, choice: dict[str, Any], defaults: Any) -> Aspect:
+    options = ({"form": form} if form else {}) | choice
+    if "eta" in defaults:
+        options["eta"] = {"eta": 1.0, "rest": 0.0}[term.share]
+    conditional = name in CONDITIONAL_BESIDE or _is_conditional(name, term, teacher, options.get("follow"))
+    exact = not conditional or term.pairs == "teacher flow"
+    chosen = (f"{key}={value}" for key, value in choice.items())
+    label = "-".join(part for part in (name, form, term.share.replace("all", ""), teacher, *chosen) if part)
+    minimum = not exact and (term.sides is tangent or name in MINIMUM)
+    order = _order(name, term, teacher, exact, {**defaults, **choice})
+    stopped = bool(term.stop) and {**defaults, **choice}.get("stop_gradient", True)
+    return Aspect(label, term, options, teacher, exact, minimum, order, stopped)
+
+
+def _is_conditional(name: str, term: Term, teacher: str, follow: str | None) -> bool:
+    """Whether the conditional velocity stands in a term."""
+    source = term.velocity
+    if source in (None, TEACHER, OWN, TEACHER_OR_OWN):
+        return False
+    if source is CONDITIONAL:
+        return True
+    if source is TEACHER_OR_CONDITIONAL:
+        return not teacher
+    if source is FOLLOWED:
+        return follow != "own"
+    raise UnclassifiedError(
+        f"The velocity source {source} of {name} is in no class; say in method_cases.py what it gives."
+    )
+
+
+def _order(name: str, term: Term, teacher: str, exact: bool, defaults: Any) -> float | None:
+    r"""The order at which a finite step vanishes at the exact map.
+
+    * A step of an explicit method of order p has the local error $h^{p+1}$, which the later map carries on.
+    * $\mathbb E[X_{u,1}(I_u)-X_{s,1}(I_s)\mid I_s]=h(\partial_sX+\nabla X\,b_s)+O(h^2)$, whose first term vanishes.
+    * `alpha-flow`: with $y=x+(u-s)\dot I_s$ its difference is $(X_{s,t}(x)-X_{u,t}(y))/(t-s)$, again $O(\alpha^2)$ in
+      the mean, over $\alpha$; along the map's own $v_{s,u}$ it is the semigroup property, exact for every step.
+    """
+    if term.middle not in (pair, diagonal, split, rung, forward_step, backward_step, alpha_step):
+        raise UnclassifiedError(
+            f"The `middle` of {name} is in no class; say in method_cases.py at which order it vanishes."
+        )
+    if term.middle is alpha_step:
+        return None if exact or not defaults["alpha"] else 1.0
+    if not exact:
+        return 2.0 if term.middle in (rung, forward_step) else None
+    if term.middle is backward_step:
+        return LOCAL_ORDER["euler"]
+    return LOCAL_ORDER[defaults["solver"]] if "solver" in defaults and teacher != "map" else None
+
+
+def step_options(term: Term, step: float) -> dict[str, Any]:
+    """The options that make the finite step of a deterministic term this long; those of a ladder get random starts."""
+    if isinstance(term.law, Halving | Ladder):
+        return {"law": Step(epsilon=step)}
+    return {"alpha" if term.middle is alpha_step else "epsilon": step}
+
+
+def every_aspect() -> list[tuple[Method, Aspect]]:
+    """All aspects of all rows that are in a class; `test_every_row_is_in_a_class` fails for the others."""
+    found = []
+    for method in METHODS.values():
+        with suppress(UnclassifiedError):
+            found += [(method, aspect) for aspect in aspects(method)]
+    return found

@@ -1,0 +1,143 @@
+r"""The exact maps that every training method runs over: random samples, or the nodes of a quadrature.
+
+* Samples: a linear system, a planar Gaussian pair under four schedules, a planar mixture through a `SolutionOperator`.
+  The states of the linear system come from the linear interpolant of normal samples, whose velocity its field is not:
+  rows with a conditional velocity make no sense there.
+* Quadratures: a scalar Gaussian pair under four schedules, a scalar skew mixture through a `SolutionOperator`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowops import FlowMap, Interpolant, VelocityField, interpolants, problems
+from flowops.times import Pair, Request, TimeLaw
+from theory_checks.cases import gaussian, mixture, pure_problems
+from theory_checks.strategies import normal
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """An exact map and samples: random ones, or the nodes of a quadrature with their weights.
+
+    Attributes:
+        name: identifier in test names.
+        b: the field.
+        X: its flow map.
+        I: the interpolant of the states.
+        x0: base samples.
+        x1: data samples.
+        z: latents of a quadrature, None otherwise.
+        weights: of a quadrature, None for samples.
+        tolerance: what an expected gradient may reach.
+    """
+
+    name: str
+    b: VelocityField
+    X: FlowMap
+    I: Interpolant
+    x0: Tensor
+    x1: Tensor
+    z: Tensor | None = None
+    weights: Tensor | None = None
+    tolerance: float = 1e-9
+
+    def teacher(self, kind: str) -> VelocityField | FlowMap | None:
+        """What is passed as teacher."""
+        return {"": None, "field": self.b, "map": self.X}[kind]
+
+
+@dataclass(frozen=True)
+class At(TimeLaw):
+    """Always the same pair of times."""
+
+    s: float
+    t: float
+
+    def draw(self, request: Request) -> Pair:
+        one = torch.ones(request.n, dtype=request.dtype, device=request.device)
+        return Pair(self.s * one, self.t * one)
+
+
+SCHEDULES = ("linear", "trigonometric", "variance_preserving", "encoding_decoding")
+
+
+@cache
+def sample_settings(n: int = 16) -> tuple[Setting, ...]:
+    """Random samples: a linear system, a Gaussian pair under four schedules, a mixture through a solver."""
+    I = interpolants.linear()
+    generator = torch.Generator().manual_seed(0)
+    linear = pure_problems()[0]
+    assert linear.X is not None
+    settings = [Setting("linear system", linear.b, linear.X, I, normal(1, n, 3), normal(2, n, 3))]
+    for name in SCHEDULES:
+        I = interpolants.NAMED[name]()
+        settings.append(_sampled(f"gaussian {name}", gaussian(I), n, generator))
+    return (*settings, _sampled("mixture solved", mixture(interpolants.trigonometric()), n // 2, generator))
+
+
+def sampled(name: str) -> Setting:
+    """One of `sample_settings` by name."""
+    return next(one for one in sample_settings() if one.name == name)
+
+
+def _sampled(name: str, problem: problems.Problem, n: int, generator: torch.Generator) -> Setting:
+    x0 = problem.sample_base(n, generator=generator, dtype=torch.float64)
+    x1 = problem.sample_data(n, generator=generator, dtype=torch.float64)
+    assert problem.interpolant is not None
+    return Setting(name, problem.b, problem.X or problem.b.flow_map(), problem.interpolant, x0, x1)
+
+
+MEAN, VARIANCE = 0.7, 0.4  # of the scalar Gaussian pair
+
+
+@cache
+def quadrature_settings() -> tuple[Setting, ...]:
+    """Gauss-Hermite nodes of a scalar Gaussian pair under four schedules, and of a skew mixture through a solver."""
+    settings = []
+    for name in SCHEDULES:
+        I = interpolants.NAMED[name]()
+        problem = problems.gaussian([MEAN], VARIANCE, I)
+        settings.append(_nodes(f"gaussian {name}", problem, problem.X, ((1.0, MEAN, VARIANCE),), 20))
+    return (*settings, skew_setting())
+
+
+SKEW = ((0.3, 1.1, 0.3), (0.7, -0.4, 0.6))  # weight, mean, variance
+
+
+@cache
+def skew_setting(order: int = 40) -> Setting:
+    """A scalar mixture whose conditional velocity is skew, and its solved map."""
+    weights, means, variances = zip(*SKEW, strict=True)
+    problem = problems.gaussian_mixture(
+        list(weights),
+        [[m] for m in means],
+        torch.tensor(variances, dtype=torch.float64)[:, None],
+        interpolants.linear(),
+    )
+    return _nodes("skew mixture solved", problem, problem.b.flow_map(), SKEW, order)
+
+
+def _nodes(name: str, problem: problems.Problem, X: Any, modes: Any, order: int) -> Setting:
+    points, weights = np.polynomial.hermite_e.hermegauss(order)
+    y, w = torch.tensor(points), torch.tensor(weights / weights.sum())
+    I = problem.interpolant
+    assert I is not None
+    grids, products = [], []
+    for share, mean, variance in modes:
+        axes = (y, mean + variance**0.5 * y) + ((y,) if I.has_latent else ())
+        grids.append(torch.cartesian_prod(*axes))
+        products.append(share * torch.cartesian_prod(*([w] * len(axes))).prod(1))
+    grid = torch.cat(grids)
+    product = torch.cat(products)
+    kept = product > 1e-16  # the others would only cost time
+    grid, product = grid[kept], product[kept]
+    z = grid[:, 2:3] if I.has_latent else None
+    tolerance = 1e-9 if len(modes) == 1 else 5e-6  # what the nodes resolve
+    return Setting(name, problem.b, X, I, grid[:, :1], grid[:, 1:2], z=z, weights=product, tolerance=tolerance)

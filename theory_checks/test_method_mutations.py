@@ -1,0 +1,96 @@
+r"""Wrong versions of the methods are caught by the checks of the methods.
+
+Every seeded error (a sign, s and t swapped, the wrong point or time, a stop-gradient missing or misplaced, a factor or
+the square missing) fails at least one of the checks that the rows of the table pass.
+
+Source: mutation testing; the two public errors among them are in the code of 2406.07507.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from flowops.methods import METHODS, Method
+from flowops.times import FullSquare
+from theory_checks.method_cases import OTHER_MINIMIZER, Aspect, aspects
+from theory_checks.method_mutants import Mutant, mutants
+from theory_checks.method_settings import quadrature_settings, sampled
+from theory_checks.method_verdicts import (
+    Measured,
+    gradient_grows,
+    has_its_minimum,
+    is_semigradient,
+    is_stationary,
+    looks_forward,
+    loss_grows,
+    vanishes,
+    vanishes_at_its_order,
+)
+from theory_checks.test_methods_are_stationary import conditional_variance
+from theory_checks.verdicts import Check
+
+NODES = quadrature_settings()[1]
+SAMPLES = (sampled("linear system"), sampled("gaussian trigonometric"))
+
+
+def measurements(method: Method) -> Iterator[Measured]:
+    """All checks of all aspects of a method, the cheap ones first."""
+    for aspect in aspects(method):
+        yield from (of_exact if aspect.exact else of_conditional)(method, aspect)
+
+
+def of_exact(method: Method, aspect: Aspect) -> Iterator[Measured]:
+    """Checks of a term that vanishes at the exact map."""
+    for setting in SAMPLES:
+        if aspect.order is None:
+            yield from vanishes(method, aspect, setting)
+            if not isinstance(aspect.term.law, FullSquare):
+                yield from looks_forward(method, aspect, setting)
+            yield from loss_grows(method, aspect, setting)
+        else:
+            yield from vanishes_at_its_order(method, aspect, setting)
+        if aspect.stopped:
+            yield from gradient_grows(method, aspect, setting)
+            yield from is_semigradient(method, aspect, setting)
+
+
+def of_conditional(method: Method, aspect: Aspect) -> Iterator[Measured]:
+    """Checks of a term that vanishes in expectation."""
+    if aspect.order is None:
+        yield from is_stationary(method, aspect, NODES)
+    else:
+        yield from vanishes_at_its_order(method, aspect, NODES)
+    yield from gradient_grows(method, aspect, NODES)
+    if aspect.minimum:
+        s, t = 0.2, 0.7
+        minimum = conditional_variance(NODES.I, s if method.name == "imf" and not aspect.diagonal else t)
+        yield has_its_minimum(method, aspect, NODES, minimum, s, t)
+        yield from loss_grows(method, aspect, NODES)
+    if aspect.stopped:
+        yield from is_semigradient(method, aspect, NODES)
+
+
+def first_fault(method: Method) -> str | None:
+    """What is wrong with a method, or None."""
+    return next((str(m) for m in measurements(method) if not m.holds), None)
+
+
+def test_every_row_of_the_table_passes(check: Check) -> None:
+    faults = {name: first_fault(m) for name, m in METHODS.items() if name not in OTHER_MINIMIZER}
+    found = {name: fault for name, fault in faults.items() if fault}
+    assert not found
+    check.at_most(len(found), 0)
+
+
+@pytest.mark.parametrize("mutant", mutants(), ids=lambda m: f"{m.name}: {m.what}")
+def test_a_wrong_row_is_caught(mutant: Mutant) -> None:
+    assert first_fault(mutant.method) is not None, f"{mutant.name} with the error {mutant.what!r} passes every check"
+
+
+def test_the_score(check: Check) -> None:
+    every = mutants()
+    caught = sum(first_fault(mutant.method) is not None for mutant in every)
+    check.note(f"wrong rows caught: {caught} of {len(every)}")
+    check.at_most(len(every) - caught, 0)
