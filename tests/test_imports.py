@@ -21,7 +21,7 @@ ROOT = Path(flowops.__file__).parent
 LINES: list[tuple[str, ...]] = [
     ("_types",),
     ("_arguments",),
-    ("_derivatives",),
+    ("_derivatives", "_compile"),
     ("_operator",),
     ("_solvers",),
     ("interpolants", "fields"),

@@ -6,6 +6,7 @@ of a row is residual x velocity source x stop-gradient x law of the times x weig
 and `row` adds one.
 """
 
+from flowops._compile import compile_loss
 from flowops.methods.correction import uncontrasted
 from flowops.methods.method import Method
 from flowops.methods.norms import Lp, Norm, PseudoHuber, Squared
@@ -26,6 +27,7 @@ __all__ = [
     "table",
     "rows",
     # a call
+    "compile_loss",
     "Method",
     "MethodResult",
     "NonFinite",

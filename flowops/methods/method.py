@@ -7,7 +7,7 @@ operators that `torch.compile` takes whole.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops._arguments import check_like, check_state
+from flowops._compile import compile_loss
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap
@@ -148,8 +149,15 @@ class Method(nn.Module):
     def evaluate(
         self, X: FlowMap, interpolant: Interpolant, draw: Draw, *, teacher: VelocityField | FlowMap | None = None
     ) -> MethodResult:
-        """The loss of what `draw` drew: a pure function, the part to give to `torch.compile`."""
+        """The loss of what `draw` drew: a pure function, the part to compile."""
         return evaluate_terms(self, X, interpolant, draw, teacher)
+
+    def compiled(self, **options: Any) -> Callable[..., MethodResult]:
+        """`evaluate` inside `torch.compile`, whose `options` these are, without the products with zero tangents.
+
+        One compilation serves one batch size: keep it constant.
+        """
+        return compile_loss(self.evaluate, **options)
 
     def extra_repr(self) -> str:
         """The name, and the options given."""
