@@ -13,8 +13,6 @@ import argparse
 import gc
 import itertools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -48,7 +46,7 @@ class Trainer:
             target.sample_data(batch, generator=generator),
         )
         self.generator = generator
-        self.evaluate = torch.compile(method.evaluate) if compiled else method.evaluate
+        self.evaluate = method.compiled() if compiled else method.evaluate
 
     def loss(self) -> Tensor:
         """Draw and evaluate."""
@@ -74,13 +72,6 @@ class Trainer:
 def _teacher(method: Method, previous: FlowMap) -> VelocityField | FlowMap | None:
     kind = method.row.teacher.removeprefix("optional ")
     return {"": None, "field": previous.velocity(), "map": previous, "field or map": previous}[kind]
-
-
-@contextmanager
-def compiler_settings() -> Iterator[None]:
-    """Buffer reuse off, since captured weights get zero tangents that must not be written; room for every row."""
-    with torch._inductor.config.patch(allow_buffer_reuse=False), torch._dynamo.config.patch(recompile_limit=256):
-        yield
 
 
 def measure(args: argparse.Namespace) -> list[str]:
@@ -124,7 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--eager", action="store_true", help="leave the compiled variants out")
     args = parser.parse_args()
-    with compiler_settings():
+    with torch._dynamo.config.patch(recompile_limit=256):  # every row compiles the same code object
         rows = measure(args)
     print(
         f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()}, batch {args.batch}, MLP "
