@@ -75,6 +75,7 @@ class Method(nn.Module):
                 known = ", ".join(sorted(defaults))
                 raise TypeError(f"`{key}` must be an option of {row.name}, which has {known}{hint}")
         self.row, self.name, self.given = row, row.name, options
+        self.__doc__ = f"{row.summary}\n\nSource: {row.source}."
         self.options = check_options({**defaults, **options}, row.forms)
         self.weight: nn.Module = self.options.weight
         self.terms = row.forms[getattr(self.options, "form", "")]

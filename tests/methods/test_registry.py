@@ -74,6 +74,7 @@ def test_every_row_says_what_it_is_and_where_it_comes_from() -> None:
     for method in METHODS.values():
         assert method.row.summary
         assert method.row.source
+        assert method.__doc__ == f"{method.row.summary}\n\nSource: {method.row.source}."
 
 
 def test_a_call_is_a_draw_and_its_evaluation() -> None:
