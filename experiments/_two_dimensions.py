@@ -21,6 +21,11 @@ from flowops.problems import Problem
 
 Board = Problem[Any, Any]
 Report = Callable[[float, str], None]
+STEADY: Mapping[str, Mapping[str, Any]] = {
+    "esd": {"form": "velocity"},  # the form of the map diverges at the rate that serves the others
+    "lmd": {"stop_gradient": True, "p": 1.0, "c": 0.1},  # off the board the exact field is steep near t = 1
+}
+"""Options that keep a method stable here; a weight does not move the minimizer of a row with a teacher."""
 BASE = "(1-t)/sqrt(3)"  # the base scaled to the data's standard deviation (2505.18825 §G.1)
 
 

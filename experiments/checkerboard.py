@@ -28,7 +28,7 @@ from experiments._judging import (
     save_board,
     solve,
 )
-from experiments._two_dimensions import BASE, Board, Plan, Trained, board_of, train
+from experiments._two_dimensions import BASE, STEADY, Board, Plan, Trained, board_of, train
 from experiments.figures import write_text
 from flowops.methods import METHODS, get_method
 
@@ -72,7 +72,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
             f"--pairs must be 0 with {args.method}, whose teacher is the field of independent pairs; drop it."
         )
     pairs = 0 if taught else Plan.pairs if args.pairs is None else args.pairs
-    return Plan(args.method, {}, args.minutes, args.steps, args.batch, pairs=pairs, seed=args.seed)
+    options = STEADY.get(args.method, {})
+    return Plan(args.method, options, args.minutes, args.steps, args.batch, pairs=pairs, seed=args.seed)
 
 
 def judge(trained: Trained, board: Board, seed: int) -> tuple[str, dict[str, Tensor]]:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from experiments._judging import BINS, SAMPLES, STEPS, Progress, divergences, push
-from experiments._two_dimensions import Board, Plan, board_of, train
+from experiments._two_dimensions import STEADY, Board, Plan, board_of, train
 from experiments.figures import write_text
 from flowops.methods import METHODS, TEACHER, Term, get_method, row
 from flowops.methods.sides import direct, eulerian_velocity
@@ -44,7 +44,6 @@ meanflow_b = row(
     source="2505.13447, with b in place of the conditional velocity; 2505.18825 (39)",
     summary="`meanflow` without the noise of the conditional velocity.",
 )
-OPTIONS = {"esd": {"form": "velocity"}}  # the form of the map diverges at the rate that serves the others
 SELF = ("lsd", "esd", "psd-m", "psd-u", "fmm", "meanflow")
 TAUGHT = ("lmd", "emd", "fmm-b", "meanflow-b")
 PAPER = {
@@ -125,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = shlex.join(sys.argv[1:] if arguments is None else arguments)
     for name in args.methods:
         pairs = 0 if "field" in get_method(name).row.teacher else args.pairs
-        plan = replace(common, method=name, options=OPTIONS.get(name, {}), pairs=pairs)
+        plan = replace(common, method=name, options=STEADY.get(name, {}), pairs=pairs)
         records[name] = record(plan, board_of(), args.device)
         text = (
             f"# Divergence on the checkerboard by number of steps\n\n`python -m experiments.checkerboard_protocol "
