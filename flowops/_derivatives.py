@@ -28,6 +28,11 @@ def value_and_vjp(f: Callable[[Tensor], Tensor], x: Tensor, w: Tensor) -> tuple[
     return value, pull_back(w.to(value.dtype))[0]
 
 
+def recording(wanted: bool) -> torch.set_grad_enabled:
+    """A context in which a graph is recorded if `wanted`, unless none is recorded outside."""
+    return torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
+
+
 def push_basis(push: Callable[[Tensor], Tensor], x: Tensor, chunk: int | None = None) -> Tensor:
     r"""Per-sample matrix of the linear map `push`, applied to every basis direction of the event at once.
 

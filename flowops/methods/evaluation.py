@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from flowops._operator import Operator
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap
 from flowops.methods.draws import null_label
 from flowops.methods.norms import Squared
+from flowops.methods.options import takes_label
 from flowops.methods.point import Difference, Draw, Point, TermDraw
 from flowops.methods.result import MethodResult
 from flowops.methods.sources import solve
@@ -83,6 +83,4 @@ def _per_sample(method: Method, k: Point, difference: Difference) -> Tensor:
 
 def _labelled(teacher: Teacher, labels: Tensor) -> Teacher:
     """The teacher on these labels, if it takes any."""
-    if teacher is None or not any(isinstance(m, Operator) and m._takes("label") for m in teacher.modules()):
-        return teacher
-    return teacher.given(label=labels)
+    return teacher.given(label=labels) if teacher is not None and takes_label(teacher) else teacher

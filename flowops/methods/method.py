@@ -142,7 +142,7 @@ class Method(nn.Module):
         check_state(x0, "x0")
         check_like(x1, x0, "x1", "x0")
         check_teacher(self, teacher)
-        check_labels(self, labels, x0)
+        check_labels(self, labels, teacher, x0)
         if seed is None:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device if generator else None))
         return draw_terms(self, X, interpolant, x0, x1, labels, step, seed)

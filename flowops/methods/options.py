@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from flowops._operator import Operator
 from flowops._solvers.fixed import TABLEAUS
+from flowops.couplings.coupling import check_labels as check_rows
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
 from flowops.methods.norms import as_norm
@@ -135,15 +137,22 @@ def check_options(options: Mapping[str, Any], forms: Mapping[str, Any]) -> Simpl
     return namespace
 
 
-def check_labels(method: Method, labels: object, x: Tensor) -> None:
+def check_labels(method: Method, labels: Tensor | None, teacher: object, x: Tensor) -> None:
     """Refuse labels of another size, and options that need labels without any."""
     if labels is None:
         for name, plain in (("guidance", 1.0), ("label_dropout", 0.0)):
             if (value := getattr(method.options, name)) != plain:
                 raise ValueError(f"`labels` must be given with {name}={value}, got None; pass one label per sample.")
-    elif not isinstance(labels, Tensor) or labels.shape[:1] != x.shape[:1]:
-        got = list(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"`labels` must be a tensor with one entry per sample, {len(x)}, got {got}; convert them.")
+        return
+    check_rows(labels, x, "labels")
+    guided = method.options.guidance != 1 and method.row.teacher != ""
+    if guided and isinstance(teacher, VelocityField) and not takes_label(teacher):
+        raise ValueError("`teacher` must take a `label` to be guided, this one takes none; distil a guided field.")
+
+
+def takes_label(operator: nn.Module) -> bool:
+    """Whether an operator, or one inside it, has a condition `label`."""
+    return any(isinstance(m, Operator) and m._takes("label") for m in operator.modules())
 
 
 def check_teacher(method: Method, teacher: object) -> None:

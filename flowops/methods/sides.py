@@ -6,11 +6,15 @@ constant of the parameters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flowops import residuals
 from flowops._arguments import per_event
+from flowops._derivatives import recording
 from flowops.maps import FlowMap
 from flowops.maps.frozen import FrozenMap
 from flowops.methods.point import Difference, Differences, Point, named
@@ -31,26 +35,30 @@ def lagrangian(k: Point) -> Differences:
 
 def eulerian(k: Point) -> Differences:
     r"""$\partial_sX_{s,t}(x)$ against $-\nabla X_{s,t}(x)\,b_s(x)$."""
-    if k.frozen:
+    if not k.frozen:
+        whole = residuals.eulerian(k.X, k.b, k.s, k.t, k.x)
+        return named("eulerian", Sides(whole, torch.zeros_like(whole)))
+    if k.target is k.X:
         return named("eulerian", residuals.eulerian(k.X, k.b, k.s, k.t, k.x, parts=True))
-    whole = residuals.eulerian(k.X, k.b, k.s, k.t, k.x)
-    return named("eulerian", Sides(whole, torch.zeros_like(whole)))
+    with torch.no_grad():
+        right = residuals.eulerian(k.target, k.b, k.s, k.t, k.x, parts=True).right
+    return named("eulerian", Sides(k.X.ds(k.s, k.t, k.x), right))
 
 
 def lagrangian_velocity(k: Point) -> Differences:
     r"""$v_{s,t}(x)$ against $b_t(X_{s,t}(x))-(t-s)\,\partial_tv_{s,t}(x)$."""
-    sides = residuals.lagrangian_velocity(k.X, k.b, k.s, k.t, k.x, parts=True, frozen=k.frozen)
-    if k.warmup is None:
-        return named("lagrangian", sides)
-    return named("lagrangian", Sides(sides.left, torch.lerp(k.b(k.t, k.X(k.s, k.t, k.x)), sides.right, k.warmup)))
+    left, right = _average_velocity(k, residuals.lagrangian_velocity, k.b, k.s, k.t, k.x)
+    if k.warmup is not None:
+        right = torch.lerp(k.b(k.t, k.X(k.s, k.t, k.x)), right, k.warmup)
+    return named("lagrangian", Sides(left, right))
 
 
 def eulerian_velocity(k: Point) -> Differences:
     r"""$v_{s,t}(x)$ against $b_s(x)+(t-s)(\partial_s+b_s\cdot\nabla)v_{s,t}(x)$."""
-    sides = residuals.eulerian_velocity(k.X, k.b, k.s, k.t, k.x, parts=True, frozen=k.frozen)
-    if k.warmup is None:
-        return named("eulerian", sides)
-    return named("eulerian", Sides(sides.left, torch.lerp(k.b(k.s, k.x), sides.right, k.warmup)))
+    left, right = _average_velocity(k, residuals.eulerian_velocity, k.b, k.s, k.t, k.x)
+    if k.warmup is not None:
+        right = torch.lerp(k.b(k.s, k.x), right, k.warmup)
+    return named("eulerian", Sides(left, right))
 
 
 def improved_eulerian(k: Point) -> Differences:
@@ -62,7 +70,7 @@ def improved_eulerian(k: Point) -> Differences:
 
 def semigroup(k: Point) -> Differences:
     r"""$X_{s,t}(x)$ against $X_{u,t}(X_{s,u}(x))$."""
-    with _graph(not k.frozen):
+    with recording(not k.frozen):
         composed = k.target.compose([k.s, k.middle, k.t], k.x)
     return named("semigroup", Sides(k.X(k.s, k.t, k.x), composed))
 
@@ -71,10 +79,7 @@ def semigroup_velocity(k: Point) -> Differences:
     r"""$v_{s,t}(x)$ against $(1-\gamma)v_{s,u}(x)+\gamma v_{u,t}(X_{s,u}(x))$."""
     length = k.t - k.s
     gamma = torch.where(length == 0, 0.5, (k.t - k.middle) / torch.where(length == 0, 1, length))
-    if k.target is k.X:
-        return named("semigroup", residuals.semigroup_velocity(k.X, k.s, k.t, gamma, k.x, parts=True, frozen=k.frozen))
-    right = residuals.semigroup_velocity(k.target, k.s, k.t, gamma, k.x, parts=True, frozen=True).right
-    return named("semigroup", Sides(k.X.average_velocity(k.s, k.t, k.x), right))
+    return named("semigroup", _average_velocity(k, residuals.semigroup_velocity, k.s, k.t, gamma, k.x))
 
 
 def direct(k: Point) -> Differences:
@@ -94,7 +99,7 @@ def composed(k: Point) -> Differences:
 
 def consistency(k: Point) -> Differences:
     r"""$X_{s,t}(x)$ against $X_{u,t}$ at $I_u$ of the same samples, or at a solver's step from $x$ to $u$."""
-    with _graph(not k.frozen):
+    with recording(not k.frozen):
         end = k.target(k.middle, k.t, _advanced(k))
     return named("consistency", Sides(k.X(k.s, k.t, k.x), end))
 
@@ -102,14 +107,14 @@ def consistency(k: Point) -> Differences:
 def trajectory_consistency(k: Point) -> Differences:
     r"""$\bar X_{t,1}(X_{s,t}(x))$ against $\bar X_{t,1}(X_{u,t}(y))$, $y$ a solver's step from $x$ to time $u$."""
     final, one = FrozenMap(k.target), torch.ones_like(k.t)
-    with _graph(not k.frozen):
+    with recording(not k.frozen):
         right = final(k.t, one, k.target(k.middle, k.t, _advanced(k)))
     return named("consistency", Sides(final(k.t, one, k.X(k.s, k.t, k.x)), right))
 
 
 def discrete_lagrangian(k: Point) -> Differences:
     r"""$X_{s,t}(x)$ against $X_{s,u}(x)+(t-u)\,b_u(X_{s,u}(x))$."""
-    with _graph(not k.frozen):
+    with recording(not k.frozen):
         near = k.X(k.s, k.middle, k.x)
         right = near + (per_event(k.t - k.middle, k.x) * k.b(k.middle, near)).to(k.x.dtype)
     return named("lagrangian", Sides(k.X(k.s, k.t, k.x), right))
@@ -132,7 +137,7 @@ def alpha_step(k: Point) -> Differences:
     r"""$v_{s,t}(x)$ against $\alpha w+(1-\alpha)v_{u,t}(x+(u-s)w)$, $w$ the velocity followed."""
     if k.alpha is None:
         return eulerian_velocity(k)
-    with _graph(not k.frozen):
+    with recording(not k.frozen):
         own = k.options.follow == "own"
         w = k.target.average_velocity(k.s, k.middle, k.x) if own else k.b(k.s, k.x)
         y = (k.x + per_event(k.middle - k.s, k.x) * w).to(k.x.dtype)
@@ -151,8 +156,12 @@ def contrastive(k: Point) -> Differences:
     return {"diagonal": Difference(left, right), "contrast": Difference(left, other, -k.options.lam)}
 
 
-def _graph(recorded: bool) -> torch.set_grad_enabled:
-    return torch.set_grad_enabled(torch.is_grad_enabled() and recorded)
+def _average_velocity(k: Point, residual: Callable[..., Sides], *operands: Any) -> Sides:
+    """The sides of a residual of average velocities; the right one is the target's where that is another map."""
+    if k.target is k.X:
+        return residual(k.X, *operands, parts=True, frozen=k.frozen)
+    right = residual(k.target, *operands, parts=True, frozen=True).right
+    return Sides(k.X.average_velocity(k.s, k.t, k.x), right)
 
 
 def _stepper(k: Point) -> FlowMap:

@@ -6,13 +6,11 @@ a constant of the parameters (a stop-gradient), which is cheaper than detaching 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
 from flowops._arguments import check_state, expand_time, expand_times, per_event
+from flowops._derivatives import recording
 from flowops._types import TimeLike
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
@@ -68,7 +66,7 @@ def lagrangian_velocity(
     """
     s, t = _times(s, t, x)
     v = X.average_velocity(s, t, x)
-    with _constant(frozen):
+    with recording(not frozen):
         value, dt = X.value_and_dt(s, t, x)
         right = (v.detach() if frozen else v) - (dt - b(t, value))
     return finish(v, right, parts)
@@ -94,7 +92,7 @@ def semigroup_velocity(
     s, t = _times(s, t, x)
     gamma = expand_time(gamma, x, "gamma")
     u = torch.lerp(t, s, gamma.to(s.dtype))
-    with _constant(frozen):
+    with recording(not frozen):
         first = X.average_velocity(s, u, x)
         middle = (x + per_event(u - s, x) * first).to(x.dtype)
         second = X.average_velocity(u, t, middle)
@@ -105,13 +103,6 @@ def semigroup_velocity(
 def _times(s: TimeLike, t: TimeLike, x: Tensor) -> tuple[Tensor, Tensor]:
     check_state(x)
     return expand_times(s, t, x)
-
-
-@contextmanager
-def _constant(frozen: bool) -> Iterator[None]:
-    """No graph is recorded inside if `frozen`."""
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-        yield
 
 
 def _draws_masks(X: FlowMap) -> bool:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from flowops import guided
+from flowops import VelocityField, guided
 from flowops.methods import MEANING, METHODS, Adaptive, Learned, Lp, PseudoHuber, TimePower, get_method
 from flowops.networks import LearnedWeight
 from flowops.times import Diagonal, EndpointFixed, UpperTriangle
@@ -206,3 +206,36 @@ def test_a_whole_trajectory_averages_its_points() -> None:
         t = result.s + (result.t - result.s) * j / 3
         squares.append((X(result.s, t, x) - teacher(result.s, t, x)).square().sum(1))
     assert_close(result.per_sample, torch.stack(squares).mean(0))
+
+
+@pytest.mark.parametrize(("name", "form"), [("esd", "map"), ("esd", "velocity"), ("lsd", "velocity"), ("psd-m", "map")])
+def test_the_frozen_side_is_wholly_that_of_the_average(name: str, form: str) -> None:
+    X, average = learned(), learned(seed=40)
+    options = {"eta": 0.0, "form": form}
+    plain, swapped = (call(get_method(name, **options), X=Z) for Z in (X, average))
+    mixed = call(get_method(name, **options, ema_teacher=True), X=X, teacher=average)
+    x0, x1 = normal(6, 2, seed=5), 0.5 * normal(6, 2, seed=6) + 1
+    x, s, t = torch.lerp(x0, x1, mixed.s[:, None]), mixed.s, mixed.t
+    u = (s + t) / 2
+    left = {"esd": X.ds(s, t, x), "lsd": X(s, t, x), "psd-m": X(s, t, x)}[name]
+    if form == "velocity":
+        left = X.average_velocity(s, t, x)
+    b = average.velocity()
+    right = {
+        ("esd", "map"): -average.jvp(s, t, x, b(s, x)),
+        ("esd", "velocity"): average.average_velocity(s, t, x) + average.material_derivative(s, t, x, b(s, x)),
+        ("lsd", "velocity"): average.average_velocity(s, t, x) - average.dt(s, t, x) + b(t, average(s, t, x)),
+        ("psd-m", "map"): average(u, t, average(s, u, x)),
+    }[name, form]
+    assert_close(mixed.per_sample, (left - right).square().sum(1))
+    assert not torch.allclose(mixed.per_sample, plain.per_sample)
+    assert not torch.allclose(mixed.per_sample, swapped.per_sample)
+
+
+def test_a_teacher_without_labels_is_not_guided_silently() -> None:
+    labels = torch.zeros(6, dtype=torch.int64)
+    plain = VelocityField.from_function(lambda _t, x: -x)
+    with pytest.raises(ValueError, match="`teacher` must take a `label` to be guided"):
+        call(get_method("lmd", guidance=2.0), teacher=plain, labels=labels)
+    assert call(METHODS["lmd"], teacher=plain, labels=labels).loss.isfinite()
+    assert call(get_method("meanflow", guidance=2.0), teacher=plain, labels=labels).loss.isfinite()
