@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from functools import cache
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from experiments._two_dimensions import Board, board_of
+from experiments.figures import write_figure
 from flowops import FlowMap, VelocityField, residuals
 from flowops.metrics import cell_masses, histogram_kl
 
@@ -100,9 +100,7 @@ def save_board(path: Path, clouds: dict[str, Tensor], maps: dict[str, Tensor], l
         figure.colorbar(image, ax=axes)
     panels[-1].semilogy([50 * (k + 1) for k in range(len(losses))], losses)
     panels[-1].set(title="loss", xlabel="step")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    figure.savefig(temporary, dpi=100)
-    temporary.replace(path)
+    write_figure(path, figure, 100)
 
 
 class Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +13,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file by renaming a finished temporary one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_figure(path: Path, figure: Any, dpi: int) -> None:
+    """Write a matplotlib figure by renaming a finished temporary file."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    figure.savefig(temporary, dpi=dpi)
     temporary.replace(path)
 
 
@@ -44,6 +52,4 @@ def save_figure(path: Path, paths: Tensor, data: Tensor, times: Tensor, residual
     right.set(title="relative residual of every identity", xlabel="end time $t$", ylabel="residual", ylim=(1e-18, 1e-2))
     right.axhline(1e-7, color="black", linewidth=0.8, linestyle="--", label="tolerance")
     right.legend(loc="upper left", ncols=2, fontsize="small")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    figure.savefig(temporary, dpi=150)
-    temporary.replace(path)
+    write_figure(path, figure, 150)
