@@ -21,6 +21,15 @@ class Coupled(NamedTuple):
     labels: Tensor | None
 
 
+class Samples(NamedTuple):
+    """Two batches to be coupled, and their conditions."""
+
+    x0: State
+    x1: State
+    labels: Tensor | None
+    labels0: Tensor | None
+
+
 class Coupling(ABC):
     """A way to pair the rows of a batch of base samples with those of a batch of data samples.
 
@@ -61,20 +70,13 @@ class Coupling(ABC):
                 f"`labels0` must have the shape and dtype of `labels`, {list(labels.shape)} and {labels.dtype}, got "
                 f"{list(labels0.shape)} and {labels0.dtype}."
             )
-        rows = self.partners(x0, x1, labels, labels0, generator)
+        rows = self.partners(Samples(x0, x1, labels, labels0), generator)
         return (
             Coupled(x0, x1, labels) if rows is None else Coupled(x0, x1[rows], None if labels is None else labels[rows])
         )
 
     @abstractmethod
-    def partners(
-        self,
-        x0: State,
-        x1: State,
-        labels: Tensor | None,
-        labels0: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> Tensor | None:
+    def partners(self, samples: Samples, generator: torch.Generator | None) -> Tensor | None:
         """The row of `x1` that goes with each row of `x0`, `[batch]`; None for the row of the same number."""
 
 
@@ -85,14 +87,7 @@ class Independent(Coupling):
     Shuffling them would change nothing in law. A batch whose rows belong together keeps them together.
     """
 
-    def partners(
-        self,
-        x0: State,
-        x1: State,
-        labels: Tensor | None,
-        labels0: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> None:
+    def partners(self, samples: Samples, generator: torch.Generator | None) -> None:
         return None
 
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import number
-from flowops._types import State
-from flowops.couplings.coupling import Coupling, check_condition_weight, transport_cost
+from flowops.couplings.coupling import Coupling, Samples, check_condition_weight, transport_cost
 
 _POT_FROM = 256  # rows; below, scipy is as fast as the network simplex of POT
 _POT_PIVOTS = 10_000_000
@@ -50,17 +49,10 @@ class OptimalTransport(Coupling):
     def __post_init__(self) -> None:
         check_condition_weight(self.condition_weight)
 
-    def partners(
-        self,
-        x0: State,
-        x1: State,
-        labels: Tensor | None,
-        labels0: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        cost = transport_cost(x0, x1, labels, labels0, self.condition_weight)
+    def partners(self, samples: Samples, generator: torch.Generator | None) -> Tensor:
+        cost = transport_cost(*samples, self.condition_weight)
         _check_finite(cost)
-        return _assignment(cost).to(x0.device)
+        return _assignment(cost).to(samples.x0.device)
 
 
 @dataclass(frozen=True)
@@ -97,15 +89,8 @@ class Sinkhorn(Coupling):
             raise ValueError(f"`iterations` must be a whole number of at least 1, got {self.iterations!r}.")
         check_condition_weight(self.condition_weight)
 
-    def partners(
-        self,
-        x0: State,
-        x1: State,
-        labels: Tensor | None,
-        labels0: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        rows = self.conditional_plan(transport_cost(x0, x1, labels, labels0, self.condition_weight))
+    def partners(self, samples: Samples, generator: torch.Generator | None) -> Tensor:
+        rows = self.conditional_plan(transport_cost(*samples, self.condition_weight))
         return torch.multinomial(rows, 1, generator=generator)[:, 0]
 
     def conditional_plan(self, cost: Tensor) -> Tensor:
