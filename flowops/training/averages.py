@@ -1,0 +1,175 @@
+r"""Averages of the weights along training: exponential, power-function, and re-weighted after training.
+
+After step $n$ every average becomes $\beta_n\hat\theta+(1-\beta_n)\theta_n$. They differ in $\beta_n$ only.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flowops._arguments import number
+from flowops.training._power_profile import coefficients, exponent
+
+
+class Averages(nn.Module):
+    r"""Running averages of the parameters of a module; its buffers are taken over as they are.
+
+    A decay $d$ has $\beta_n=\min(d,(1+n)/(10+n))$, so that the first weights are soon forgotten. A relative width
+    $\sigma_{rel}$ has the $\beta_n=(1-1/n)^{\gamma+1}$ of the profile of that width, which forgets them at the first
+    step and grows with training; see `posthoc`. Averages have no gradient, lie on the device that the module has when
+    it is given, and are kept in float32, or in float64 if the module is.
+
+    Args:
+        module: without wrappers of a compiler or of several processes.
+        decays: of exponential averages, at least 0 and below 1; named like "0.999".
+        power: relative widths of power-function averages, above 0 and at most 0.2887; named like "power-0.05".
+
+    Raises:
+        ValueError: for a decay or a width out of range, and for two averages of one name.
+
+    Cost: a copy of the module for each average. Source: 2312.02696 eq. (127) for power functions.
+    """
+
+    def __init__(self, module: nn.Module, decays: Sequence[float], power: Sequence[float] = ()) -> None:
+        super().__init__()
+        for decay in decays:
+            if not 0 <= number(decay, "decays") < 1:
+                raise ValueError(f"`decays` must be at least 0 and below 1, got {decay}; pass 0.999, say.")
+        self._decays, self._exponents = tuple(decays), tuple(exponent(number(width, "power")) for width in power)
+        self.names: tuple[str, ...] = (*(f"{decay:g}" for decay in decays), *(f"power-{width:g}" for width in power))
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"`decays` and `power` must differ in six digits, got {', '.join(self.names)}; drop one.")
+        self._copies = nn.ModuleList(_frozen_copy(module) for _ in self.names)
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Take in the parameters after optimizer step number `step`, counted from 1.
+
+        Cost: one fused pass over the parameters for each average; the host does not wait for the device.
+
+        Raises:
+            ValueError: for a step below 1.
+        """
+        if step < 1:
+            raise ValueError(f"`step` must count from 1, got {step}; pass the number of steps done.")
+        parameters = [parameter.detach() for parameter in module.parameters()]
+        buffers = list(module.buffers())
+        for average, beta in zip(self._copies, self._betas(step), strict=True):
+            averaged: list[Tensor] = list(average.parameters())
+            like = [p if p.dtype == a.dtype else p.to(a.dtype) for p, a in zip(parameters, averaged, strict=True)]
+            if averaged:
+                torch._foreach_lerp_(averaged, like, 1 - beta)
+            for mine, theirs in zip(average.buffers(), buffers, strict=True):
+                mine.copy_(theirs)
+
+    def state(self, name: str) -> dict[str, Tensor]:
+        """The state dict of the module with averaged parameters; the next update changes these tensors.
+
+        Raises:
+            ValueError: if there is no average of that name.
+        """
+        return dict(self._copy(name).state_dict())
+
+    def load(self, name: str, state: Mapping[str, Tensor]) -> None:
+        """Go on from an average that was saved.
+
+        Raises:
+            ValueError: if there is no average of that name.
+            RuntimeError: if the state is not one of such a module.
+        """
+        self._copy(name).load_state_dict(state)
+
+    @torch.no_grad()
+    def copy_to(self, name: str, module: nn.Module) -> None:
+        """Give a module of the same kind the averaged parameters, and the buffers.
+
+        Raises:
+            ValueError: if there is no average of that name.
+        """
+        average, targets = self._copy(name), [parameter.detach() for parameter in module.parameters()]
+        if targets:
+            torch._foreach_copy_(targets, list(average.parameters()))
+        for theirs, mine in zip(module.buffers(), average.buffers(), strict=True):
+            theirs.copy_(mine)
+
+    def _betas(self, step: int) -> list[float]:
+        exponential = [min(decay, (1 + step) / (10 + step)) for decay in self._decays]
+        return exponential + [(1 - 1 / step) ** (gamma + 1) for gamma in self._exponents]
+
+    def _copy(self, name: str) -> nn.Module:
+        if name not in self.names:
+            raise ValueError(f"`name` must be one of {', '.join(self.names) or '(no average)'}, got {name!r}.")
+        return self._copies[self.names.index(name)]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A power-function average that was saved during training.
+
+    Attributes:
+        step: number of steps it averages.
+        sigma_rel: its relative width.
+        state: the state dict.
+    """
+
+    step: int
+    sigma_rel: float
+    state: Mapping[str, Tensor]
+
+
+def posthoc(snapshots: Sequence[Snapshot], sigma_rel: float, step: int) -> dict[str, Tensor]:
+    r"""The average of width `sigma_rel` after `step` steps, from others that were saved: $\sum_ic_i\hat\theta_i$.
+
+    The $c_i$ fit the profile that is wanted by those of the snapshots in least squares; it is exact where one of them
+    is wanted. Widths 0.05 and 0.1, saved forty times in a run, give those from 0.03 to 0.2 with an error of at most 1 %
+    of what the re-weighting changes. Floating tensors are summed in float64; others are taken from the snapshot closest
+    in step.
+
+    Raises:
+        ValueError: without snapshots, for two of one step and width, for states of different names, for a step beyond
+            the last snapshot, and for a width out of range.
+
+    Source: 2312.02696 Algorithm 3.
+    """
+    profiles = [(snapshot.step, snapshot.sigma_rel) for snapshot in snapshots]
+    if not snapshots:
+        raise ValueError("`snapshots` must hold at least one power-function average, got none.")
+    if len(set(profiles)) < len(profiles):
+        raise ValueError("`snapshots` must differ in step or width, and two are of the same; drop one of them.")
+    if any(snapshot.state.keys() != snapshots[0].state.keys() for snapshot in snapshots):
+        raise ValueError("`snapshots` must be of one network, and the names of their tensors differ; check the runs.")
+    last = max(snapshot.step for snapshot in snapshots)
+    if min(snapshot.step for snapshot in snapshots) < 1 or not 1 <= step <= last:
+        raise ValueError(
+            f"`step` must be at least 1 and at most {last}, the last snapshot, got {step}; no later step is known."
+        )
+    steps = np.array([float(snapshot.step) for snapshot in snapshots])
+    gammas = np.array([exponent(snapshot.sigma_rel) for snapshot in snapshots])
+    weights = coefficients(steps, gammas, step, exponent(sigma_rel)).tolist()
+    closest = min(snapshots, key=lambda snapshot: abs(snapshot.step - step))
+    return {name: _combined(snapshots, weights, name, value) for name, value in closest.state.items()}
+
+
+def _combined(snapshots: Sequence[Snapshot], weights: Sequence[float], name: str, closest: Tensor) -> Tensor:
+    """One tensor of the sum."""
+    if not closest.is_floating_point():
+        return closest.clone()
+    total = torch.zeros_like(closest, dtype=torch.float64)
+    for weight, snapshot in zip(weights, snapshots, strict=True):
+        total += weight * snapshot.state[name].to(total)
+    return total.to(closest.dtype)
+
+
+def _frozen_copy(module: nn.Module) -> nn.Module:
+    """A copy without gradients, its floating parameters at least float32."""
+    copied = copy.deepcopy(module).requires_grad_(False)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+        parameter.grad = None
+    return copied
