@@ -1,0 +1,122 @@
+"""What a run measures, step by step: a table that anything can read, and event files for TensorBoard beside it.
+
+A resumed run repeats the steps after its checkpoint, so their old rows are cut before the first new one is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from flowops._extras import require
+from flowops._files import write_text
+
+
+class MetricsLog:
+    """A CSV file with the columns step and `columns`, one row for each write; a context manager.
+
+    Args:
+        path: of the file; its folder is created.
+        columns: names of the values.
+        resume_step: the step from which a run goes on, whose later rows are cut; None replaces a file that is there.
+
+    Raises:
+        ValueError: for unsuitable columns, and for a file that is resumed and has others, or is no such table.
+    """
+
+    def __init__(self, path: Path | str, columns: Sequence[str], resume_step: int | None) -> None:
+        if len({"step", *columns}) != len(columns) + 1 or any(set(name) & set(',"\r\n') for name in columns):
+            raise ValueError(f"`columns` must be different plain names other than step, got {list(columns)}.")
+        self._path, self._columns = Path(path), tuple(columns)
+        header = ("step", *columns)
+        if resume_step is None or not self._path.exists():
+            write_text(self._path, ",".join(header) + "\n")
+        else:
+            cut_table(self._path, header, resume_step)
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def write(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Append a row; it is in the file when this returns. A column without a value stays empty.
+
+        Raises:
+            ValueError: for a value without a column.
+        """
+        if unknown := sorted(values.keys() - set(self._columns)):
+            raise ValueError(f"`values` must have names among {list(self._columns)}, got {unknown}; drop them.")
+        cells = [repr(float(values[name])) if name in values else "" for name in self._columns]
+        self._file.write(",".join([str(step), *cells]) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def cut_table(path: Path, header: Sequence[str], last: int) -> None:
+    """Drop the rows of a CSV file beyond step `last`, the first column, and a last line that was not finished; atomic.
+
+    Raises:
+        ValueError: for another header, and for a line that is no row.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[
+        :-1
+    ]  # after the last newline: nothing, or a torn line
+    first = ",".join(header)
+    if lines and lines[0] != first:
+        raise ValueError(
+            f"{path} must have the columns {first} to be continued, got {lines[0][:200]!r}; move it away, or choose "
+            f"another folder for the run."
+        )
+    kept = [first]
+    for line_number, line in enumerate(lines[1:], start=2):
+        cells = line.split(",")
+        if len(cells) != len(header) or not cells[0].isdecimal():
+            raise ValueError(
+                f"{path} must hold {len(header)} values in each row to be continued, and line {line_number} does not; "
+                f"mend the line, or move the file away."
+            )
+        if int(cells[0]) <= last:
+            kept.append(line)
+    write_text(path, "\n".join(kept) + "\n")
+
+
+class TensorBoardLog:
+    """Event files for TensorBoard; without a folder, or where tensorboard is not installed, nothing happens.
+
+    Args:
+        folder: where they go.
+        purge_step: the step from which a run goes on; what was written beyond it is hidden.
+    """
+
+    def __init__(self, folder: Path | str | None, purge_step: int | None = None) -> None:
+        self._writer: Any = None
+        if folder is None:
+            return
+        try:
+            require("tensorboard", "train")
+        except ImportError:
+            return
+        purge = None if not purge_step else purge_step + 1
+        self._writer = require("torch.utils.tensorboard", "train").SummaryWriter(str(folder), purge_step=purge)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is written."""
+        return self._writer is not None
+
+    def write(self, step: int, values: Mapping[str, float | int]) -> None:
+        """One scalar for each name."""
+        for name, value in values.items() if self.active else ():
+            self._writer.add_scalar(name, float(value), step)
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self.active:
+            self._writer.close()

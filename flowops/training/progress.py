@@ -1,0 +1,118 @@
+"""How far a run is: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import ModuleType
+from typing import Any, Protocol, Self, runtime_checkable
+
+from flowops._extras import require
+
+EVERY = 10.0  # seconds between plain lines
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What of a text file is needed here."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool: ...
+
+
+class Progress:
+    """Shows the number of steps done out of a total; a context manager.
+
+    Plain lines, at most one in ten seconds besides the last, go to streams that are no terminal, and to any if rich is
+    not installed; they hold no control characters.
+
+    Args:
+        total: steps of the run.
+        label: what stands before them.
+        start: steps done before.
+        stream: where it is shown; None for the standard error.
+        enabled: whether it is; one process of several should.
+
+    Raises:
+        ValueError: for a total below 1.
+    """
+
+    def __init__(
+        self, total: int, label: str, *, start: int = 0, stream: Stream | None = None, enabled: bool = True
+    ) -> None:
+        if total < 1:
+            raise ValueError(f"`total` must be a positive number of steps, got {total}.")
+        self._stream = sys.stderr if stream is None else stream
+        self._total, self._label, self._first, self._enabled = total, label, start, enabled
+        self._bar: Any = None
+        self._begun = self._shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._begun = self._shown = time.monotonic()
+        if self._enabled and self._stream.isatty():
+            self._bar = _bar(self._stream)
+        if self._bar is not None:
+            self._task = self._bar.add_task(self._label, total=self._total, completed=self._first, text="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def update(self, step: int, text: str = "") -> None:
+        """`step` steps are done; `text` tells how it goes."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, text=text)
+            return
+        now = time.monotonic()
+        if not self._enabled or (now - self._shown < EVERY and step < self._total):
+            return
+        self._shown = now
+        speed = (step - self._first) / max(now - self._begun, 1e-9)
+        left = f", {_duration((self._total - step) / speed)} left" if speed > 0 and step < self._total else ""
+        self._plain(f"{self._label}: step {step} of {self._total} ({step / self._total:.0%}){left}  {text}".rstrip())
+
+    def line(self, text: str) -> None:
+        """Show a line that stays, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        elif self._enabled:
+            self._plain(text)
+
+    def _plain(self, text: str) -> None:
+        self._stream.write("".join(c if c.isprintable() else " " for c in text) + "\n")
+        self._stream.flush()
+
+
+def _bar(stream: Stream) -> Any:
+    """A bar by rich, None where it is missing or the terminal cannot move its cursor."""
+    try:
+        progress, console = require("rich.progress", "train"), _console(require("rich.console", "train"), stream)
+    except ImportError:
+        return None
+    if console.is_dumb_terminal:
+        return None
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[text]}", markup=False),
+    )
+    return progress.Progress(*columns, console=console)
+
+
+def _console(module: ModuleType, stream: Stream) -> Any:
+    return module.Console(file=stream)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

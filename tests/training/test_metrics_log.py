@@ -1,0 +1,117 @@
+"""The table of a run: what is written, what a resumed run cuts, and what is refused; event files beside it."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowops.training.metrics_log import MetricsLog, TensorBoardLog
+
+COLUMNS = ("loss", "rate")
+
+
+def write(path: Path, steps: range, resume_step: int | None = None) -> None:
+    with MetricsLog(path, COLUMNS, resume_step) as log:
+        for step in steps:
+            log.write(step, {"loss": 1 / step, "rate": 1e-3})
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_number_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write(tmp_path / "run" / "metrics.csv", range(1, 4))
+    rows = read(tmp_path / "run" / "metrics.csv")
+    assert [(int(row["step"]), float(row["loss"])) for row in rows] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert list(rows[0]) == ["step", *COLUMNS]
+
+
+def test_a_row_is_in_the_file_before_it_is_closed(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "m.csv", COLUMNS, None)
+    log.write(5, {"loss": math.nan})
+    assert (tmp_path / "m.csv").read_text() == "step,loss,rate\n5,nan,\n"
+    log.close()
+
+
+def test_a_resumed_table_is_that_of_a_run_that_was_not_interrupted(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
+    write(whole, range(1, 10))
+    write(cut, range(1, 7))
+    with cut.open("a") as file:
+        file.write("7,0.12")  # killed in the middle of a row
+    write(cut, range(5, 10), resume_step=4)
+    assert cut.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, "", "step,lo"])
+def test_a_table_that_was_hardly_begun_is_begun_again(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "m.csv"
+    if content is not None:
+        path.write_text(content)
+    write(path, range(1, 3), resume_step=0)
+    assert [row["step"] for row in read(path)] == ["1", "2"]
+
+
+def test_a_new_run_replaces_the_table(tmp_path: Path) -> None:
+    write(tmp_path / "m.csv", range(1, 9))
+    write(tmp_path / "m.csv", range(1, 2))
+    assert len(read(tmp_path / "m.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("step,loss\n1,2\n", "must have the columns step,loss,rate to be continued, got 'step,loss'"),
+        ("step,loss,rate\n1,2,3\nfoo\n4,5,6\n", "must hold 3 values in each row to be continued, and line 3 does not"),
+        ("step,loss,rate\nx,2,3\n", "and line 2 does not"),
+    ],
+)
+def test_a_foreign_table_is_refused_and_left_alone(tmp_path: Path, content: str, sentence: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=sentence):
+        MetricsLog(path, COLUMNS, 1)
+    assert path.read_text() == content
+
+
+def test_unsuitable_columns_and_values_are_refused(tmp_path: Path) -> None:
+    for columns in (("loss", "loss"), ("step",), ("a,b",), ("a\nb",)):
+        with pytest.raises(ValueError, match="`columns` must be different plain names other than step"):
+            MetricsLog(tmp_path / "m.csv", columns, None)
+    with (
+        MetricsLog(tmp_path / "m.csv", COLUMNS, None) as log,
+        pytest.raises(ValueError, match=r"`values` must have names among \['loss', 'rate'\], got \['lss'\]"),
+    ):
+        log.write(1, {"lss": 1.0})
+
+
+class TestTensorBoard:
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard's own imports
+    def test_it_holds_the_scalars_and_a_resumed_run_hides_later_ones(self, tmp_path: Path) -> None:
+        event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        for purge_step, steps, value in ((None, range(1, 6), 1.0), (3, range(4, 6), 2.0)):
+            log = TensorBoardLog(tmp_path, purge_step)
+            assert log.active
+            for step in steps:
+                log.write(step, {"loss": value})
+            log.close()
+        events = event_accumulator.EventAccumulator(str(tmp_path))
+        events.Reload()
+        found = [(event.step, event.value) for event in events.Scalars("loss")]
+        assert sorted(found) == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0)]
+
+    def test_without_tensorboard_or_a_folder_nothing_happens(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "tensorboard", None)
+        for log in (TensorBoardLog(tmp_path), TensorBoardLog(None)):
+            assert not log.active
+            log.write(1, {"loss": 1.0})
+            log.close()
+        assert not list(tmp_path.iterdir())
