@@ -1,0 +1,163 @@
+r"""Samples and losses as pictures: images `[n, c, h, w]` in $[-1,1]$ with one or three channels, points `[n, 2]`.
+
+Files are either whole or not there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flowops._extras import require
+from flowops._files import written
+from flowops.data.pixels import to_uint8
+
+SIDE = 64  # pixels to which small pictures are enlarged
+SHOWN = 10  # images of a row of a comparison
+
+
+def save_pictures(path: Path | str, x: Tensor, *, columns: int | None = None, scale: int | None = None) -> None:
+    """Images as a grid, one beside the other, or points as a scatter plot, in a PNG file.
+
+    Args:
+        path: of the file, `.png`.
+        x: images `[n, c, h, w]`, or points `[n, 2]`.
+        columns: images in a row; None for about as many as rows.
+        scale: pixels in the file for the side of one of an image; None enlarges small images to about 64 pixels.
+
+    Raises:
+        ValueError: for another shape or kind of file, for numbers below 1, and for images that are not finite.
+        ImportError: without torchvision and pillow for images, matplotlib for points; the message names the extra.
+    """
+    path, kind = Path(path), _kind(x, "x")
+    for name, value in (("columns", columns), ("scale", scale)):
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}; pass None for a fitting one.")
+    if path.suffix != ".png":
+        raise ValueError(f"`path` must end in .png, got {path.name}; other formats blur small pictures.")
+    if kind == "points":
+        figure = _figure(5.0, 5.0)
+        _scatter(figure.subplots(), x)
+        _save_figure(path, figure)
+        return
+    picture = _grid(x, columns or math.ceil(math.sqrt(len(x))), scale)
+    image = require("PIL.Image", "images").fromarray(picture)
+    with written(path) as temporary:
+        image.save(temporary)
+
+
+def save_comparison(path: Path | str, rows: Mapping[str, Tensor]) -> None:
+    """Samples of several samplers under their labels: images one row for each, points one panel for each.
+
+    Args:
+        path: of the file; its suffix decides the format.
+        rows: images `[n, c, h, w]` or points `[n, 2]` for each label, all of one event; the first ten images are shown.
+
+    Raises:
+        ValueError: without rows, for other shapes, for different events, and for images that are not finite.
+        ImportError: without matplotlib, and torchvision for images; the message names the extra.
+    """
+    if not rows:
+        raise ValueError("`rows` must hold at least one labelled tensor of samples, got none.")
+    kinds = {_kind(x, f"rows[{label!r}]") for label, x in rows.items()}
+    if len({x.shape[1:] for x in rows.values()}) > 1:
+        shapes = ", ".join(str(list(x.shape)) for x in rows.values())
+        raise ValueError(f"`rows` must hold samples of one event, got shapes {shapes}; save them one by one.")
+    _save_figure(Path(path), _image_rows(rows) if kinds == {"images"} else _point_panels(rows))
+
+
+def save_curve(path: Path | str, steps: Sequence[float | int], losses: Sequence[float]) -> None:
+    """Losses over steps, on a logarithmic axis if all of them are positive; what is not finite leaves a gap.
+
+    Raises:
+        ValueError: if there are none, or not as many steps as losses.
+        ImportError: without matplotlib; the message names the extra.
+    """
+    if not len(steps) or len(steps) != len(losses):
+        raise ValueError(f"`steps` and `losses` must be as many and not empty, got {len(steps)} and {len(losses)}.")
+    values = np.asarray(losses, np.float64)
+    finite = values[np.isfinite(values)]
+    figure = _figure(7.0, 4.0)
+    axes = figure.subplots()
+    axes.plot(
+        steps,
+        np.where(np.isfinite(values), values, np.nan),
+        linewidth=1,
+        color="#34558b",
+        marker="." if len(values) < 50 else "",
+    )
+    axes.set(xlabel="step", ylabel="loss", yscale="log" if len(finite) and (finite > 0).all() else "linear")
+    axes.grid(alpha=0.3)
+    _save_figure(Path(path), figure)
+
+
+def _kind(x: Tensor, name: str) -> Literal["images", "points"]:
+    """Which of the two a tensor is."""
+    if len(x.shape) == 4 and x.shape[1] in (1, 3) and x.numel():
+        return "images"
+    if len(x.shape) == 2 and x.shape[1] == 2 and x.numel():
+        return "points"
+    raise ValueError(
+        f"`{name}` must be images [n, c, h, w] with 1 or 3 channels, or points [n, 2], got shape {list(x.shape)}; "
+        f"choose what of it should be seen."
+    )
+
+
+def _grid(x: Tensor, columns: int, scale: int | None) -> NDArray[np.uint8]:
+    """Images in rows with a thin frame: bytes `[h, w, 3]`."""
+    scale = scale or max(1, SIDE // max(x.shape[-2:]))
+    pixels = to_uint8(x.detach().cpu()).repeat_interleave(scale, -2).repeat_interleave(scale, -1)
+    grid: Tensor = require("torchvision.utils", "images").make_grid(pixels, nrow=columns, padding=2, pad_value=128)
+    return np.ascontiguousarray(grid.permute(1, 2, 0).numpy())
+
+
+def _image_rows(rows: Mapping[str, Tensor]) -> Any:
+    shown = min(SHOWN, max(len(x) for x in rows.values()))
+    pictures = [_grid(x[:shown], shown, None) for x in rows.values()]
+    height, width = pictures[0].shape[0] / 100, max(picture.shape[1] for picture in pictures) / 100
+    figure = _figure(width + 0.2, (height + 0.4) * len(rows))
+    for axes, label, picture in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, pictures, strict=True):
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_title(label, loc="left", fontsize="medium")
+        axes.axis("off")
+    return figure
+
+
+def _point_panels(rows: Mapping[str, Tensor]) -> Any:
+    columns = min(4, len(rows))
+    lines = math.ceil(len(rows) / columns)
+    figure = _figure(3.0 * columns, 3.2 * lines)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    for axes, (label, x) in zip(panels, rows.items(), strict=False):
+        _scatter(axes, x, label)
+    for axes in panels[len(rows) :]:
+        axes.axis("off")
+    return figure
+
+
+def _scatter(axes: Any, x: Tensor, label: str = "") -> None:
+    """Points that are finite; how many are not stands in the title."""
+    x = x.detach().cpu().double()
+    finite = x.isfinite().all(1)
+    lost = f"{int((~finite).sum())} of {len(x)} points are not finite" if not bool(finite.all()) else ""
+    size, alpha = (2.5, 0.5) if len(x) > 1000 else (8.0, 0.8)
+    axes.scatter(*x[finite].T.numpy(), s=size, alpha=alpha, color="#34558b", linewidths=0, rasterized=True)
+    axes.set(title="\n".join(filter(None, [label, lost])), aspect="equal")
+
+
+def _figure(width: float, height: float) -> Any:
+    """A figure that belongs to no window and no global state."""
+    figure = require("matplotlib.figure", "plots").Figure(figsize=(width, height), layout="constrained")
+    require("matplotlib.backends.backend_agg", "plots").FigureCanvasAgg(figure)
+    return figure
+
+
+def _save_figure(path: Path, figure: Any) -> None:
+    with written(path) as temporary:
+        figure.savefig(temporary, dpi=150)
