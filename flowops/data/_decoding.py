@@ -1,0 +1,92 @@
+"""Files of pictures as arrays of one size."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flowops._extras import require
+
+Bytes = npt.NDArray[np.uint8]
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # others run programs or read further files
+_EXACT = {1: {"L": "L", "1": "L"}, 3: {"RGB": "RGB", "P": "RGB", "L": "RGB", "1": "RGB"}}
+_CHUNK, _THREADS = 256, 8
+
+
+def decode(name: str, content: bytes, origin: Path, shape: tuple[int, ...] | None, channels: int | None) -> Bytes:
+    """The picture of a file, `[channels, height, width]`.
+
+    Args:
+        name: of the file, for errors.
+        content: of the file.
+        origin: the folder or archive it comes from, for errors.
+        shape: that it must have, or None.
+        channels: 1 or 3, or None for those of the file. Grey becomes colour where asked for, never the reverse.
+
+    Raises:
+        ValueError: for a broken file, another size, or a mode that does not fit into the channels without loss.
+    """
+    image = require("PIL.Image", "images")
+    broken = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, image.DecompressionBombError)
+    try:
+        with image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+            channels = channels or (1 if picture.mode in ("L", "1") else 3)
+            fault = _fault(picture, shape, channels)
+            found = None if fault else np.asarray(picture.convert(_EXACT[channels][picture.mode]))
+    except broken as error:
+        raise ValueError(
+            f"`path` must hold whole {', '.join(_FORMATS)} pictures, got {name} in {origin}, which cannot be read "
+            f"({error}); replace or remove it."
+        ) from error
+    if found is None:
+        raise ValueError(f"`path` must hold {fault}, at {name} in {origin}; convert it.")
+    return found[None] if channels == 1 else found.transpose(2, 0, 1)
+
+
+def _fault(picture: Any, shape: tuple[int, ...] | None, channels: int) -> str | None:
+    """What is wrong with a picture, seen before its pixels are read."""
+    width, height = picture.size
+    if shape is not None and (height, width) != shape[1:]:
+        return f"pictures of one size, {shape[2]} x {shape[1]} as its first, got {width} x {height}"
+    if picture.mode not in _EXACT[channels]:
+        kind = "grey" if channels == 1 else "colour"
+        return f"{kind} pictures of 8 bits per channel (pass channels=3 for a mixture), got mode {picture.mode}"
+    return None
+
+
+def decode_all(
+    files: Iterable[tuple[str, bytes]], origin: Path, shape: tuple[int, ...], channels: int
+) -> Iterator[tuple[str, Bytes]]:
+    """Every file's name with its picture, in order, decoded by a few threads, a bounded number of files ahead.
+
+    Cost: 0.06 ms per JPEG of 32 x 32, mostly outside the decoder: threads help with larger ones only.
+    """
+
+    def decoded(chunk: list[tuple[str, bytes]]) -> list[tuple[str, Bytes]]:
+        return [(name, decode(name, content, origin, shape, channels)) for name, content in chunk]
+
+    threads = min(_THREADS, os.cpu_count() or 1)
+    running: deque[Future[list[tuple[str, Bytes]]]] = deque()
+    remaining = iter(files)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while chunk := list(islice(remaining, _CHUNK)):
+                running.append(pool.submit(decoded, chunk))
+                if len(running) > 2 * threads:
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()

@@ -1,0 +1,73 @@
+"""CIFAR-10 (Krizhevsky 2009) from its own archive, by torchvision, which knows its address and its checksums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flowops._extras import require
+from flowops.data._fingerprint import fingerprint
+from flowops.data._paths import check_folder
+from flowops.data.images import Images, Split
+
+_FOLDER = "cifar-10-batches-py"
+
+
+def open_cifar10(path: Path | str | None, *, flip: bool = True, download: bool = False) -> Images:
+    """The 50,000 and 10,000 pictures of CIFAR-10, event `[3, 32, 32]`, ten classes, held in memory (184 MB).
+
+    Args:
+        path: the folder that holds `cifar-10-batches-py`, or that folder itself.
+        flip: whether the pictures of a batch are mirrored at random.
+        download: fetch the archive (170 MB) into `path` if it is not there; an archive that lies there is unpacked.
+
+    Raises:
+        OSError: if the files are not there, or cannot be fetched.
+        ValueError: for a file whose checksum is wrong, naming it.
+        ImportError: without torchvision.
+    """
+    if path is None:
+        raise ValueError("`path` must be a folder for CIFAR-10, got none; pass path=... .")
+    root = Path(path).expanduser()
+    root = root.parent if root.name == _FOLDER else root
+    source = require("torchvision.datasets", "images").CIFAR10
+    if download:
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            source(root, download=True)
+        except (OSError, RuntimeError) as error:
+            raise OSError(f"CIFAR-10 must be fetched from {source.url} into {root}, got {error}; try again.") from error
+    else:
+        check_folder(root, f"a folder that holds {_FOLDER} (pass download=True to fetch it)")
+    check_folder(root / _FOLDER, "the unpacked archive of CIFAR-10 (pass download=True to fetch or unpack it)")
+    _check_sums(root / _FOLDER, source)
+    held = {"train": source(root, train=True), "test": source(root, train=False)}
+    splits = {
+        split: Split(
+            torch.from_numpy(np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))),
+            torch.tensor(found.targets, dtype=torch.int64),
+        )
+        for split, found in held.items()
+    }
+    counts = ", ".join(f"{len(found)} {split}" for split, found in splits.items())
+    return Images(
+        "cifar10",
+        splits,
+        classes=tuple(held["train"].classes),
+        provenance=f"cifar10: Krizhevsky 2009, original archive, {counts} pictures, {fingerprint(splits)}",
+        flips=flip,
+    )
+
+
+def _check_sums(folder: Path, source: Any) -> None:
+    """Refuse files other than those that torchvision's class knows, before anything in them is unpickled."""
+    intact = require("torchvision.datasets.utils", "images").check_integrity
+    for name, md5 in [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]:
+        if not intact(folder / name, md5):
+            raise ValueError(
+                f"`path` must hold the original files of CIFAR-10, got {folder / name}, which is missing or has "
+                f"another checksum; remove it and pass download=True."
+            )

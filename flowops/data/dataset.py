@@ -1,0 +1,67 @@
+"""What a data set is: a pure function from `(step, n, seed)` to a batch, and samples to measure against."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Self
+
+import torch
+
+from flowops.data.batch import Batch
+
+
+class Dataset(ABC):
+    """Samples for training and for metrics; a subclass sets the attributes and writes `batch`, `reference` and `to`.
+
+    Attributes:
+        name: how it is called, as in `open_dataset`.
+        event: shape of a sample.
+        classes: names of the classes by label, empty without labels.
+        provenance: one line: what, which version, how many, and a fingerprint of the content.
+        size: training samples, or None for a law that is drawn from without end. Finite sets have a length too.
+    """
+
+    name: str
+    event: torch.Size
+    classes: tuple[str, ...] = ()
+    provenance: str
+    size: int | None = None
+
+    @abstractmethod
+    def batch(self, step: int, n: int, *, seed: int) -> Batch:
+        """The `n` training samples of step `step`, on the device of the set.
+
+        A pure function: the same arguments give the same batch, whatever was drawn before and on whatever device.
+
+        Raises:
+            ValueError: for a negative step or a batch without samples.
+        """
+
+    @abstractmethod
+    def reference(self, n: int, *, split: str = "train", seed: int = 0) -> Batch:
+        """`n` different samples without augmentation, chosen by `seed`, for metrics.
+
+        Args:
+            n: how many.
+            split: "train", or "test" where there is one.
+            seed: which ones.
+
+        Raises:
+            ValueError: if the set has no such split, or fewer samples in it.
+        """
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Self:
+        """The same set with its batches on `device`; this one is left as it is."""
+
+    def prepared(self, step: int, n: int, *, seed: int) -> Callable[[], Batch]:
+        """`batch` in two parts: the work of the host now, and at the call what only has to be launched on the device.
+
+        The first part may run in another thread while the device is busy; see `Prefetched`.
+        """
+        batch = self.batch(step, n, seed=seed)
+        return lambda: batch
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.provenance})"

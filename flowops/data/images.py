@@ -1,0 +1,150 @@
+"""A set of pictures of one size, kept as bytes: on the device where they are few, mapped from a file where not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from flowops._keys import generator
+from flowops.data._checks import check_available
+from flowops.data._devices import indexed, moved
+from flowops.data.batch import Batch
+from flowops.data.dataset import Dataset
+from flowops.data.epochs import permutation, rows
+from flowops.data.pixels import to_float
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Pictures `[n, channels, height, width]` uint8, and their labels `[n]` int64 or None.
+
+    Raises:
+        TypeError, ValueError: for other dtypes and shapes, and for no pictures.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8:
+            raise TypeError(f"`pixels` must be uint8, got {self.pixels.dtype}; convert them with to_uint8.")
+        if self.pixels.ndim != 4 or not len(self.pixels):
+            raise ValueError(
+                f"`pixels` must have shape [n, channels, height, width] with n of at least 1, got "
+                f"{list(self.pixels.shape)}; add the axes that are missing."
+            )
+        if self.labels is not None and (self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]):
+            raise ValueError(
+                f"`labels` must be int64 of shape [{len(self.pixels)}], one per picture, got {self.labels.dtype} of "
+                f"shape {list(self.labels.shape)}; convert them with long()."
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, index: Tensor) -> Split:
+        """These rows, where the split is kept."""
+        index = moved(index, self.pixels.device)
+        return Split(self.pixels[index], None if self.labels is None else self.labels[index])
+
+    def to(self, device: torch.device) -> Split:
+        """The split on `device`."""
+        return Split(moved(self.pixels, device), None if self.labels is None else moved(self.labels, device))
+
+    def pinned(self) -> Split:
+        """The split in page-locked memory, from where copies to CUDA do not hold up the host."""
+        return Split(self.pixels.pin_memory(), None if self.labels is None else self.labels.pin_memory())
+
+
+class Images(Dataset):
+    """Labelled or unlabelled pictures, drawn without replacement within an epoch, mirrored at random if `flips`.
+
+    Args:
+        name: as in `open_dataset`.
+        splits: the pictures by split; "train" is the one that `batch` draws from.
+        classes: names by label.
+        provenance: one line, as in `Dataset`.
+        flips: whether every picture of a batch is mirrored left to right with probability one half, drawn anew at
+            every step.
+        resident: whether `to` moves all pictures to the device. False for pictures mapped from a file, of which only
+            the rows of a batch travel.
+
+    Raises:
+        ValueError: if there is no split "train".
+    """
+
+    def __init__(
+        self,
+        name: str,
+        splits: dict[str, Split],
+        *,
+        provenance: str,
+        classes: tuple[str, ...] = (),
+        flips: bool = False,
+        resident: bool = True,
+    ) -> None:
+        if "train" not in splits:
+            raise ValueError(f"`splits` must hold a split 'train', got {sorted(splits)}; name one of them so.")
+        self.name, self.classes, self.provenance = name, classes, provenance
+        self.splits, self.flips, self.resident = splits, flips, resident
+        self.device = torch.device("cpu")
+        self.event = splits["train"].pixels.shape[1:]
+        self.size: int = len(splits["train"])
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batch(self, step: int, n: int, *, seed: int) -> Batch:
+        return self.prepared(step, n, seed=seed)()
+
+    def prepared(self, step: int, n: int, *, seed: int) -> Callable[[], Batch]:
+        index = rows(self.size, step, n, seed)
+        flip = torch.rand(n, generator=generator("flips", seed, step)) < 0.5 if self.flips else None
+        split = self.splits["train"]
+        if self.resident and self.device.type != "cpu":
+            return lambda: self._finish(split.take(index), flip)
+        taken = split.take(index)
+        if self.device.type != "cpu":
+            taken = taken.pinned() if self.device.type == "cuda" else taken
+            return lambda: self._finish(taken, flip)
+        batch = self._finish(taken, flip)
+        return lambda: batch
+
+    def reference(self, n: int, *, split: str = "train", seed: int = 0) -> Batch:
+        held = self._split(split)
+        check_available(n, len(held), split, self.name)
+        return self._finish(held.take(permutation(len(held), "reference", split, seed)[:n]), None)
+
+    def pictures(self, split: str = "train") -> Tensor:
+        """All pictures of a split as bytes, `[n, channels, height, width]`, where they are kept and in their order.
+
+        Raises:
+            ValueError: if there is no such split.
+        """
+        return self._split(split).pixels
+
+    def to(self, device: torch.device | str) -> Self:
+        result = copy.copy(self)
+        result.device = indexed(device)
+        if self.resident:
+            result.splits = {name: split.to(result.device) for name, split in self.splits.items()}
+        return result
+
+    def _split(self, name: str) -> Split:
+        if name not in self.splits:
+            raise ValueError(
+                f"`split` must be one of {', '.join(self.splits)} for {self.name}, got {name!r}; choose one of them."
+            )
+        return self.splits[name]
+
+    def _finish(self, taken: Split, flip: Tensor | None) -> Batch:
+        taken = taken.to(self.device)
+        pixels = taken.pixels
+        if flip is not None:
+            pixels = torch.where(moved(flip, self.device)[:, None, None, None], pixels.flip(-1), pixels)
+        return Batch(None, to_float(pixels), taken.labels)

@@ -1,0 +1,107 @@
+"""Batches ahead of time: the host's work for the next step is done by one thread while the device does this one."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from flowops.data._checks import check_draw
+from flowops.data.batch import Batch
+from flowops.data.dataset import Dataset
+
+_Queue: TypeAlias = queue.Queue[Callable[[], Batch] | BaseException]
+
+
+class Prefetched(Iterator[Batch]):
+    """The batches of the steps `start_step`, `start_step + 1`, ...: those of `dataset.batch`, made ahead of time.
+
+    The thread does what `Dataset.prepared` calls the host's work; what runs on the device is launched by the consumer,
+    on its own stream. An exception of the thread is raised where its batch is asked for. The thread ends with `close`,
+    with the end of a `with` block, and when the iterator is dropped or the program ends.
+
+    Attributes:
+        waited: seconds that the consumer has waited for batches so far.
+
+    Args:
+        dataset: where the batches come from; not to be used by other threads that change it.
+        n: samples per batch.
+        seed: as in `Dataset.batch`.
+        start_step: the first step.
+        ahead: batches held ready at most.
+    """
+
+    def __init__(self, dataset: Dataset, n: int, seed: int, start_step: int = 0, *, ahead: int = 2) -> None:
+        check_draw(start_step, n)
+        if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
+            raise ValueError(f"`ahead` must be a number of batches of at least 1, got {ahead!r}; pass ahead=2.")
+        self.waited = 0.0
+        self._ready: _Queue = queue.Queue(ahead)
+        self._closed = threading.Event()
+        arguments = (dataset, n, seed, start_step, self._ready, self._closed)
+        thread = threading.Thread(target=_prepare, args=arguments, name="flowops-prefetch", daemon=True)
+        self._end = weakref.finalize(self, _end, thread, self._ready, self._closed)
+        thread.start()
+
+    def __next__(self) -> Batch:
+        if self._closed.is_set():
+            raise StopIteration
+        start = time.perf_counter()
+        ready = self._ready.get()
+        self.waited += time.perf_counter() - start
+        if isinstance(ready, BaseException):
+            self.close()
+            raise ready
+        return ready()
+
+    def close(self) -> None:
+        """End the thread and let go of the batches it holds ready; the iterator is at its end."""
+        self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _prepare(
+    dataset: Dataset,
+    n: int,
+    seed: int,
+    step: int,
+    ready: _Queue,
+    closed: threading.Event,
+) -> None:
+    """The thread: it holds no reference to the iterator."""
+    while not closed.is_set():
+        try:
+            ready.put(dataset.prepared(step, n, seed=seed))
+        except BaseException as error:
+            ready.put(error)  # it belongs to the consumer
+            return
+        step += 1
+
+
+def _end(thread: threading.Thread, ready: _Queue, closed: threading.Event) -> None:
+    closed.set()
+    while thread.is_alive():  # it may be waiting for a free place
+        _drain(ready)
+        if thread is threading.current_thread():  # dropped by a garbage collection that ran there
+            return
+        thread.join(0.01)
+    _drain(ready)
+
+
+def _drain(ready: _Queue) -> None:
+    try:
+        while True:
+            ready.get_nowait()
+    except queue.Empty:
+        return
