@@ -39,6 +39,7 @@ def draw_terms(
     kept = torch.rand(len(x0), generator=generator, device=x0.device) >= method.options.label_dropout
     if labels is not None and method.options.label_dropout:
         labels = torch.where(kept, labels, null_label(method, X))
+    scales = _scales(method, x0, kept, generator)
     o = copy.copy(method.options)
     o.alpha = alpha_at(o, step)
     eta = getattr(o, "eta", 1.0)
@@ -50,8 +51,8 @@ def draw_terms(
             terms.append(None)
             continue
         times = _times(method, term, o, rows.stop - rows.start, interpolant, x0, step, generator)
-        z_, labels_ = (None if value is None else value[rows] for value in (z, labels))
-        terms.append(TermDraw(rows, *times, x0[rows], x1[rows], z_, labels_, kept[rows]))
+        z_, labels_, scales_ = (None if value is None else value[rows] for value in (z, labels, scales))
+        terms.append(TermDraw(rows, *times, x0[rows], x1[rows], z_, labels_, kept[rows], scales_))
     warmup = None if step is None or step >= o.warmup else torch.tensor(step / o.warmup, device=x0.device)
     alpha = torch.tensor(o.alpha, dtype=torch.float64).to(x0) if o.alpha else None
     return Draw(tuple(terms), torch.tensor(seed), None if warmup is None else warmup.to(x0.dtype), alpha)
@@ -98,6 +99,16 @@ def _times(
     s, t = law(n, interpolant=interpolant, step=step, generator=generator, dtype=dtype, device=x.device)
     uniform = torch.rand(n, generator=generator, dtype=dtype, device=x.device)
     return term.middle(s, t, uniform, o)
+
+
+def _scales(method: Method, x: Tensor, kept: Tensor, generator: torch.Generator) -> Tensor | None:
+    """One guidance scale per sample where the option is a range, 1 on the samples whose label was dropped."""
+    if not isinstance(method.options.guidance, tuple):
+        return None
+    low, high = method.options.guidance
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    uniform = torch.rand(len(x), generator=generator, dtype=dtype, device=x.device)
+    return torch.where(kept, low + (high - low) * uniform, 1.0)
 
 
 def _normal(x: Tensor, generator: torch.Generator) -> Tensor:

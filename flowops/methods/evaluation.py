@@ -13,7 +13,7 @@ from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap
 from flowops.methods.draws import null_label
 from flowops.methods.norms import Squared
-from flowops.methods.options import takes_label
+from flowops.methods.options import takes_condition
 from flowops.methods.point import Difference, Draw, Point, TermDraw
 from flowops.methods.result import MethodResult
 from flowops.methods.sources import solve
@@ -52,9 +52,14 @@ def point_of(
     if drawn.labels is not None:
         if o.guidance != 1:
             null = torch.full_like(drawn.labels, null_label(method, X))
-            unconditional, unguided = X.given(label=null), _labelled(teacher, null)
-            guidance = torch.where(drawn.kept, o.guidance, 1.0).to(drawn.x0.dtype)
-        X, teacher = X.given(label=drawn.labels), _labelled(teacher, drawn.labels)
+            unconditional, unguided = X.given(label=null), _given(teacher, label=null)
+            scale = torch.where(drawn.kept, o.guidance, 1.0) if drawn.guidance is None else drawn.guidance
+            guidance = scale.to(drawn.x0.dtype)
+        X, teacher = X.given(label=drawn.labels), _given(teacher, label=drawn.labels)
+    if unconditional is not None and (scales := drawn.guidance) is not None:
+        X, unconditional = X.given(guidance=scales), unconditional.given(guidance=torch.ones_like(scales))
+        if isinstance(teacher, FlowMap) and takes_condition(teacher, "guidance"):  # it is a guided flow itself
+            teacher, unguided = teacher.given(guidance=scales), None
     s, x0, x1, z = drawn.s, drawn.x0, drawn.x1, drawn.z
     frozen = bool(term.stop) and o.stop_gradient
     k = Point(
@@ -81,6 +86,6 @@ def _per_sample(method: Method, k: Point, difference: Difference) -> Tensor:
     return difference.factor * method.weight(o.adaptive(loss, squared, k.s, k.t), squared, k.s, k.t)
 
 
-def _labelled(teacher: Teacher, labels: Tensor) -> Teacher:
+def _given(teacher: Teacher, *, label: Tensor) -> Teacher:
     """The teacher on these labels, if it takes any."""
-    return teacher.given(label=labels) if teacher is not None and takes_label(teacher) else teacher
+    return teacher.given(label=label) if teacher is not None and takes_condition(teacher, "label") else teacher

@@ -21,7 +21,7 @@ from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap
 from flowops.methods.draws import draw_terms
 from flowops.methods.evaluation import evaluate_terms
-from flowops.methods.options import SHARED, check_labels, check_options, check_teacher
+from flowops.methods.options import SHARED, check_guidance, check_labels, check_options, check_teacher
 from flowops.methods.point import Draw
 from flowops.methods.result import MethodResult
 from flowops.methods.term import Term
@@ -142,6 +142,7 @@ class Method(nn.Module):
         check_state(x0, "x0")
         check_like(x1, x0, "x1", "x0")
         check_teacher(self, teacher)
+        check_guidance(self, X)
         check_labels(self, labels, teacher, x0)
         if seed is None:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device if generator else None))

@@ -43,7 +43,8 @@ MEANING: Mapping[str, str] = MappingProxyType(
         "c": "constant of the adaptive weight",
         "label_dropout": "probability of replacing a label by the null label",
         "null_label": "the label that stands for none; taken from the network if it has a `null_label`",
-        "guidance": "scale of classifier-free guidance of the velocity source, 1 for none",
+        "guidance": "scale of classifier-free guidance of the velocity source, 1 for none; a pair (low, high) for one "
+        "drawn per sample, which the map is given as the condition `guidance`",
         "eta": "fraction of the batch on the diagonal",
         "form": "whether the residual is written for the map or for its average velocity",
         "stop_gradient": "whether the side named in the table is a constant",
@@ -85,13 +86,20 @@ def _count(least: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def _scales(value: Any) -> bool:
+    finite = _between(-INFINITY, INFINITY, open_low=True, open_high=True)
+    if isinstance(value, tuple):
+        return len(value) == 2 and all(map(finite, value)) and value[0] <= value[1]
+    return finite(value)
+
+
 INFINITY = float("inf")
 ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "law": ("None or a TimeLaw", _optional(lambda value: isinstance(value, TimeLaw))),
     "p": ("a number, at least 0", _between(0.0, INFINITY)),
     "c": ("a positive number", _between(0.0, INFINITY, open_low=True)),
     "label_dropout": ("a probability", _between(0.0, 1.0)),
-    "guidance": ("a finite number", _between(-INFINITY, INFINITY, open_low=True, open_high=True)),
+    "guidance": ("a finite number or a pair (low, high) of them", _scales),
     "null_label": ("None or an integer label", _optional(_count(0))),
     "eta": ("a fraction in [0, 1]", _between(0.0, 1.0)),
     "stop_gradient": ("True or False", _among(True, False)),
@@ -146,13 +154,22 @@ def check_labels(method: Method, labels: Tensor | None, teacher: object, x: Tens
         return
     check_rows(labels, x, "labels")
     guided = method.options.guidance != 1 and method.row.teacher != ""
-    if guided and isinstance(teacher, VelocityField) and not takes_label(teacher):
+    if guided and isinstance(teacher, VelocityField) and not takes_condition(teacher, "label"):
         raise ValueError("`teacher` must take a `label` to be guided, this one takes none; distil a guided field.")
 
 
-def takes_label(operator: nn.Module) -> bool:
-    """Whether an operator, or one inside it, has a condition `label`."""
-    return any(isinstance(m, Operator) and m._takes("label") for m in operator.modules())
+def check_guidance(method: Method, X: FlowMap) -> None:
+    """Refuse a range of scales for a map that cannot be told which one it is."""
+    if isinstance(method.options.guidance, tuple) and not takes_condition(X, "guidance"):
+        raise ValueError(
+            f"`X` must take a condition `guidance` with guidance={method.options.guidance}, and its network has none; "
+            f"build it with guidance=True, or pass one number."
+        )
+
+
+def takes_condition(operator: nn.Module, name: str) -> bool:
+    """Whether an operator, or one inside it, has a condition of this name."""
+    return any(isinstance(m, Operator) and m._takes(name) for m in operator.modules())
 
 
 def check_teacher(method: Method, teacher: object) -> None:

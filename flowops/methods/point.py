@@ -41,6 +41,16 @@ class TermDraw(NamedTuple):
     z: Tensor | None
     labels: Tensor | None
     kept: Tensor
+    guidance: Tensor | None = None
+
+    def part(self, k: int, n: int) -> TermDraw | None:
+        """The rows of the batch that are `k` modulo `n`, numbered anew; None if the term has none of them."""
+        start, stop = (-((k - end) // n) for end in (self.rows.start, self.rows.stop))
+        if start == stop:
+            return None
+        own = slice((k - self.rows.start) % n, None, n)
+        tensors = (value if value is None else value[own] for value in self[1:])
+        return TermDraw(slice(start, stop), *tensors)  # type: ignore[arg-type]
 
 
 class Draw(NamedTuple):
@@ -50,6 +60,25 @@ class Draw(NamedTuple):
     seed: Tensor
     warmup: Tensor | None
     alpha: Tensor | None
+
+    def part(self, k: int, n: int) -> Draw:
+        r"""Rows $k,k+n,k+2n,\dots$ of the batch, as the draw of a batch of that size.
+
+        The loss of the whole draw is the mean of those of its `n` parts, and so is its gradient: ranks and accumulated
+        micro-batches that share one draw follow the same step as one machine. Two exceptions: `contrastive-fm` pairs a
+        sample with another one of its own part, so there the equality is one in law; an adaptive solve shares its
+        steps among samples, so rows that solve an ODE agree to its tolerance. A part may have no row of a term, which
+        then is None and absent from the result's terms.
+
+        Raises:
+            ValueError: unless `n` divides the batch and `0 <= k < n`.
+        """
+        size = max(term.rows.stop for term in self.terms if term is not None)
+        if n < 1 or size % n:
+            raise ValueError(f"`n` must divide the batch of {size} samples, got {n}; choose a multiple as batch.")
+        if not 0 <= k < n:
+            raise ValueError(f"`k` must be the number of a part, from 0 to {n - 1}, got {k}; pass one of them.")
+        return self._replace(terms=tuple(None if term is None else term.part(k, n) for term in self.terms))
 
 
 @dataclass(frozen=True, eq=False)

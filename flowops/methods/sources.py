@@ -55,7 +55,7 @@ def teacher_field(teacher: VelocityField | FlowMap | None) -> VelocityField:
 @torch.no_grad()
 def solve(k: Point, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None) -> Tensor:
     r"""$\Phi_{s,t}(x)$ of the teacher: its own value if it is a map, else a solve of its field, guided if asked for."""
-    if k.guidance is not None and isinstance(k.teacher, FlowMap):
+    if k.unguided is not None and isinstance(k.teacher, FlowMap):
         raise ValueError("`guidance` must be 1 with a map as teacher, got another scale; pass a field as teacher.")
     flow = k.teacher if isinstance(k.teacher, FlowMap) else SolutionOperator(_teacher(k))
     return (flow if rows is None else flow._rows(rows))(s, t, x)
@@ -63,7 +63,7 @@ def solve(k: Point, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None)
 
 def _teacher(k: Point) -> VelocityField:
     b = teacher_field(k.teacher)
-    return b if k.guidance is None else guided(b, teacher_field(k.unguided), k.guidance)
+    return b if k.guidance is None or k.unguided is None else guided(b, teacher_field(k.unguided), k.guidance)
 
 
 def _own(k: Point) -> VelocityField:

@@ -1,0 +1,201 @@
+"""Guidance with a scale per sample: what is drawn, what the map is told, what it is fitted to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from flowops import LearnedMap, VelocityField, guided, interpolants
+from flowops.methods import METHODS, Method, MethodResult, get_method
+from flowops.methods.point import Draw
+from tests.examples import normal, over
+from tests.methods.rows import WITH_LABELS, batch, gradient
+from tests.programs import run
+
+RANGE = (0.5, 3.0)
+LABELS = torch.arange(8) % WITH_LABELS
+NULL = torch.full_like(LABELS, WITH_LABELS)
+GUIDED_ROWS = [
+    name
+    for name, method in METHODS.items()
+    if any(term.guided and term.velocity for term in method.terms) and name != "pd"
+]
+
+
+class Scaled(nn.Module):
+    """A network of a label and a guidance scale, which without one is at scale 1."""
+
+    null_label = WITH_LABELS
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.first = nn.Parameter(normal(4, 8, seed=seed) / 2)
+        self.last = nn.Parameter(normal(8, 2, seed=seed + 1) / 2)
+        self.classes = nn.Parameter(normal(WITH_LABELS + 1, 8, seed=seed + 2) / 2)
+        self.scales = nn.Parameter(normal(8, seed=seed + 3) / 2)
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor, guidance: Tensor | None = None) -> Tensor:
+        scale = torch.ones_like(s) if guidance is None else guidance
+        features = torch.cat([x, s[:, None], (t - s)[:, None]], 1) @ self.first + self.classes[label]
+        return torch.tanh(features + (scale[:, None] - 1) * self.scales) @ self.last
+
+
+class ByLabel(VelocityField):
+    """A plain conditional field."""
+
+    def forward(self, t: Tensor, x: Tensor, label: Tensor) -> Tensor:
+        return torch.sin(over(label + t, x) + x)
+
+
+def step(method: Method, X: LearnedMap, **options: Any) -> tuple[Draw, MethodResult]:
+    """One call on a small labelled batch."""
+    teacher = options.pop("teacher", ByLabel() if method.row.teacher in ("field", "field or map") else None)
+    x0, x1 = batch(8)
+    I = interpolants.linear()
+    draw = method.draw(X, I, x0, x1, teacher=teacher, labels=LABELS, seed=3)
+    return draw, method.evaluate(X, I, draw, teacher=teacher)
+
+
+def test_scales_are_drawn_between_the_ends_and_a_dropped_label_has_scale_one() -> None:
+    method = get_method("fm", guidance=RANGE, label_dropout=0.5)
+    x0, x1 = batch(2000)
+    labels = torch.arange(2000) % WITH_LABELS
+    drawn = method.draw(LearnedMap(Scaled()), interpolants.linear(), x0, x1, labels=labels, seed=3).terms[0]
+    assert drawn is not None
+    assert drawn.guidance is not None
+    scales = drawn.guidance[drawn.kept]
+    assert_close(drawn.guidance[~drawn.kept], torch.ones(int((~drawn.kept).sum()), dtype=torch.float64))
+    assert RANGE[0] <= scales.min() < RANGE[0] + 0.05
+    assert RANGE[1] - 0.05 < scales.max() <= RANGE[1]
+    assert abs(scales.mean() - sum(RANGE) / 2) < 5 * (RANGE[1] - RANGE[0]) / (12 * len(scales)) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["fm", "lsd", "meanflow", "psd-u"])
+def test_a_single_scale_draws_what_it_always_drew(name: str) -> None:
+    x0, x1 = batch(8)
+    X, I = LearnedMap(Scaled()), interpolants.linear()
+    given: dict[str, Any] = {"labels": LABELS, "seed": 3}
+    plain = get_method(name, label_dropout=0.5).draw(X, I, x0, x1, **given)
+    scaled = get_method(name, label_dropout=0.5, guidance=2.0).draw(X, I, x0, x1, **given)
+    for one, two in zip(plain.terms, scaled.terms, strict=True):
+        assert one is not None
+        assert two is not None
+        assert two.guidance is None
+        assert_close((one.s, one.t, one.kept), (two.s, two.t, two.kept), rtol=0, atol=0)
+
+
+def test_the_target_of_a_conditional_source_is_guided_by_the_own_field_on_the_null_label() -> None:
+    X = LearnedMap(Scaled())
+    draw, result = step(get_method("fm", guidance=RANGE, label_dropout=0.3), X)
+    (drawn,) = draw.terms
+    assert drawn is not None
+    assert drawn.labels is not None
+    assert drawn.guidance is not None
+    x = interpolants.linear()(drawn.t, drawn.x0, drawn.x1)
+    value = X.network(drawn.t, drawn.t, x, drawn.labels, drawn.guidance)
+    null = X.network(drawn.t, drawn.t, x, NULL, torch.ones_like(drawn.t)).detach()
+    target = null + drawn.guidance[:, None] * (drawn.x1 - drawn.x0 - null)
+    assert_close(result.per_sample, (value - target).square().sum(1))
+    expected = gradient((value - target).square().sum(1).mean(), X)
+    assert_close(gradient(result.loss, X), expected)
+
+
+def test_a_teacher_field_is_guided_by_the_scale_of_each_sample() -> None:
+    X, b = LearnedMap(Scaled()), ByLabel()
+    method = get_method("lmd", guidance=RANGE)
+    draw, result = step(method, X, teacher=b)
+    (drawn,) = draw.terms
+    assert drawn is not None
+    assert drawn.guidance is not None
+    target = guided(b.given(label=LABELS), b.given(label=NULL), drawn.guidance)
+    own = X.given(label=LABELS, guidance=drawn.guidance)
+    x = interpolants.linear()(drawn.s, drawn.x0, drawn.x1)
+    value, dt = own.value_and_dt(drawn.s, drawn.t, x)
+    assert_close(result.per_sample, (dt - target(drawn.t, value)).square().sum(1))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("regression", 1), ("pd", 2)])
+def test_a_teacher_map_is_told_the_scale(name: str, steps: int) -> None:
+    X, teacher = LearnedMap(Scaled()), LearnedMap(Scaled(5)).requires_grad_(False)
+    draw, result = step(get_method(name, guidance=RANGE), X, teacher=teacher)
+    (drawn,) = draw.terms
+    assert drawn is not None
+    told = {"label": LABELS, "guidance": drawn.guidance}
+    x = interpolants.linear()(drawn.s, drawn.x0, drawn.x1)
+    grid = [torch.lerp(drawn.s, drawn.t, i / steps) for i in range(steps + 1)]
+    target = teacher.given(**told).compose(grid, x)
+    assert_close(result.per_sample, (X.given(**told)(drawn.s, drawn.t, x) - target).square().sum(1))
+
+
+@pytest.mark.parametrize("name", GUIDED_ROWS)
+def test_every_row_with_a_velocity_to_guide_takes_a_range(name: str) -> None:
+    X = LearnedMap(Scaled())
+    result = step(get_method(name, guidance=RANGE, label_dropout=0.2), X)[1]
+    assert result.loss.isfinite()
+    assert gradient(result.loss, X)[-8:].abs().min() > 0  # the weights of the scale are trained
+
+
+@pytest.mark.parametrize("name", ["lsd", "psd-m"])
+def test_an_average_of_the_map_is_told_the_scale_too(name: str) -> None:
+    X = LearnedMap(Scaled())
+    plain, averaged = (
+        gradient(step(get_method(name, guidance=RANGE, ema_teacher=ema), X, teacher=X)[1].loss, X)
+        for ema in (False, True)
+    )
+    assert_close(plain, averaged)
+
+
+def test_a_range_of_one_number_is_that_number() -> None:
+    X = LearnedMap(Scaled())
+    drawn = step(get_method("fm", guidance=(2.0, 2.0)), X)[0].terms[0]
+    assert drawn is not None
+    assert drawn.guidance is not None
+    assert_close(drawn.guidance, torch.full((8,), 2.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("value", [(3.0, 1.0), (1.0,), (1.0, float("inf")), (1.0, True), [1.0, 2.0], "strong"])
+def test_what_is_no_scale_and_no_range_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"`guidance` must be a finite number or a pair \(low, high\)"):
+        get_method("lsd", guidance=value)
+
+
+def test_a_range_needs_labels_a_velocity_and_a_network_that_takes_it() -> None:
+    x0, x1 = batch(8)
+    I = interpolants.linear()
+    method = get_method("lsd", guidance=RANGE)
+    with pytest.raises(ValueError, match="`labels` must be given with guidance="):
+        method.draw(LearnedMap(Scaled()), I, x0, x1, seed=1)
+    with pytest.raises(ValueError, match="`guidance` must be 1 for a method without a velocity"):
+        get_method("ct", guidance=RANGE)
+
+    class Unscaled(Scaled):
+        def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+            return super().forward(s, t, x, label)
+
+    with pytest.raises(ValueError, match="`X` must take a condition `guidance` with guidance="):
+        method.draw(LearnedMap(Unscaled()), I, x0, x1, labels=LABELS, seed=1)
+
+
+PROGRAM = """
+import torch
+from flowops import LearnedMap, interpolants
+from flowops.methods import get_method
+from flowops.networks import MLP
+
+X, I = LearnedMap(MLP(2, width=16, depth=1, labels=3, guidance=True)), interpolants.linear()
+x0, x1, labels = torch.randn(8, 2), torch.randn(8, 2), torch.arange(8) % 3
+method = get_method("lsd", guidance=(0.5, 3.0), label_dropout=0.2)
+draw = method.draw(X, I, x0, x1, labels=labels, seed=3)
+compiled = method.compiled(backend="aot_eager", fullgraph=True)
+torch.testing.assert_close(compiled(X, I, draw).loss, method.evaluate(X, I, draw).loss)
+"""
+
+
+@pytest.mark.slow
+def test_the_loss_compiles_in_one_graph(tmp_path: Path) -> None:
+    run(tmp_path, PROGRAM)
