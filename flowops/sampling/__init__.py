@@ -1,0 +1,31 @@
+"""Samples from a flow map: seeded noise, grids of times, samplers, baselines that solve the ODE, and export."""
+
+from flowops.sampling import grids
+from flowops.sampling.baselines import METHODS, Solved, solve
+from flowops.sampling.counting import Count, CountedField, CountedMap
+from flowops.sampling.export import export_sampler, load_sampler
+from flowops.sampling.noise import noise
+from flowops.sampling.sampler import gamma_sample, renoise, restart_sample, sample
+
+__all__ = [
+    # where it starts
+    "noise",
+    # times
+    "grids",
+    # along a flow map
+    "sample",
+    "gamma_sample",
+    "restart_sample",
+    "renoise",
+    # along a velocity field
+    "METHODS",
+    "solve",
+    "Solved",
+    # what it costs
+    "Count",
+    "CountedField",
+    "CountedMap",
+    # a program of its own
+    "export_sampler",
+    "load_sampler",
+]

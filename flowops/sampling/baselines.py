@@ -1,0 +1,150 @@
+r"""Samplers that solve $\dot x_t=b_t(x_t)$ from noise to data: what a flow map is compared with, at equal cost.
+
+`"ddim"` and `"dpm-solver"` treat the linear part of the equation exactly: with the denoiser $D_t(x)=\mathbb E[x_1\mid
+I_t=x]$ held constant over a step, $x_t=\tfrac{\alpha_t}{\alpha_s}x_s+(\beta_t-\tfrac{\alpha_t}{\alpha_s}\beta_s)D$,
+which in the letters of the papers is $e^{-h}$ with $h=\lambda_t-\lambda_s$, $\lambda=\log(\beta/\alpha)$, but is finite
+at both ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from flowops._arguments import check_state, number
+from flowops._solvers.fixed import TABLEAUS, integrate_fixed
+from flowops.fields import VelocityField
+from flowops.interpolants import Interpolant
+from flowops.maps import SolutionOperator
+from flowops.sampling.counting import CountedField, per_sample
+from flowops.sampling.grids import check_grid, uniform
+
+METHODS: Final = ("euler", "heun", "ddim", "dpm-solver", "dopri5")
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Samples, and the evaluations of networks spent on each.
+
+    Attributes:
+        x: the states at time 1, `[batch, *event]`.
+        calls: evaluations per sample, on average where samples differ; a guided field takes two at a time.
+    """
+
+    x: Tensor
+    calls: float
+
+
+@torch.no_grad()
+def solve(
+    b: VelocityField,
+    x0: Tensor,
+    method: str = "dopri5",
+    *,
+    steps: int | None = None,
+    grid: Sequence[float] | None = None,
+    tolerance: float | None = None,
+    interpolant: Interpolant | None = None,
+) -> Solved:
+    r"""The solution of $\dot x_t=b_t(x_t)$ at time 1 from `x0` at time 0.
+
+    Args:
+        b: the field, such as `X.velocity()` of a map; condition it before with `b.given(label=...)`.
+        x0: base samples `[batch, *event]`.
+        method: `"euler"`, `"heun"`, `"ddim"` (first order), `"dpm-solver"` (DPM-Solver++(2M), second order), each on a
+            grid, or the adaptive `"dopri5"`.
+        steps: number of equal steps, in place of a grid.
+        grid: strictly increasing times from 0 to 1, such as `noise_levels(18, interpolant)`.
+        tolerance: relative and absolute tolerance of `"dopri5"`, 1e-5 if not given.
+        interpolant: of the training, two terms; wanted by `"ddim"` and `"dpm-solver"`.
+
+    Raises:
+        TypeError, ValueError: for an unknown method, an argument that it has no use for, or one that it lacks.
+
+    Cost: one evaluation of `b` per step, two for `"heun"`; `"dopri5"` six per step that it tries. Source: Song et al.
+    2010.02502 (DDIM); Lu et al. 2211.01095, Alg. 2; Karras et al. 2206.00364 (Heun).
+    """
+    if not isinstance(b, VelocityField):
+        raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; pass X.velocity() of a map X.")
+    check_state(x0, "x0")
+    _check(method, steps, grid, tolerance, interpolant)
+    field = CountedField(b)
+    if method == "dopri5":
+        tolerance = 1e-5 if tolerance is None else number(tolerance, "tolerance")
+        x = SolutionOperator(field, method="dopri5", rtol=tolerance, atol=tolerance)(0.0, 1.0, x0)
+    else:
+        times = uniform(steps) if steps is not None else check_grid(grid or ())
+        if interpolant is None:
+            x = _runge_kutta(field, x0, times, method)
+        else:
+            x = _multistep(field, interpolant, x0, times, order=1 if method == "ddim" else 2)
+    return Solved(x, per_sample(field.count, x0))
+
+
+def _runge_kutta(b: VelocityField, x: Tensor, times: list[float], method: str) -> Tensor:
+    def slope(t: Tensor, y: Tensor) -> Tensor:
+        return b(t, y.reshape(x.shape)).reshape(len(x), -1)
+
+    y = x.reshape(len(x), -1)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    for s, t in zip(times[:-1], times[1:], strict=True):
+        start, end = (torch.full(x.shape[:1], time, dtype=dtype, device=x.device) for time in (s, t))
+        y = integrate_fixed(slope, y, start, end, TABLEAUS[method], 1)
+    return y.reshape(x.shape)
+
+
+def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: list[float], *, order: int) -> Tensor:
+    r"""Steps $x_t=rx_s+(\beta_t-r\beta_s)(D_s+\tfrac h{2h'}(D_s-D_{s'}))$, $r=\alpha_t/\alpha_s$, $s'$ before $s$.
+
+    The extrapolation in $\lambda$ is left out where it has no meaning: where $\lambda_{s'}=-\infty$ (noise alone) and
+    where $\lambda_t=\infty$ (data alone). The error of these steps is $O(\beta_t^2)$ and $O(\alpha_s^2)$: the order
+    stays two, up to a logarithm, if these are of the size of the steps; where $\alpha$ ends like a square root, take
+    the grid by noise levels.
+    """
+    clock = torch.tensor(times, dtype=torch.float64, device=x.device)
+    alphas, betas = interpolant.alpha(clock), interpolant.beta(clock)
+    lambdas = betas.log() - alphas.log()
+    h = lambdas.diff()
+    weights = torch.cat([torch.zeros_like(h[:1]), h[1:] / (2 * h[:-1])])
+    weights = torch.where(h.isfinite() & h.roll(1).isfinite(), weights, 0.0)
+    ratios = alphas[1:] / alphas[:-1]
+    gains = betas[1:] - ratios * betas[:-1]
+    previous = None
+    for s, ratio, gain, weight in zip(times[:-1], ratios.tolist(), gains.tolist(), weights.tolist(), strict=True):
+        denoised = interpolant.convert(s, x, b(s, x), "velocity", "denoiser")
+        if s == 0 and not bool(denoised.isfinite().all()):
+            raise ValueError(
+                f"`interpolant` must have beta' > 0 at time 0 for the velocity to say what the data is, got "
+                f"{interpolant!r}; use method='heun'."
+            )
+        ahead = denoised if previous is None or order == 1 else torch.lerp(previous, denoised, 1 + weight)
+        x, previous = ratio * x + gain * ahead, denoised
+    return x
+
+
+def _check(
+    method: str,
+    steps: int | None,
+    grid: Sequence[float] | None,
+    tolerance: float | None,
+    interpolant: Interpolant | None,
+) -> None:
+    """Refuse an unknown method, and arguments that it lacks or would ignore."""
+    if method not in METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}; pass one of these names.")
+    adaptive, exponential = method == "dopri5", method in ("ddim", "dpm-solver")
+    if adaptive and (steps is not None or grid is not None):
+        raise ValueError("`steps` and `grid` must not be given for dopri5, which chooses its own; pass tolerance.")
+    if not adaptive and (steps is None) == (grid is None):
+        given = "neither" if steps is None else "both"
+        raise ValueError(f"`steps` or `grid` must be given for {method}, one of them, got {given}; pass steps=18.")
+    if not adaptive and tolerance is not None:
+        raise ValueError(f"`tolerance` must not be given for {method}, which has fixed steps; pass method='dopri5'.")
+    if exponential and not isinstance(interpolant, Interpolant):
+        raise TypeError(f"`interpolant` must be given for {method}, got {type(interpolant).__name__}; pass that of b.")
+    if not exponential and interpolant is not None:
+        raise ValueError(f"`interpolant` must not be given for {method}, which does not use it; leave it out.")

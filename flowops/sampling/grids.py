@@ -1,0 +1,107 @@
+r"""Grids of times $0=t_0<\dots<t_k=1$ along which a sampler steps from noise to data, as plain lists of numbers.
+
+Good steps of a diffusion sampler are placed by the noise level $\sigma_t=\alpha_t/\beta_t$, which means different times
+on every interpolant; `noise_levels` translates them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from flowops._arguments import number
+from flowops.interpolants import Interpolant, time_of_noise_level
+
+
+def uniform(steps: int) -> list[float]:
+    r"""$t_i=i/k$ for $k$ steps.
+
+    Raises:
+        ValueError: unless `steps` is at least 1.
+    """
+    k = check_steps(steps)
+    return [i / k for i in range(k + 1)]
+
+
+def noise_levels(
+    steps: int, interpolant: Interpolant, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: float = 80.0
+) -> list[float]:
+    r"""The times at which the noise level $\alpha_t/\beta_t$ is that of the EDM grid.
+
+    $$ \sigma_i=\Big(\sigma_{\max}^{1/\rho}+\tfrac i{k-1}(\sigma_{\min}^{1/\rho}-\sigma_{\max}^{1/\rho})\Big)^\rho,
+       \qquad i=0,\dots,k-1,\qquad\sigma_k=0 $$
+
+    The first time is 0 exactly, the last one 1: the base takes the place of the noise level `sigma_max`.
+
+    Raises:
+        ValueError: unless $k\ge1$, $\rho>0$ and $0<\sigma_{\min}<\sigma_{\max}$; for an interpolant with a gamma term;
+            and if two of the times agree, because the noise levels leave the range of the interpolant.
+
+    Source: Karras et al. 2206.00364 (5).
+    """
+    check_steps(steps)
+    rho, low, high = number(rho, "rho"), number(sigma_min, "sigma_min"), number(sigma_max, "sigma_max")
+    if not (rho > 0 and 0 < low < high):
+        raise ValueError(
+            f"`sigma_min` and `sigma_max` must be positive and increasing and `rho` positive, got {low:g}, {high:g} "
+            f"and {rho:g}; pass rho=7, sigma_min=0.002, sigma_max=80."
+        )
+    place = torch.arange(1, steps, dtype=torch.float64) / max(steps - 1, 1)
+    sigma = torch.lerp(torch.tensor(high).double() ** (1 / rho), torch.tensor(low).double() ** (1 / rho), place) ** rho
+    grid = [0.0, *time_of_noise_level(interpolant, sigma).tolist(), 1.0]
+    return check_grid(grid, "The grid of these noise levels")
+
+
+def load_grid(path: Path | str) -> list[float]:
+    """A grid from a JSON file that holds a list of strictly increasing times from 0 to 1, such as `[0, 0.4, 1]`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no such list; the sentence names the file.
+    """
+    try:
+        grid = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} must hold a JSON list of times, and is not JSON ({error}); write [0, 0.5, 1]."
+        ) from None
+    if not isinstance(grid, list):
+        raise ValueError(f"{path} must hold a JSON list of times, got {type(grid).__name__}; write [0, 0.5, 1].")
+    return check_grid(grid, str(path))
+
+
+def check_grid(grid: object, name: str = "`grid`") -> list[float]:
+    """The grid as a list of floats.
+
+    Raises:
+        TypeError, ValueError: unless it is a sequence of at least two strictly increasing numbers from 0 to 1.
+    """
+    if isinstance(grid, str | bytes) or not isinstance(grid, Sequence):
+        raise TypeError(f"{name} must be a list of times, got {type(grid).__name__}; pass grids.uniform(4).")
+    times: list[float] = []
+    for value in grid:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{name} must hold numbers only, got {value!r}; write [0, 0.5, 1].")
+        if isinstance(value, int) and value not in (0, 1):
+            raise ValueError(f"{name} must hold times from 0 to 1, got a whole number beyond them; write [0, 0.5, 1].")
+        times.append(float(value))
+    if len(times) < 2 or times[0] != 0 or times[-1] != 1:
+        raise ValueError(f"{name} must run from 0 to 1, got {_brief(times)}; begin it with 0 and end it with 1.")
+    for i, (s, t) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        if not s < t:
+            raise ValueError(f"{name} must increase strictly, got {s!r} before {t!r} at place {i}; remove one of them.")
+    return times
+
+
+def check_steps(steps: int) -> int:
+    """The number of steps, at least one."""
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"`steps` must be a positive number of steps, got {steps!r}; pass steps=1 or more.")
+    return steps
+
+
+def _brief(times: list[float]) -> str:
+    return f"{times[0]:g} to {times[-1]:g}" if len(times) > 1 else f"{len(times)} time" + "s" * (len(times) != 1)
