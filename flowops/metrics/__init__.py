@@ -1,5 +1,47 @@
-"""How far samples are from a law that is known."""
+"""How far samples are from a law that is known, from other samples, or from pictures."""
 
+from flowops.metrics.classifier import (
+    Classifier,
+    SavedClassifier,
+    classifier_extractor,
+    load_classifier,
+    save_classifier,
+)
+from flowops.metrics.discrepancy import energy_distance, maximum_mean_discrepancy
+from flowops.metrics.extractor import PROTOCOL, Extractor, open_extractor
+from flowops.metrics.feature_statistics import FeatureStatistics, statistics
+from flowops.metrics.frechet import frechet_distance, frechet_inception_distance
 from flowops.metrics.histogram import cell_masses, histogram_kl
+from flowops.metrics.kernel import KernelDistance, kernel_distance
+from flowops.metrics.manifold import PrecisionRecall, precision_recall
+from flowops.metrics.wasserstein import sliced_wasserstein2, wasserstein2
 
-__all__ = ["cell_masses", "histogram_kl"]
+__all__ = [
+    # a law that is known
+    "cell_masses",
+    "histogram_kl",
+    # two samples of points
+    "energy_distance",
+    "maximum_mean_discrepancy",
+    "sliced_wasserstein2",
+    "wasserstein2",
+    # pictures: features and their statistics
+    "PROTOCOL",
+    "Extractor",
+    "FeatureStatistics",
+    "open_extractor",
+    "statistics",
+    # pictures: distances
+    "KernelDistance",
+    "PrecisionRecall",
+    "frechet_distance",
+    "frechet_inception_distance",
+    "kernel_distance",
+    "precision_recall",
+    # features of a small classifier
+    "Classifier",
+    "SavedClassifier",
+    "classifier_extractor",
+    "load_classifier",
+    "save_classifier",
+]

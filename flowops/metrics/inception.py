@@ -1,0 +1,67 @@
+"""The Inception network of the FID: its 2048 features, with the published weights and nothing else under its name.
+
+torch-fidelity's port is used, resizing included, which is that of the original code (TensorFlow 1, bilinear, not
+antialiased); torchmetrics resizes the same network's input otherwise by default. Nothing is downloaded here: a file is
+looked for where torch keeps downloads, and a missing one is told with its address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from flowops._extras import require
+from flowops.metrics.extractor import Extractor
+
+NAME: Final = "inception-2015-12-05"
+FILE: Final = "weights-inception-2015-12-05-6726825d.pth"
+URL: Final = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+
+
+def inception_extractor(weights: Path | str | None = None, *, device: torch.device | str = "cpu") -> Extractor:
+    """The features before the last layer, of pictures with three channels and any size.
+
+    Args:
+        weights: the file; None to look for it where torch keeps downloads.
+        device: where the network runs.
+
+    Raises:
+        FileNotFoundError: if there is no such file; the message says what to download.
+        ValueError: if it is another file than the published one.
+        ImportError: without torch-fidelity.
+    """
+    fidelity = require("torch_fidelity.feature_extractor_inceptionv3", "metrics")
+    path = Path(torch.hub.get_dir(), "checkpoints", FILE) if weights is None else Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The weights of Inception must be in {path}, and are not; download {URL} (96 MB) to that place, or pass "
+            f"weights=FILE."
+        )
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise ValueError(
+            f"{path} must be {FILE} with SHA-256 {SHA256[:16]}..., got {found[:16]}...; download it again from {URL}."
+        )
+    network = fidelity.FeatureExtractorInceptionV3("inception", ["2048"], _reread(path)).to(device)
+
+    def function(images: Tensor) -> Tensor:
+        if images.shape[1] != 3:
+            raise ValueError(f"`images` must have 3 channels for Inception, got {images.shape[1]}; repeat grey ones.")
+        features: Tensor = network(images.to(device))[0]
+        return features
+
+    return Extractor(NAME, function, 2048, f"{FILE}, torch-fidelity")
+
+
+def _reread(path: Path) -> io.BytesIO:
+    """The tensors of the file, written anew: torch-fidelity unpickles what it is given, here only what we wrote."""
+    buffer = io.BytesIO()
+    torch.save(torch.load(path, weights_only=True, map_location="cpu"), buffer)
+    buffer.seek(0)
+    return buffer

@@ -1,0 +1,68 @@
+"""The kernel distance: torchmetrics, no bias, a standard error that is one, and the errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowops.metrics import KernelDistance, kernel_distance
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_values_are_torchmetrics_for_the_same_subsets() -> None:
+    poly_mmd = pytest.importorskip("torchmetrics.image.kid").poly_mmd
+    real, fake = normal(60, 16), 0.5 + normal(50, 16, seed=1)
+    found = kernel_distance(real, fake, subsets=5, size=20, generator=torch.Generator().manual_seed(3))
+    source, values = torch.Generator().manual_seed(3), []
+    for _ in range(5):
+        x, y = (rows[torch.randperm(len(rows), generator=source)[:20]] for rows in (real, fake))
+        values.append(poly_mmd(x, y))
+    expected = torch.stack(values)
+    assert found.mean == pytest.approx(expected.mean().item())
+    assert found.deviation == pytest.approx(expected.std().item())
+
+
+def repeated(shift: float, n: int, size: int, times: int) -> list[KernelDistance]:
+    pairs = ((normal(n, 6, seed=2 * k), shift + normal(n, 6, seed=2 * k + 1)) for k in range(times))
+    return [kernel_distance(*pair, subsets=40, size=size) for pair in pairs]
+
+
+def test_equal_laws_are_at_zero_in_the_mean_and_others_above() -> None:
+    means = torch.tensor([found.mean for found in repeated(0.0, 80, 20, 60)])
+    assert means.mean().abs() < 5 * means.std() / 60**0.5
+    assert repeated(0.5, 80, 20, 1)[0].mean > 10 * means.std()
+
+
+def test_the_standard_error_is_the_deviation_over_pictures_drawn_anew() -> None:
+    found = repeated(0.7, 100, 50, 150)
+    spread = torch.tensor([each.mean for each in found]).std().item()
+    errors = torch.tensor([each.standard_error for each in found]).mean().item()
+    assert errors == pytest.approx(spread, rel=0.2)  # 150 values tell their deviation to 6 percent
+
+
+def test_the_subsets_are_the_same_unless_drawn() -> None:
+    real, fake = normal(40, 4), normal(40, 4, seed=1)
+    first = kernel_distance(real, fake, subsets=3, size=10)
+    assert first == kernel_distance(real, fake, subsets=3, size=10)
+    assert first != kernel_distance(real, fake, subsets=3, size=10, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 40}, "`size` must be at least 2 and below the 40 rows"),
+        ({"size": 1}, "`size` must be at least 2"),
+        ({"size": 10, "subsets": 1}, "`subsets` must be a number of at least 2, got 1"),
+        ({"fake": torch.zeros(40, 5)}, "event of `x`"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"real": normal(50, 4), "fake": normal(40, 4)} | arguments
+    with pytest.raises(ValueError, match=message):
+        kernel_distance(given.pop("real"), given.pop("fake"), **given)
