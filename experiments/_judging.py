@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from experiments._two_dimensions import Board, board_of
-from experiments.figures import write_figure
 from flowops import FlowMap, VelocityField, residuals
 from flowops.metrics import cell_masses, histogram_kl
+from flowops.report import new_figure, save_figure
 
 STEPS = (1, 2, 4, 8, 16)
 SAMPLES = 64_000  # 2505.18825 §G.1
@@ -84,11 +84,7 @@ def residual_maps(X: FlowMap, board: Board, cells: int = 12, n: int = 256, seed:
 
 def save_board(path: Path, clouds: dict[str, Tensor], maps: dict[str, Tensor], losses: list[float]) -> None:
     """Samples side by side above, residuals over the two times and the loss below; written atomically."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3 * len(clouds), 7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3 * len(clouds), 7)
     (above,), (below,) = figure.subfigures(2, 1, squeeze=False)
     for axes, (name, cloud) in zip(above.subplots(1, len(clouds)), clouds.items(), strict=True):
         axes.hist2d(*cloud.T.numpy(), bins=150, range=[[-1.25, 1.25]] * 2, cmap="magma", vmax=len(cloud) / 5000)
@@ -100,7 +96,7 @@ def save_board(path: Path, clouds: dict[str, Tensor], maps: dict[str, Tensor], l
         figure.colorbar(image, ax=axes)
     panels[-1].semilogy([50 * (k + 1) for k in range(len(losses))], losses)
     panels[-1].set(title="loss", xlabel="step")
-    write_figure(path, figure, 100)
+    save_figure(path, figure, dpi=100)
 
 
 class Progress:

@@ -29,7 +29,7 @@ from experiments._judging import (
     solve,
 )
 from experiments._two_dimensions import BASE, STEADY, Board, Plan, Trained, board_of, train
-from experiments.figures import write_text
+from flowops._files import write_text
 from flowops.methods import METHODS, get_method
 
 TOLERANCE = 1e-3

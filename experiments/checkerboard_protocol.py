@@ -24,7 +24,7 @@ import torch
 
 from experiments._judging import BINS, SAMPLES, STEPS, Progress, divergences, push
 from experiments._two_dimensions import STEADY, Board, Plan, board_of, train
-from experiments.figures import write_text
+from flowops._files import write_text
 from flowops.methods import METHODS, TEACHER, Term, get_method, row
 from flowops.methods.sides import direct, eulerian_velocity
 from flowops.times import DataRatio, FullSquare, UpperTriangle

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.figures import save_figure, write_text
+from experiments._mixture_figure import save_mixture
 from flowops import FlowMap, Interpolant, VelocityField, interpolants, problems, residuals
+from flowops._files import write_text
 
 TOLERANCE = 1e-7
 
@@ -149,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     grid = torch.linspace(0, 1, 65, dtype=torch.float64)
     paths = X.compose(grid, start, trajectory=True).detach()
     data = target.sample(1.0, 4000, generator=generator)
-    save_figure(config.out / "figure.png", paths, data, t, rows)
+    save_mixture(config.out / "figure.png", paths, data, t, rows)
     print(f"wrote {config.out / 'residuals.md'} and {config.out / 'figure.png'}")
     return int(any(values.max() > TOLERANCE for values in rows.values()))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from flowops._extras import require
 from flowops._files import written
 from flowops.data.pixels import to_uint8
+from flowops.report.figure import new_figure, save_figure
 
 SIDE = 64  # pixels to which small pictures are enlarged
 SHOWN = 10  # images of a row of a comparison
@@ -42,9 +43,9 @@ def save_pictures(path: Path | str, x: Tensor, *, columns: int | None = None, sc
     if path.suffix != ".png":
         raise ValueError(f"`path` must end in .png, got {path.name}; other formats blur small pictures.")
     if kind == "points":
-        figure = _figure(5.0, 5.0)
+        figure = new_figure(5.0, 5.0)
         _scatter(figure.subplots(), x)
-        _save_figure(path, figure)
+        save_figure(path, figure)
         return
     picture = _grid(x, columns or math.ceil(math.sqrt(len(x))), scale)
     image = require("PIL.Image", "images").fromarray(picture)
@@ -69,7 +70,7 @@ def save_comparison(path: Path | str, rows: Mapping[str, Tensor]) -> None:
     if len({x.shape[1:] for x in rows.values()}) > 1:
         shapes = ", ".join(str(list(x.shape)) for x in rows.values())
         raise ValueError(f"`rows` must hold samples of one event, got shapes {shapes}; save them one by one.")
-    _save_figure(Path(path), _image_rows(rows) if kinds == {"images"} else _point_panels(rows))
+    save_figure(Path(path), _image_rows(rows) if kinds == {"images"} else _point_panels(rows))
 
 
 def save_curve(path: Path | str, steps: Sequence[float | int], losses: Sequence[float]) -> None:
@@ -83,7 +84,7 @@ def save_curve(path: Path | str, steps: Sequence[float | int], losses: Sequence[
         raise ValueError(f"`steps` and `losses` must be as many and not empty, got {len(steps)} and {len(losses)}.")
     values = np.asarray(losses, np.float64)
     finite = values[np.isfinite(values)]
-    figure = _figure(7.0, 4.0)
+    figure = new_figure(7.0, 4.0)
     axes = figure.subplots()
     axes.plot(
         steps,
@@ -94,7 +95,7 @@ def save_curve(path: Path | str, steps: Sequence[float | int], losses: Sequence[
     )
     axes.set(xlabel="step", ylabel="loss", yscale="log" if len(finite) and (finite > 0).all() else "linear")
     axes.grid(alpha=0.3)
-    _save_figure(Path(path), figure)
+    save_figure(Path(path), figure)
 
 
 def _kind(x: Tensor, name: str) -> Literal["images", "points"]:
@@ -121,7 +122,7 @@ def _image_rows(rows: Mapping[str, Tensor]) -> Any:
     shown = min(SHOWN, max(len(x) for x in rows.values()))
     pictures = [_grid(x[:shown], shown, None) for x in rows.values()]
     height, width = pictures[0].shape[0] / 100, max(picture.shape[1] for picture in pictures) / 100
-    figure = _figure(width + 0.2, (height + 0.4) * len(rows))
+    figure = new_figure(width + 0.2, (height + 0.4) * len(rows))
     for axes, label, picture in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, pictures, strict=True):
         axes.imshow(picture, interpolation="nearest")
         axes.set_title(label, loc="left", fontsize="medium")
@@ -132,7 +133,7 @@ def _image_rows(rows: Mapping[str, Tensor]) -> Any:
 def _point_panels(rows: Mapping[str, Tensor]) -> Any:
     columns = min(4, len(rows))
     lines = math.ceil(len(rows) / columns)
-    figure = _figure(3.0 * columns, 3.2 * lines)
+    figure = new_figure(3.0 * columns, 3.2 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, (label, x) in zip(panels, rows.items(), strict=False):
         _scatter(axes, x, label)
@@ -149,15 +150,3 @@ def _scatter(axes: Any, x: Tensor, label: str = "") -> None:
     size, alpha = (2.5, 0.5) if len(x) > 1000 else (8.0, 0.8)
     axes.scatter(*x[finite].T.numpy(), s=size, alpha=alpha, color="#34558b", linewidths=0, rasterized=True)
     axes.set(title="\n".join(filter(None, [label, lost])), aspect="equal")
-
-
-def _figure(width: float, height: float) -> Any:
-    """A figure that belongs to no window and no global state."""
-    figure = require("matplotlib.figure", "plots").Figure(figsize=(width, height), layout="constrained")
-    require("matplotlib.backends.backend_agg", "plots").FigureCanvasAgg(figure)
-    return figure
-
-
-def _save_figure(path: Path, figure: Any) -> None:
-    with written(path) as temporary:
-        figure.savefig(temporary, dpi=150)

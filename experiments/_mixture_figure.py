@@ -1,29 +1,15 @@
-"""Pictures and tables of the experiments, written atomically: a file is either whole or not there."""
+"""The figure of the Gaussian mixture: trajectories of the exact flow map, and the residual of every identity."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file by renaming a finished temporary one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
+from flowops.report import new_figure, save_figure
 
 
-def write_figure(path: Path, figure: Any, dpi: int) -> None:
-    """Write a matplotlib figure by renaming a finished temporary file."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    figure.savefig(temporary, dpi=dpi)
-    temporary.replace(path)
-
-
-def save_figure(path: Path, paths: Tensor, data: Tensor, times: Tensor, residuals: dict[str, Tensor]) -> None:
+def save_mixture(path: Path, paths: Tensor, data: Tensor, times: Tensor, residuals: dict[str, Tensor]) -> None:
     """Trajectories over samples of the target on the left, residuals against the end time on the right.
 
     Args:
@@ -33,11 +19,7 @@ def save_figure(path: Path, paths: Tensor, data: Tensor, times: Tensor, residual
         times: end time of each checked state, `[batch]`.
         residuals: relative residual of each identity at each checked state, `[batch]` each.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 5)
     left, right = figure.subplots(1, 2)
     left.scatter(*data.T.numpy(), s=2, color="#c9d7e8", label="target", rasterized=True)
     for k in range(paths.shape[1]):
@@ -52,4 +34,4 @@ def save_figure(path: Path, paths: Tensor, data: Tensor, times: Tensor, residual
     right.set(title="relative residual of every identity", xlabel="end time $t$", ylabel="residual", ylim=(1e-18, 1e-2))
     right.axhline(1e-7, color="black", linewidth=0.8, linestyle="--", label="tolerance")
     right.legend(loc="upper left", ncols=2, fontsize="small")
-    write_figure(path, figure, 150)
+    save_figure(path, figure)
