@@ -16,6 +16,8 @@ class LabelEmbedding(nn.Module):
 
     def forward(self, label: Tensor | int | None, x: Tensor) -> Tensor:
         """The vectors of the labels `[batch]`, of one label for the whole batch, or of the null class for none."""
+        if isinstance(label, int) and not 0 <= label <= self.null_label:
+            raise self._outside(str(label))
         label = torch.as_tensor(self.null_label if label is None else label, device=x.device)
         if label.is_floating_point() or label.dtype is torch.bool:
             raise TypeError(
@@ -27,4 +29,13 @@ class LabelEmbedding(nn.Module):
                 f"`label` must be a class or have shape [batch] = [{x.shape[0]}], got {list(label.shape)}; pass one "
                 f"label per sample."
             )
-        return nn.functional.embedding(label.expand(x.shape[:1]), self.vectors)
+        try:  # the kernel of the CPU looks at the values anyway; on a GPU nothing waits for them
+            return nn.functional.embedding(label.expand(x.shape[:1]), self.vectors)
+        except IndexError:
+            raise self._outside(f"values from {label.min()} to {label.max()}") from None
+
+    def _outside(self, given: str) -> ValueError:
+        return ValueError(
+            f"`label` must be an integer class between 0 and {self.null_label}, got {given}; build the network with "
+            f"more labels, or number the classes from zero ({self.null_label} stands for no label)."
+        )

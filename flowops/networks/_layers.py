@@ -11,11 +11,23 @@ from torch import nn
 def linear(inputs: int, outputs: int, generator: torch.Generator | None, scale: float = 1.0) -> nn.Linear:
     r"""A linear layer drawn from `generator`: entries uniform within `scale`$/\sqrt{\text{inputs}}$, or zero."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    bound = scale / math.sqrt(inputs)
-    with torch.no_grad():
-        for parameter in (layer.weight, layer.bias):
-            parameter.uniform_(-bound, bound, generator=generator)
+    _fill(layer, scale / math.sqrt(inputs), generator)
     return layer
+
+
+def convolution(
+    inputs: int, outputs: int, kernel: int, generator: torch.Generator | None, scale: float = 1.0
+) -> nn.Conv2d:
+    r"""A convolution that keeps the size of images, drawn like `linear`, with $\text{kernel}^2$ inputs per channel."""
+    layer: nn.Conv2d = nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2)
+    _fill(layer, scale / math.sqrt(inputs * kernel**2), generator)
+    return layer
+
+
+def _fill(layer: nn.Module, bound: float, generator: torch.Generator | None) -> None:
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
 
 
 def positive(value: object, name: str) -> int:

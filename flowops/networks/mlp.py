@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowops._types import State, Times
+from flowops.networks._checks import check_call
 from flowops.networks._features import Fourier, TimePair
 from flowops.networks._labels import LabelEmbedding
 from flowops.networks._layers import linear, positive
+from flowops.networks._waves import Embedded, Waves, guidance_scale
 
 ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}
 
@@ -33,11 +35,13 @@ class MLP(nn.Module):
         harmonics: frequencies of the features of the two times.
         labels: number of classes $K$; labels are then $0,\dots,K-1$, and $K$ is the null class (a dropped label), which
             also stands for a label that is not given.
+        guidance: whether the network takes a scale of guidance, one if not given.
         generator: where the initial parameters are drawn from.
 
     Raises:
         TypeError, ValueError: for a number that is not positive, an activation that is none of the three, a state of
-            another shape or dtype, and a label without `labels`, of another shape, or not of an integer dtype.
+            another shape or dtype, a label without `labels`, of another shape, or not of an integer dtype, and a scale
+            without `guidance` or of another shape.
 
     Cost of a call: `depth + 1` matrix products. Source of the design: 2505.18825 §G.1.
     """
@@ -52,6 +56,7 @@ class MLP(nn.Module):
         frequencies: Sequence[float] = (),
         harmonics: int = 4,
         labels: int | None = None,
+        guidance: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -68,28 +73,27 @@ class MLP(nn.Module):
         ]
         self.hidden = nn.ModuleList(linear(a, b, generator) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.last = linear(width, size, generator)
+        self.guidance = None
+        if guidance:
+            waves = Waves(32, "positional", 1.0, generator)
+            self.guidance = Embedded(waves, width, linear, ACTIVATIONS[activation], generator)
 
-    def forward(self, s: Times, t: Times, x: State, label: Tensor | int | None = None) -> State:
-        self._check(x, label)
+    def forward(
+        self,
+        s: Times,
+        t: Times,
+        x: State,
+        label: Tensor | int | None = None,
+        guidance: Tensor | float | None = None,
+    ) -> State:
+        check_call(self, self.event, self.last.weight, self, x, label, guidance)
         activation = ACTIVATIONS[self.activation]
         features = [self.state(x.reshape(x.shape[0], self.event.numel())), self.times(s, t).to(x.dtype)]
         h = self.hidden[0](torch.cat(features, 1))
         if self.label is not None:
             h = h + self.label(label, x)
+        if self.guidance is not None:
+            h = h + self.guidance(guidance_scale(guidance, x) - 1)
         for layer in self.hidden[1:]:
             h = layer(activation(h))
         return self.last(activation(h)).reshape(x.shape)
-
-    def _check(self, x: Tensor, label: Tensor | int | None) -> None:
-        if x.shape[1:] != self.event:
-            raise ValueError(
-                f"`x` must have event shape {list(self.event)}, got {list(x.shape[1:])}; build MLP(event=...) for it."
-            )
-        parameters = self.last.weight.dtype
-        if x.dtype != parameters and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(
-                f"`x` must have the dtype of the network, {parameters}, got {x.dtype}; move the network with "
-                f".to({x.dtype}) or convert the state."
-            )
-        if label is not None and self.label is None:
-            raise ValueError("`label` must not be given, since this network has no labels; build MLP(labels=...).")

@@ -140,3 +140,13 @@ def test_wrong_states_and_labels_are_refused_in_a_sentence() -> None:
 def test_the_null_class_is_found_by_who_drops_labels() -> None:
     found = [module.null_label for module in LearnedMap(network(labels=3)).modules() if hasattr(module, "null_label")]
     assert found == [3]
+
+
+def test_a_scale_of_guidance_is_one_where_it_is_not_given() -> None:
+    X, x = LearnedMap(network(guidance=True)), normal(3, 2, dtype=torch.float32)
+    scaled = X.given(guidance=torch.tensor([1.0, 2.0, 1.0]))(0.0, 1.0, x)
+    assert_close(scaled[::2], X(0.0, 1.0, x)[::2])
+    assert_close(scaled[1:2], X.given(guidance=2.0)(0.0, 1.0, x[1:2]))
+    assert not torch.allclose(scaled[1], X(0.0, 1.0, x)[1])
+    with pytest.raises(ValueError, match="`guidance` must not be given, since this network takes no scale"):
+        LearnedMap(network()).given(guidance=2.0)(0.0, 1.0, x)

@@ -1,0 +1,60 @@
+"""What networks refuse, in one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowops.networks._waves import EMBEDDINGS
+
+
+def check_options(
+    event: torch.Size, multipliers: Sequence[int], dropout: float, embedding: str, time_scale: float
+) -> None:
+    """Refuse options that make no image network."""
+    if len(event) != 3 or min(event) < 1:
+        raise ValueError(f"`event` must be (channels, height, width), got {tuple(event)}; pass (3, 32, 32), say.")
+    if not multipliers:
+        raise ValueError("`multipliers` must name one resolution at least, got none; pass (1, 2, 2), say.")
+    step = 2 ** (len(multipliers) - 1)
+    if event[1] % step or event[2] % step:
+        raise ValueError(
+            f"`event` must have sizes divisible by {step} for {len(multipliers)} resolutions, got "
+            f"{tuple(event)}; pass fewer `multipliers` or pad the images."
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` must be a probability below one, got {dropout}; pass 0.1, say.")
+    if embedding not in EMBEDDINGS:
+        raise ValueError(f'`embedding` must be one of {", ".join(EMBEDDINGS)}, got "{embedding}"; pass "positional".')
+    if time_scale <= 0:
+        raise ValueError(f"`time_scale` must be positive, got {time_scale}; pass 8.0, say.")
+
+
+def check_call(
+    network: nn.Module,
+    event: torch.Size,
+    parameter: Tensor,
+    conditions: nn.Module,
+    x: Tensor,
+    label: Tensor | int | None,
+    guidance: Tensor | float | None,
+) -> None:
+    """Refuse a state of another event or dtype than `parameter`, and what `conditions` has no module for."""
+    name, dtype = type(network).__name__, parameter.dtype
+    if x.shape[1:] != event:
+        raise ValueError(
+            f"`x` must have event shape {list(event)}, got {list(x.shape[1:])}; build {name}(event=...) for it."
+        )
+    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(
+            f"`x` must have the dtype of the network, {dtype}, got {x.dtype}; move the network with "
+            f".to({x.dtype}) or convert the state."
+        )
+    if label is not None and conditions.label is None:
+        raise ValueError(f"`label` must not be given, since this network has no labels; build {name}(labels=...).")
+    if guidance is not None and conditions.guidance is None:
+        raise ValueError(
+            f"`guidance` must not be given, since this network takes no scale; build {name}(guidance=True)."
+        )

@@ -1,0 +1,60 @@
+r"""The conditions of an image network: one vector per sample of $s$, $t-s$, the label and the guidance scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from flowops._types import Times
+from flowops.networks._labels import LabelEmbedding
+from flowops.networks._style import Gain, Style
+from flowops.networks._waves import Embedded, Waves, guidance_scale
+
+
+class Conditions(nn.Module):
+    r"""$\mathrm{silu}\big(e(s)+g\,d(t-s)+\ell(\text{label})+g'\,w(\text{scale}-1)\big)$, `[batch, width]`.
+
+    On the diagonal $d(0)$ is one constant vector, so that $v_{t,t}$ is read where the network depends on $s$ alone.
+    With the gains $g=g'=0$ neither $t$ nor the scale is seen (`load_diagonal`). Everything here is computed in the
+    dtype of the parameters, also under autocast: times do not survive bfloat16.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        width: int,
+        style: Style,
+        *,
+        labels: int | None,
+        guidance: bool,
+        embedding: str,
+        time_scale: float,
+        one_time: bool,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.style = style
+
+        def embedded(scale: float) -> Embedded:
+            waves = Waves(features, embedding, scale, generator)
+            return Embedded(waves, width, style.linear, style.activation, generator)
+
+        self.time = embedded(time_scale)
+        self.label = None if labels is None else LabelEmbedding(labels, width, generator)
+        self.difference = None if one_time else embedded(time_scale)
+        self.difference_gain: Gain = 0.0 if one_time else nn.Parameter(torch.ones(()))
+        self.guidance = embedded(1.0) if guidance else None
+        self.guidance_gain: Gain = nn.Parameter(torch.ones(())) if guidance else 0.0
+
+    def forward(
+        self, s: Times, t: Times, x: Tensor, label: Tensor | int | None, guidance: Tensor | float | None
+    ) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            terms: list[tuple[Gain, Tensor]] = [(1.0, self.time(s))]
+            if self.difference is not None:
+                terms.append((self.difference_gain, self.difference(t - s)))
+            if self.label is not None:
+                terms.append((1.0, self.style.vectors(self.label(label, x))))
+            if self.guidance is not None:
+                terms.append((self.guidance_gain, self.guidance(guidance_scale(guidance, x) - 1)))
+            return self.style.activation(self.style.total(terms))

@@ -1,0 +1,67 @@
+r"""A pretrained velocity field as the diagonal of a two-time network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from flowops.networks.unet import UNet
+
+PREFIXES = ("module.", "_orig_mod.")  # of wrappers for several processes, and of compiled modules
+SILENT = ("conditions.difference", "conditions.guidance")  # what a gain of zero leaves unseen
+
+
+def load_diagonal(network: UNet, weights: Mapping[str, Tensor]) -> None:
+    r"""Give a two-time network the weights of a one-time one, so that $v_{s,t}(x)=b_s(x)$ for all $t$, exactly.
+
+    The gain of the embedding of $t-s$ is set to zero, and learns from there; so is that of the guidance scale where the
+    weights know none. A map that starts so is the Euler step of the pretrained field, with the right diagonal.
+
+    Args:
+        network: a `UNet` with the options of the pretrained one, but `one_time=False`.
+        weights: the state dict of `UNet(one_time=True)`; prefixes `module.` and `_orig_mod.` are ignored.
+
+    Raises:
+        TypeError: if `network` is no `UNet`, or a weight no tensor.
+        ValueError: if `network` has one time, or if names are missing, unknown or of another shape; nothing is loaded
+            then.
+    """
+    if not isinstance(network, UNet):
+        raise TypeError(f"`network` must be a UNet, got {type(network).__name__}; build UNet(...) with its options.")
+    if network.one_time:
+        raise ValueError("`network` must have two times, got one_time=True; use load_state_dict for equal networks.")
+    given = {_bare(name): weight for name, weight in weights.items()}
+    if wrong := [name for name, weight in given.items() if not isinstance(weight, Tensor)]:
+        raise TypeError(f"`weights` must be tensors by name, got another type for {_listed(wrong)}; pass a state dict.")
+    own = network.state_dict()
+    silent = SILENT[:1] if any(name.startswith(SILENT[1]) for name in given) else SILENT
+    expected = {name: value for name, value in own.items() if not name.startswith(silent)}
+    _refuse("misses", sorted(expected.keys() - given.keys()))
+    _refuse("has unknown names", sorted(given.keys() - expected.keys()))
+    _refuse("has other shapes", [name for name, value in expected.items() if given[name].shape != value.shape])
+    network.load_state_dict(given, strict=False)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.startswith(silent) and name.endswith("_gain"):
+                parameter.zero_()
+
+
+def _bare(name: str) -> str:
+    while name.startswith(PREFIXES):
+        name = name.removeprefix(PREFIXES[0]).removeprefix(PREFIXES[1])
+    return name
+
+
+def _refuse(fault: str, names: list[str]) -> None:
+    if names:
+        raise ValueError(
+            f"`weights` must be those of a UNet(one_time=True) with the options of `network`, got a dict that {fault}: "
+            f"{_listed(names)}; build both networks with the same options."
+        )
+
+
+def _listed(names: list[str]) -> str:
+    rest = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(f'"{name}"' for name in names[:6]) + rest
