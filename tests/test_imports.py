@@ -19,7 +19,7 @@ from flowops.fields.divergence import exact_divergence
 ROOT = Path(flowops.__file__).parent
 # From the bottom up. A module imports from its own line and from the lines above it.
 LINES: list[tuple[str, ...]] = [
-    ("_types",),
+    ("_types", "_files", "_extras", "_keys"),
     ("_arguments",),
     ("_derivatives", "_compile"),
     ("_operator",),
@@ -35,7 +35,8 @@ LINES: list[tuple[str, ...]] = [
 OPERATORS = LINES.index(("maps",))  # up to this line, an import inside a function may go either way
 RANK = {name: rank for rank, line in enumerate(LINES) for name in line}
 OUTSIDE = {"theory_checks", "tests", "experiments"}
-LATE = {"sympy", "scipy", "torchdiffeq", "matplotlib", "torchvision", "PIL", "lightning", "sklearn", "jaxtyping", "ot"}
+LATE = {"sympy", "scipy", "torchdiffeq", "matplotlib", "jaxtyping", "ot", "torchvision", "PIL", "sklearn", "lightning"}
+LATE |= {"tyro", "yaml", "safetensors", "rich", "tensorboard", "torchmetrics", "torch_fidelity"}
 TORCH_FUNC = {"_derivatives.py": "torch.func", "fields/divergence.py": "torch.func.vmap"}
 FILES = sorted(ROOT.rglob("*.py"))
 

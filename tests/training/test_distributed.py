@@ -1,0 +1,97 @@
+"""Two processes train what one does: gradients are averaged over the joint batch, though the loss takes a derivative.
+
+The launcher starts the second process by running the program again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowops.training import HardwareConfig, LogConfig, NetworkConfig, TrainConfig, train
+from flowops.training.checkpoint import load_checkpoint
+from tests.programs import run
+
+pytestmark = pytest.mark.dist
+
+PROGRAM = """
+import os, signal, warnings, torch
+from pathlib import Path
+warnings.simplefilter("ignore")
+from flowops.training import train
+from flowops.training.engine import Engine
+from tests.training.test_distributed import config
+
+torch.set_num_threads(1)
+folder, plain = Path(__file__).parent, Engine._advance
+{body}
+"""
+
+
+def config(
+    folder: Path, name: str, processes: int = 2, dataset: str = "checkerboard", method: str = "lsd"
+) -> TrainConfig:
+    """A run of six steps."""
+    hardware = HardwareConfig("cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
+    return TrainConfig(
+        dataset, method=method, steps=6, batch=16, checkpoint_every=2, audit=False, out=str(folder / name),
+        network=NetworkConfig(width=8, depth=2, octaves=1, channels=4, multipliers=(1,), blocks=1),
+        log=LogConfig(telemetry_every=3, tensorboard=False, progress=False), hardware=hardware,
+    )  # fmt: skip
+
+
+def weights(folder: Path, name: str, step: int) -> dict[str, Tensor]:
+    return load_checkpoint(folder / name / "checkpoints" / str(step)).weights
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(("dataset", "method"), [("checkerboard", "lsd"), ("digits", "meanflow")])
+def test_two_processes_are_one_process_on_the_joint_batch(tmp_path: Path, dataset: str, method: str) -> None:
+    body = f"""
+def advance(self, *arguments):
+    plain(self, *arguments)
+    own = torch.cat([p.detach().flatten() for p in self.module.parameters()])
+    both = self.fabric.all_gather(own)
+    assert self.fabric.world_size == 2 and torch.equal(both[0], both[1]), "the parameters of the two processes differ"
+Engine._advance = advance
+train(config(folder, "two", 2, {dataset!r}, {method!r}))
+"""
+    run(tmp_path, PROGRAM.format(body=body))
+    train(config(tmp_path, "one", 1, dataset, method))
+    one, two = weights(tmp_path, "one", 6), weights(tmp_path, "two", 6)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
+    run(tmp_path, PROGRAM.format(body='train(config(folder, "whole"))'))
+    killed = """
+def advance(self, *arguments):
+    plain(self, *arguments)
+    if self.step == 5:
+        if self.fabric.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+Engine._advance = advance
+train(config(folder, "parts"))
+"""
+    run(tmp_path, PROGRAM.format(body=killed))
+    assert not (tmp_path / "parts" / "checkpoints" / "6").exists()
+    run(tmp_path, PROGRAM.format(body='train(config(folder, "parts"), resume=True)'))
+    whole, parts = weights(tmp_path, "whole", 6), weights(tmp_path, "parts", 6)
+    assert all(torch.equal(parts[name], value) for name, value in whole.items())
+
+
+def test_a_fault_of_the_first_process_ends_both_with_its_sentence(tmp_path: Path) -> None:
+    body = """
+(folder / "taken").mkdir(exist_ok=True)
+(folder / "taken" / "file").touch()
+try:
+    train(config(folder, "taken"))
+except FileExistsError as error:
+    print("refused:", error)
+"""
+    assert "pass --resume" in run(tmp_path, PROGRAM.format(body=body))

@@ -1,0 +1,73 @@
+"""The wrapped unit: the loss of a method with its derivative inside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowops import LearnedMap, interpolants, problems
+from flowops.methods import Method, get_method
+from flowops.methods.point import Draw
+from flowops.networks import MLP
+from flowops.training.loss_module import LossModule
+
+I = interpolants.linear()
+TARGET = problems.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2, I)
+
+
+def module_and_draw(method: Method, generator: torch.Generator, recompute: int = 0) -> tuple[LossModule, Draw]:
+    teacher = TARGET.b if "field" in method.row.teacher else None
+    module = LossModule(LearnedMap(MLP(2, width=16, generator=generator)), method, I, teacher, recompute)
+    x0, x1 = (law(24, generator=generator) for law in (TARGET.sample_base, TARGET.sample_data))
+    return module, method.draw(module.X, I, x0, x1, teacher=teacher, generator=generator)
+
+
+def gradient(module: LossModule) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("name", ["fm", "lsd", "meanflow", "lmd"])
+def test_the_outcome_is_that_of_the_method(name: str, generator: torch.Generator) -> None:
+    method = get_method(name)
+    module, draw = module_and_draw(method, generator)
+    result = method.evaluate(module.X, I, draw, teacher=module.teacher)
+    outcome = module(draw)
+    torch.testing.assert_close(outcome.loss, result.loss)
+    torch.testing.assert_close(outcome.result().per_sample, result.per_sample)
+    assert int(outcome.seed) == int(result.seed)
+
+
+@pytest.mark.parametrize("name", ["fm", "lsd", "psd-m"])
+@pytest.mark.parametrize("parts", [2, 3])
+def test_recomputed_parts_have_the_gradient_of_the_whole(name: str, parts: int, generator: torch.Generator) -> None:
+    state = generator.get_state()
+    module, draw = module_and_draw(get_method(name), generator)
+    whole = module(draw)
+    whole.loss.backward()
+    generator.set_state(state)
+    again, same = module_and_draw(get_method(name), generator, parts)
+    outcome = again(same)
+    outcome.loss.backward()
+    torch.testing.assert_close(outcome.loss, whole.loss)
+    torch.testing.assert_close(gradient(again), gradient(module), rtol=1e-4, atol=1e-6)
+    assert sorted(outcome.s.tolist()) == sorted(whole.s.tolist())
+    for term, value in whole.terms.items():
+        torch.testing.assert_close(outcome.terms[term], value)
+
+
+def test_a_teacher_is_no_part_of_what_is_trained(generator: torch.Generator) -> None:
+    X = LearnedMap(MLP(2, width=8, generator=generator))
+    teacher = LearnedMap(MLP(2, width=8, generator=generator)).velocity()
+    module = LossModule(X, get_method("lmd"), I, teacher)
+    assert {id(p) for p in module.parameters()} == {id(p) for p in X.parameters()}
+    assert not any("teacher" in name for name in module.state_dict())
+
+
+def test_a_learned_weight_is_trained_with_the_map(generator: torch.Generator) -> None:
+    from flowops.training.method_options import parse_options
+
+    method = get_method("fm", **parse_options(["weight=learned"], generator))
+    module, draw = module_and_draw(method, generator)
+    module(draw).loss.backward()
+    assert any(p.grad is not None and bool(p.grad.any()) for p in method.parameters())
