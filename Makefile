@@ -14,13 +14,16 @@ WHEEL := build/wheel-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test thorough lint types docs wheel-check format clean
+.PHONY: help demo mixture test thorough lint types docs wheel-check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## exact field and flow map of a Gaussian mixture: table and figure under runs/demo
-	$(BIN)/python -m experiments.gaussian_mixture --out runs/demo $(ARGS)
+demo: $(INSTALLED)  ## learn digits in about two minutes, sample in 1, 2, 4 and 8 steps: table and figure under runs/demo
+	$(BIN)/python -m experiments.digits_lsd --out runs/demo --resume $(ARGS)
+
+mixture: $(INSTALLED)  ## exact field and flow map of a Gaussian mixture: table and figure under runs/mixture
+	$(BIN)/python -m experiments.gaussian_mixture --out runs/mixture $(ARGS)
 
 test: $(INSTALLED)  ## the tests, and the theory checks in the quick profile
 	$(PYTEST) tests theory_checks $(ARGS)

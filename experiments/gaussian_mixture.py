@@ -49,7 +49,7 @@ def parse(arguments: list[str] | None = None) -> Config:
     parser.add_argument("--weights", help='weights of the modes, e.g. "0.5, 0.25, 0.25"; equal if not given')
     parser.add_argument("--samples", type=int, default=64, help="trajectories drawn and states checked")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for the table and the figure")
+    parser.add_argument("--out", type=Path, default=Path("runs/mixture"), help="folder for the table and the figure")
     args = parser.parse_args(arguments)
     try:
         means = numbers(args.means, "--means", 2)

@@ -1,0 +1,80 @@
+"""The recipes from their commands to their tables and pictures, cut down to seconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments import cifar10_distill, cifar10_lsd, digits_lsd, imagenet32_lsd, schedule_comparison
+from experiments._recipes import configured, recipe, status
+from flowops.training import load_config
+from flowops.training.config_checks import check_config
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*more samples:UserWarning")
+TINY = [
+    "--steps", "3", "--batch", "16", "--network.kind", "mlp", "--network.width", "8", "--network.depth", "1",
+    "--log.no-progress", "--no-audit",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", [digits_lsd, cifar10_lsd, imagenet32_lsd, cifar10_distill, schedule_comparison])
+def test_the_settings_of_every_recipe_are_valid(module: object) -> None:
+    check_config(module.CONFIG)  # type: ignore[attr-defined]
+
+
+def test_flags_change_the_settings_of_a_recipe_and_nothing_else() -> None:
+    config, resume = configured(cifar10_lsd.CONFIG, "cifar10_lsd", ["digits", "--batch", "8", "--resume"])
+    assert config == replace(cifar10_lsd.CONFIG, dataset="digits", batch=8)
+    assert resume
+
+
+def test_digits_write_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    assert recipe(digits_lsd.CONFIG, "digits_lsd", [*TINY, "--out", str(out)], n=80, solver_steps=2) == 0
+    text = (out / "evaluation.md").read_text()
+    assert all(name in text for name in ("map, 1 step", "map, 8 steps", "dopri5", "Lagrangian", "semigroup"))
+    assert text.strip() in capsys.readouterr().out
+    assert (out / "samples.png").stat().st_size > 1000
+    assert recipe(digits_lsd.CONFIG, "digits_lsd", [*TINY, "--out", str(out), "--resume"], n=80, solver_steps=2) == 0
+
+
+def test_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recipe(digits_lsd.CONFIG, "digits_lsd", ["--steps", "0", "--out", str(tmp_path / "a")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_distillation_trains_the_teacher_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["digits", *TINY, "--out", str(tmp_path), "--hardware.precision", "32"]
+    cifar10_distill.distil(words, n=80)
+    text = (tmp_path / "distillation.md").read_text()
+    assert all(f"{name}, step 3" in text for name in ("fm", "lmd", "emd"))
+    for name in ("lmd", "emd"):
+        config = load_config(tmp_path / name / "config.yaml")
+        assert (config.method, config.teacher) == (name, str(tmp_path / "fm"))
+
+    def retrained(*_: object, **__: object) -> None:
+        raise AssertionError("a finished run was trained again")
+
+    monkeypatch.setattr("flowops.training.engine.Engine._advance", retrained)
+    cifar10_distill.distil(words, n=80)
+
+
+def test_five_schedules_are_compared_one_of_them_ones_own(tmp_path: Path) -> None:
+    words = [*TINY, "--out", str(tmp_path), "--alpha", "(1-t)**2", "--beta", "1-(1-t)**2"]
+    schedule_comparison.compare(words, n=80)
+    lines = (tmp_path / "comparison.md").read_text().splitlines()
+    assert sum(line.startswith("| `") for line in lines) == 5
+    assert any("(1-t)**2" in line for line in lines)
+    assert (tmp_path / "comparison.png").stat().st_size > 1000
+
+
+def test_the_status_of_an_interruption_is_that_of_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    from flowops.training import Interrupted
+
+    def work() -> None:
+        raise Interrupted(3, 5, Path("runs/a"), "SIGINT")
+
+    assert status(work, "name") == 130
+    assert "after step 3 of 5" in capsys.readouterr().err
