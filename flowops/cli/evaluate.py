@@ -1,0 +1,68 @@
+"""`flowops evaluate`: the table of a run, on the terminal and in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flowops.cli.console import say, tell
+from flowops.cli.parsing import Flag, parse
+from flowops.cli.source import FLAGS, Source, load
+from flowops.report.evaluation import evaluate
+
+
+@dataclass(frozen=True)
+class Evaluate(Source):
+    """Measure samples of RUN against its data: by its map, by solvers of its field, and other data.
+
+    The table goes to the standard output, and to RUN/evaluation.md and RUN/evaluation.json.
+
+    Attributes:
+        steps: numbers of equal steps along the map.
+        n: samples of each sampler.
+        features: of pictures; pixels, classifier:FILE, inception, or package.module:factory.
+        split: of the data, train or test.
+        solver: solvers of the map's own diagonal field.
+        solver_steps: equal steps of the solvers that have a fixed number of them.
+        guidance: scale of classifier-free guidance, for a run with labels.
+        seed: of the noise, and of the choice of data.
+        chunk: samples computed together.
+        out: the table, .md, with the same as .json beside it; RUN/evaluation.md if left out.
+    """
+
+    steps: tuple[int, ...] = (1, 2, 4, 8)
+    n: int = 5000
+    features: str = "pixels"
+    split: str = "train"
+    solver: tuple[Literal["dopri5", "heun", "euler", "ddim", "dpm-solver"], ...] = ("dopri5", "heun")
+    solver_steps: int = 18
+    guidance: float | None = None
+    seed: int = 0
+    chunk: int = 1024
+    out: str | None = None
+
+
+def run(args: Sequence[str]) -> int:
+    """Evaluate, print the table and write it."""
+    given = parse(Evaluate, args, "evaluate", flags={**FLAGS, "features": Flag(shown="NAME")})
+    if given.out is not None and Path(given.out).suffix != ".md":
+        raise ValueError(f"`out` must end in .md, got {given.out}; the table is Markdown, with a .json beside it.")
+    source = load(given)
+    found = evaluate(
+        source,
+        steps=given.steps,
+        n=given.n,
+        features=given.features,
+        split=given.split,
+        solvers=given.solver,
+        solver_steps=given.solver_steps,
+        guidance=given.guidance,
+        seed=given.seed,
+        chunk=given.chunk,
+        report=tell,
+    )
+    found.save(given.out or source.folder.path / "evaluation.md")
+    say(found.markdown())
+    return 0

@@ -1,0 +1,88 @@
+"""From the words of a command line to a command, and from whatever goes wrong to one sentence and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from flowops.cli.console import brief_warnings, say, tell
+
+COMMANDS: dict[str, str] = {
+    "train": "train a flow map, or go on with a run",
+    "sample": "samples of a run as pictures, by its map and by solvers",
+    "evaluate": "how good samples are and what they cost, as a table",
+    "export": "a sampler as a program that runs without flowops",
+    "power": "average the weights of a run anew, with another width",
+    "methods": "the training methods, or one of them",
+    "schedules": "the named schedules, or a check of your own",
+}
+"""Each command with what it does; the module of the same name has `run(args) -> exit code`."""
+
+HELP = """usage: flowops COMMAND ...
+
+Train, sample and evaluate flow maps.
+
+{commands}
+
+flowops COMMAND --help explains a command, flowops --version tells the version. For a first run:
+
+  flowops train checkerboard --steps 2000 --out runs/board
+  flowops sample runs/board --steps 1 2 4 8
+  flowops evaluate runs/board"""
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C.
+
+    An error of the library is one line on the standard error; FLOWOPS_TRACEBACK=1 in the environment lets it through.
+
+    Args:
+        argv: the words after `flowops`; those of this process if None.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with brief_warnings():
+            return _dispatch(words)
+    except SystemExit as stop:  # of the parser, which has said why
+        return stop.code if isinstance(stop.code, int) else OK
+    except KeyboardInterrupt:
+        tell("flowops: interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+        if os.environ.get("FLOWOPS_TRACEBACK") == "1" or not _is_told(error):
+            raise
+        tell(f"flowops: {error}")
+        return FAILED
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        say(HELP.format(commands="\n".join(f"  {name:<11}{summary}" for name, summary in COMMANDS.items())))
+        return OK
+    if words[0] in ("-V", "--version"):
+        say(f"flowops {import_module('flowops').__version__}")
+        return OK
+    if words[0] not in COMMANDS:
+        close = difflib.get_close_matches(words[0], COMMANDS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}."
+        tell(f"flowops: {words[0]!r} is no command; {hint}")
+        return USAGE
+    code: int = import_module(f"flowops.cli.{words[0]}").run(words[1:])
+    return code
+
+
+def _is_told(error: BaseException) -> bool:
+    """Whether an error is one that a sentence explains; a RuntimeError of torch is not, but for those of a run."""
+    if not isinstance(error, RuntimeError):
+        return True
+    from flowops.training import NotFinite
+
+    return isinstance(error, NotFinite)

@@ -1,0 +1,115 @@
+"""`flowops methods`: the table of training methods, or one row with its options."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowops.cli.console import say
+from flowops.cli.parsing import Flag, parse
+from flowops.methods import MEANING, METHODS, Method, Term, get_method
+from flowops.methods.options import SHARED
+
+WIDTH = 100
+PLAIN = (  # formulas of docstrings, in plain letters
+    (r"\\partial_(\w)\s*", r"d_\1 "),
+    (r"\\dot (\w)", r"\1'"),
+    (r"\\bar (\w)", r"\1bar"),
+    (r"\\(?:nabla) ?", "grad "),
+    (r"_\{(\w+),(\w+)\}", r"_\1\2"),
+    (r"\\cdot ?", "."),
+    (r"\\[,;!]", " "),
+    (r"\\([a-zA-Z]+)", r"\1"),
+)
+
+
+@dataclass(frozen=True)
+class Methods:
+    """The training methods, or one of them with its options.
+
+    Attributes:
+        name: of a method, whose terms, options and settings are shown; all methods in brief if left out.
+    """
+
+    name: str | None = None
+
+
+def run(args: Sequence[str]) -> int:
+    """Print the table or a row of it."""
+    given = parse(Methods, args, "methods", flags={"name": Flag(positional=True)})
+    say("\n".join(overview() if given.name is None else details(get_method(given.name))))
+    return 0
+
+
+def overview() -> Iterator[str]:
+    """Every method with its source, and its terms with the velocity they follow and what is held constant."""
+    width = 2 + max(map(len, METHODS))
+    for name, method in METHODS.items():
+        yield from _wrapped(f"{name:<{width}}{method.row.source}", 0, width)
+        for term in method.terms:
+            yield from _wrapped(_term(term), width, 2)
+    yield ""
+    yield "flowops methods NAME explains a method and its options."
+
+
+def details(method: Method) -> Iterator[str]:
+    """One method: summary, terms, options, the settings of its paper."""
+    row = method.row
+    yield from _wrapped(f"{row.name}: {row.summary}")
+    yield from _wrapped(f"Source: {row.source}.")
+    if row.teacher:
+        yield from _wrapped(f"Teacher: {row.teacher}, the run given by --teacher.")
+    for form, terms in row.forms.items():
+        yield ""
+        yield f"Terms with form={form}" if len(row.forms) > 1 else "Terms"
+        for term in terms:
+            yield from _wrapped(_term(term), 2, 2)
+    yield from _options("Its own options", row.defaults)
+    yield from _options("Options of every method", SHARED)
+    if row.paper:
+        yield ""
+        yield "As in its paper"
+        yield from _wrapped(", ".join(f"{name}={_written(value)}" for name, value in row.paper.items()), 2)
+
+
+def _term(term: Term) -> str:
+    """What a term compares, along which velocity, and what of it is a constant in the loss."""
+    compared = (term.sides.__doc__ or term.sides.__name__).splitlines()[0].rstrip(".")
+    velocity = f"; velocity: {term.velocity.name}" if term.velocity else ""
+    return compared + velocity + (f"; constant: {term.stop}" if term.stop else "")
+
+
+def _options(title: str, defaults: Mapping[str, Any]) -> Iterator[str]:
+    if not defaults:
+        return
+    yield ""
+    yield f"{title}, as --options NAME=VALUE"
+    names = {name: f"{name}={_written(value)}" for name, value in defaults.items()}
+    width = max(map(len, names.values()))
+    for name, text in names.items():
+        yield from textwrap.wrap(
+            f"  {text:<{width}}  {MEANING.get(name, '')}", WIDTH, subsequent_indent=" " * (width + 4)
+        )
+
+
+def _wrapped(text: str, indent: int = 0, hanging: int = 0) -> list[str]:
+    """Lines with formulas in plain letters, the later ones indented by `hanging` more."""
+    first, rest = " " * indent, " " * (indent + hanging)
+    return textwrap.wrap(plain(text), WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+
+
+def plain(text: str) -> str:
+    r"""A text with formulas as it can be read in a terminal: `$\\partial_tX_{s,t}(x)$` is `d_t X_st(x)`."""
+    for pattern, replacement in PLAIN:
+        text = re.sub(pattern, replacement, text)
+    return text.replace("$", "")
+
+
+def _written(value: Any) -> str:
+    """A value as `--options` reads it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

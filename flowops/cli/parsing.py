@@ -1,0 +1,110 @@
+"""Flags from a dataclass: names, types and defaults from its fields, the help from its docstring."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from flowops._extras import require
+from flowops.cli.console import is_first
+
+T = TypeVar("T")
+WIDTH = 100  # columns of a help page, fewer where the terminal has fewer
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field is written where it is not `--field VALUE`.
+
+    Attributes:
+        name: of the flag; None for that of the field.
+        shown: what stands for the value in the help; None for its type.
+        positional: whether the value stands alone.
+    """
+
+    name: str | None = None
+    shown: str | None = None
+    positional: bool = False
+
+
+def parse(
+    kind: type[T],
+    args: Sequence[str],
+    command: str,
+    *,
+    flags: Mapping[str, Flag] | None = None,
+    default: T | None = None,
+) -> T:
+    """The dataclass `kind` from the words of a command line.
+
+    Args:
+        kind: a frozen dataclass with a section "Attributes:" in its docstring.
+        args: the words after the command.
+        command: its name.
+        flags: how fields are written that are special.
+        default: values of what is not given; those of the class if None.
+
+    Raises:
+        SystemExit: after the help page (0), and after words that do not fit (2), which are explained.
+    """
+    tyro = require("tyro", "train")
+    written = _annotated(tyro, kind, flags or {})
+    start = tyro.MISSING_NONPROP if default is None else written(**_values(default))
+    with _width():
+        parsed = tyro.cli(
+            written, prog=f"flowops {command}", description=description(kind), args=list(args), default=start,
+            console_outputs=is_first(),
+        )  # fmt: skip
+    return kind(**_values(parsed))
+
+
+def description(kind: type) -> str:
+    """The docstring of a class up to its section of attributes, a line for each paragraph."""
+    text = (kind.__doc__ or "").partition("Attributes:")[0].strip()
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+def _annotated(tyro: Any, kind: type, flags: Mapping[str, Flag]) -> Any:
+    """A subclass of `kind` whose fields carry the notes of tyro."""
+    hints, noted = get_type_hints(kind), []
+    for f in fields(kind):
+        if f.default_factory is not MISSING or is_dataclass(hints[f.name]):
+            continue
+        flag, hint = flags.get(f.name, Flag()), hints[f.name]
+        shown = flag.shown or (f.name.upper() if flag.positional else _without_none(hint))
+        notes = [tyro.conf.arg(name=flag.name, metavar=shown)] + [tyro.conf.Positional] * flag.positional
+        noted.append((f.name, Annotated[(hint, *notes)]))
+    made = make_dataclass(kind.__name__, noted, bases=(kind,), frozen=True)
+    made.__doc__ = kind.__doc__
+    return made
+
+
+def _without_none(hint: Any) -> str | None:
+    """What stands for the value of an optional field; None leaves it to tyro."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return None
+    inner = next(arg for arg in get_args(hint) if arg is not type(None))
+    return str(getattr(inner, "__name__", inner)).upper()
+
+
+def _values(held: Any) -> dict[str, Any]:
+    return {f.name: getattr(held, f.name) for f in fields(held)}
+
+
+@contextmanager
+def _width() -> Iterator[None]:
+    """Help pages of at most `WIDTH` columns."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before

@@ -1,0 +1,72 @@
+"""`flowops power`: the power-function average of another width, from those that the checkpoints hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flowops._extras import require
+from flowops._files import written
+from flowops.cli.console import say
+from flowops.cli.parsing import Flag, parse
+from flowops.training import Run
+from flowops.training._checkpoint_folders import candidates
+from flowops.training.averages import Snapshot, posthoc
+from flowops.training.checkpoint import load_weights
+
+
+@dataclass(frozen=True)
+class Power:
+    """Average the weights of RUN anew, from the power-function averages in its checkpoints.
+
+    Attributes:
+        run: folder of a run.
+        width: relative width of the average, such as 0.07.
+        step: at the end of which steps; the newest checkpoint if left out.
+        out: the weights, .safetensors; RUN/power-WIDTH.safetensors if left out.
+    """
+
+    run: str
+    width: float
+    step: int | None = None
+    out: str | None = None
+
+
+def run(args: Sequence[str]) -> int:
+    """Average, write the weights, and say how they are used."""
+    given = parse(Power, args, "power", flags={"run": Flag(positional=True), "out": Flag(shown="FILE")})
+    source = Run.load(given.run)
+    found = snapshots(source)
+    step = max(snapshot.step for snapshot in found) if given.step is None else given.step
+    weights = posthoc(found, given.width, step)
+    out = Path(given.out) if given.out is not None else source.folder.path / f"power-{given.width:g}.safetensors"
+    if out.suffix != ".safetensors":
+        raise ValueError(f"`out` must end in .safetensors, got {out}; rename it.")
+    with written(out) as temporary:
+        facts = {"width": f"{given.width:g}", "step": str(step), "snapshots": str(len(found))}
+        require("safetensors.torch", "train").save_file(weights, temporary, metadata=facts)
+    say(f"{out}: width {given.width:g} at step {step}, from {len(found)} averages")
+    say(f"Sample it with flowops sample {given.run} --weights {out}")
+    return 0
+
+
+def snapshots(source: Run) -> list[Snapshot]:
+    """Every power-function average of every checkpoint.
+
+    Raises:
+        ValueError: if the run has none.
+        CheckpointError: if one is damaged.
+    """
+    if not source.config.power:
+        raise ValueError(
+            f"`run` must have power-function averages, and {source.folder.path} has none; train with --power 0.05 0.1."
+        )
+    folder = source.folder.checkpoints
+    steps = [int(path.name) for path in candidates(folder) if path.name.isdecimal()]
+    return [
+        Snapshot(step, width, load_weights(folder, step, f"power-{width:g}")[1])
+        for step in sorted(steps)
+        for width in source.config.power
+        if step > 0
+    ]

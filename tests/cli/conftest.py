@@ -1,0 +1,38 @@
+"""Two tiny runs, trained once from the command line, and a console."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from flowops.cli import main
+from tests.cli.commands import TINY, Console
+
+
+@pytest.fixture
+def flowops(capsys: pytest.CaptureFixture[str]) -> Console:
+    """Runs a command line and catches what it says."""
+    return Console(capsys)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on digits with labels and power-function averages, six steps; tests must not change it."""
+    return _trained(
+        tmp_path_factory, "digits", "--steps", "6", "--checkpoint-every", "2", "--power", "0.05", "0.1"
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def board_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the checkerboard, without labels, five steps; tests must not change it."""
+    return _trained(tmp_path_factory, "checkerboard", "--steps", "5")
+
+
+def _trained(factory: pytest.TempPathFactory, dataset: str, *words: str) -> Path:
+    out = factory.mktemp("runs") / dataset
+    with warnings.catch_warnings():
+        assert main(["train", dataset, *words, *TINY, "--out", str(out)]) == 0
+    return out

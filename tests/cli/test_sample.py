@@ -1,0 +1,157 @@
+"""Pictures and tensors of samples from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from flowops.sampling import gamma_sample, grids
+from flowops.training import Run
+from tests.cli.commands import Console
+
+Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("matplotlib")
+
+
+def read(path: Path) -> Any:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_a_row_for_each_sampler_with_its_calls(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    out, tensors = tmp_path / "x.png", tmp_path / "x.safetensors"
+    words = ("--steps", 1, 4, "--n", 6, "--solver", "heun", "dpm-solver", "--solver-steps", 3)
+    said = flowops("sample", digits_run, *words, "--out", out, "--tensor", tensors)
+    assert said.code == 0
+    assert said.out.splitlines()[-1] == f"{out}: 6 samples of step 6; {tensors}"
+    found = load_file(tensors)
+    labels = {"map, 1 step, 1 call", "map, 4 steps, 4 calls", "heun, 3 steps, 6 calls", "dpm-solver, 3 steps, 3 calls"}
+    assert set(found) == labels
+    run = Run.load(digits_run)
+    torch.testing.assert_close(found["map, 4 steps, 4 calls"], run.sample(6, steps=4))
+    torch.testing.assert_close(found["heun, 3 steps, 6 calls"], run.solve(6, method="heun", steps=3).x)
+    picture = read(out)
+    assert picture.shape[0] > 4 * 90  # four rows of pictures, labels between
+    assert picture.std() > 10
+
+
+def test_one_sampler_is_a_plain_grid(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    out = tmp_path / "x.png"
+    assert flowops("sample", digits_run, "--steps", 2, "--n", 9, "--out", out).code == 0
+    assert read(out).shape == (3 * 66 + 2, 3 * 66 + 2, 3)
+
+
+def test_the_picture_lies_in_the_run_if_nothing_is_said(flowops: Console, board_run: Path) -> None:
+    said = flowops("sample", board_run, "--steps", 1, "--n", 20)
+    assert (board_run / "samples.png").is_file()
+    assert str(board_run / "samples.png") in said.out
+    (board_run / "samples.png").unlink()
+
+
+def sampled(flowops: Console, folder: Path, run: Path, *words: object) -> torch.Tensor:
+    """The samples of one sampler."""
+    tensors = folder / "x.safetensors"
+    said = flowops("sample", run, *words, "--out", folder / "x.png", "--tensor", tensors)
+    assert said.code == 0, said.err
+    return next(iter(load_file(tensors).values()))
+
+
+def test_class_and_guidance_are_those_of_the_run(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    x = sampled(flowops, tmp_path, digits_run, "--steps", 2, "--n", 4, "--class", 3, "--guidance", 1.5, "--seed", 7)
+    wanted = Run.load(digits_run).sample(4, steps=2, label=3, guidance=1.5, seed=7)
+    torch.testing.assert_close(x, wanted)
+    assert not torch.allclose(x, Run.load(digits_run).sample(4, steps=2, label=3, seed=7))
+
+
+def test_guidance_costs_two_calls_a_step(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    words = ("--steps", 3, "--n", 2, "--guidance", 2.0, "--out", tmp_path / "x.png")
+    assert flowops("sample", digits_run, *words).out.split()[:6] == ["map,", "3", "steps", "6", "calls", "per"]
+
+
+def test_checkpoints_and_averages_are_chosen(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    def one(*words: object) -> torch.Tensor:
+        return sampled(flowops, tmp_path, digits_run, "--steps", 1, "--n", 2, *words)
+
+    found = [one(), one("--checkpoint", 2), one("--average", "none"), one("--average", "power-0.1")]
+    assert all(not torch.equal(a, b) for k, a in enumerate(found) for b in found[:k])
+    torch.testing.assert_close(found[3], Run.load(digits_run, average="power-0.1").sample(2))
+
+
+def test_weights_of_a_file_replace_those_of_the_run(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    weights = Run.load(digits_run, average="none").X.network.state_dict()
+    save_file(weights, tmp_path / "w.safetensors")
+    x = sampled(
+        flowops, tmp_path, digits_run, "--steps", 1, "--n", 2, "--weights", tmp_path / "w.safetensors"
+    )  # fmt: skip
+    torch.testing.assert_close(x, Run.load(digits_run, average="none").sample(2))
+
+
+def test_a_grid_comes_by_name_or_from_a_file(flowops: Console, tmp_path: Path, board_run: Path) -> None:
+    file, run = tmp_path / "grid.json", Run.load(board_run)
+    file.write_text(json.dumps([0, 0.3, 1]))
+    torch.testing.assert_close(
+        sampled(flowops, tmp_path, board_run, "--grid", file, "--n", 5), run.sample(5, grid=[0.0, 0.3, 1.0])
+    )
+    levels = grids.noise_levels(3, run.interpolant)
+    torch.testing.assert_close(
+        sampled(flowops, tmp_path, board_run, "--grid", "noise-levels", "--steps", 3, "--n", 5),
+        run.sample(5, grid=levels),
+    )
+
+
+def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_run: Path) -> None:
+    run = Run.load(board_run)
+    x = sampled(flowops, tmp_path, board_run, "--steps", 4, "--n", 5, "--gamma", 0.5, "--seed", 1)
+    wanted = gamma_sample(run.X, run.interpolant, run.base(5, seed=1), grids.uniform(4), 0.5, seed=1)
+    torch.testing.assert_close(x, wanted)
+    said = flowops("sample", board_run, "--steps", 4, "--n", 5, "--restart", 0.25, 0.75, 2, "--out", tmp_path / "x.png")
+    assert said.out.split()[3] == "8"  # four steps, two of them twice more
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--class", "10"), "`label` must be a class between 0 and 9"),
+        (("--n", "0"), "`n` must be a positive number of samples, got 0"),
+        (("--steps", "0"), "`steps` must be a positive number of steps, got 0"),
+        (("--steps",), "`steps` must hold at least one number of steps, got none"),
+        (("--checkpoint", "77"), "must hold a checkpoint of step 77, and does not"),
+        (("--average", "0.5"), "`average` must be one of 0.9, power-0.05, power-0.1 or none"),
+        (("--grid", "nothing.json"), "nothing.json"),
+        (("--gamma", "2"), "`gamma` must lie in [0, 1], got 2"),
+        (("--gamma", "0.5", "--restart", "0", "1", "1"), "`gamma` and `restart` must not be given together"),
+        (("--restart", "0.3", "0.5", "1"), "`between` must be two increasing times of the grid"),
+        (("--out", "x.jpg"), "`out` must end in .png, got x.jpg"),
+        (("--tensor", "x.pt"), "`tensor` must end in .safetensors, got x.pt"),
+        (("--device", "cpuu"), "`device` must be a device that is there, such as cpu or cuda, got 'cpuu'"),
+        (("--weights", "nothing"), "`weights` must be a file of weights, and nothing is none"),
+    ],
+)
+def test_bad_requests_are_one_sentence(
+    flowops: Console, tmp_path: Path, digits_run: Path, words: tuple[str, ...], sentence: str
+) -> None:
+    out = () if "--out" in words else ("--out", tmp_path / "x.png")
+    assert sentence in flowops("sample", digits_run, *out, *words).error
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(("flag", "name"), [("--guidance", "guidance"), ("--class", "label")])
+def test_a_run_without_labels_has_no_classes(flowops: Console, board_run: Path, flag: str, name: str) -> None:
+    assert f"`{name}` must not be given for a map that was trained without labels" in flowops(
+        "sample", board_run, flag, 2
+    ).error  # fmt: skip
+
+
+def test_weights_of_another_network_are_refused(
+    flowops: Console, tmp_path: Path, digits_run: Path, board_run: Path
+) -> None:
+    weights = next((board_run / "checkpoints").glob("*/model.safetensors"))
+    for file in (weights, digits_run / "config.yaml"):
+        said = flowops("sample", digits_run, "--weights", file, "--out", tmp_path / "x.png")
+        assert "`weights` must be a safetensors file of the network" in said.error
