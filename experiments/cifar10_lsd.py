@@ -16,7 +16,13 @@ from experiments._recipes import recipe
 from flowops.training import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
 
 NETWORK = NetworkConfig(
-    channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), dropout=0.13, magnitude_preserving=True
+    channels=128,
+    multipliers=(2, 2, 2),
+    blocks=4,
+    attention=(16,),
+    heads_width=64,
+    dropout=0.13,
+    magnitude_preserving=True,
 )
 CONFIG = TrainConfig(
     "cifar10",

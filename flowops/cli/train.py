@@ -33,6 +33,7 @@ class Train(TrainConfig):
 FLAGS = {
     "dataset": Flag(positional=True),
     "data": Flag(shown="PATH"),
+    "data_options": Flag(shown="[NAME=VALUE ...]"),
     "options": Flag(shown="[NAME=VALUE ...]"),
     "alpha": Flag(shown="FORMULA"),
     "beta": Flag(shown="FORMULA"),

@@ -11,8 +11,8 @@ from flowops.training.config import (
 )
 from flowops.training.config_file import load_config, save_config
 from flowops.training.run import Run
-from flowops.training.stopping import Interrupted, NotFinite
 from flowops.training.start import train
+from flowops.training.stopping import Interrupted, NotFinite
 
 __all__ = [
     # settings

@@ -18,6 +18,7 @@ from flowops.methods import Method, get_method
 from flowops.networks import MLP, UNet
 from flowops.training.config import NetworkConfig, TrainConfig
 from flowops.training.method_options import parse_options
+from flowops.training.text_values import parse_values
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def assemble(config: TrainConfig, device: torch.device) -> Assembly:
         FileNotFoundError: for data that is not there.
     """
     interpolant, method = interpolant_of(config), method_of(config)
-    dataset = open_dataset(config.dataset, path=config.data).to(device)
+    dataset = dataset_of(config).to(device)
     conditional = config.labels and bool(dataset.classes)
     if isinstance(method.options.guidance, tuple) and not conditional:
         raise ValueError(f"`guidance` needs labels, and {dataset.name} is trained without; drop the option.")
@@ -58,6 +59,11 @@ def assemble(config: TrainConfig, device: torch.device) -> Assembly:
     if conditional and config.label_dropout and "label_dropout" not in method.given:
         method = method.with_options(label_dropout=config.label_dropout)
     return Assembly(interpolant, dataset, network, method, coupling_of(config, conditional), conditional)
+
+
+def dataset_of(config: TrainConfig) -> Dataset:
+    """The data set with its options."""
+    return open_dataset(config.dataset, path=config.data, **parse_values(config.data_options, "data_options"))
 
 
 def interpolant_of(config: TrainConfig) -> Interpolant:
@@ -98,8 +104,8 @@ def network_of(config: TrainConfig, event: torch.Size, classes: int | None, *, g
             )
         return UNet(
             tuple(event), channels=n.channels, multipliers=n.multipliers, blocks=n.blocks, attention=n.attention,
-            dropout=n.dropout, embedding=n.embedding, magnitude_preserving=n.magnitude_preserving, labels=classes,
-            guidance=guidance, generator=source,
+            heads_width=n.heads_width, dropout=n.dropout, embedding=n.embedding, time_scale=n.time_scale,
+            magnitude_preserving=n.magnitude_preserving, labels=classes, guidance=guidance, generator=source,
         )  # fmt: skip
     if kind == "mlp":
         octaves = [math.pi * 2**k for k in range(n.octaves)]

@@ -19,8 +19,10 @@ class NetworkConfig:
         multipliers: unet, multiples of the channels at each resolution, halved from one to the next.
         blocks: unet, residual blocks at each resolution.
         attention: unet, resolutions with self-attention.
+        heads_width: unet, channels of an attention head.
         dropout: unet, probability of dropping an activation.
         embedding: unet, features of the times.
+        time_scale: unet, highest frequency of these features; derivatives in time grow with it.
         magnitude_preserving: unet, layers that keep the magnitude of activations, as in EDM2.
         width: mlp, units of a hidden layer.
         depth: mlp, hidden layers.
@@ -32,8 +34,10 @@ class NetworkConfig:
     multipliers: tuple[int, ...] = (1, 2, 2)
     blocks: int = 2
     attention: tuple[int, ...] = (8,)
+    heads_width: int = 32
     dropout: float = 0.0
     embedding: Literal["positional", "fourier"] = "positional"
+    time_scale: float = 8.0
     magnitude_preserving: bool = False
     width: int = 256
     depth: int = 4
@@ -124,6 +128,7 @@ class TrainConfig:
     Attributes:
         dataset: digits, checkerboard, cifar10, imagenet32, folder:PATH, ..., or package.module:factory.
         data: folder of a data set that lives on disk.
+        data_options: options of the data set, as name=value, such as flip=false or download=true.
         method: row of the table of methods; flowops methods lists them.
         options: options of the method, as name=value, such as eta=0.5 or guidance=1,4.
         interpolant: a named schedule; flowops schedules lists them.
@@ -152,6 +157,7 @@ class TrainConfig:
 
     dataset: str
     data: str | None = None
+    data_options: tuple[str, ...] = ()
     method: str = "lsd"
     options: tuple[str, ...] = ()
     interpolant: str = "linear"

@@ -15,6 +15,7 @@ COUNTS = {  # name: least value
     "patience": 1,
     "network.channels": 1,
     "network.blocks": 1,
+    "network.heads_width": 1,
     "network.width": 1,
     "network.depth": 1,
     "network.octaves": 0,
@@ -37,6 +38,7 @@ RANGES = {  # name: least value, first value that is too large
     "optimizer.weight_decay": (0.0, math.inf),
     "optimizer.clip": (0.0, math.inf),
     "network.dropout": (0.0, 1.0),
+    "network.time_scale": (0.0, math.inf),
     "label_dropout": (0.0, 1.0),
 }
 FREE = {"steps", "checkpoint_every", "patience", "audit", "out", "data", "teacher", "init"}

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from flowops.data import Dataset, open_dataset
+from flowops.data import Dataset
 from flowops.interpolants import Interpolant
 from flowops.maps import LearnedMap
 from flowops.sampling import Solved, grids, noise, sample, solve
 from flowops.training._manifest import CheckpointError
-from flowops.training.assembly import interpolant_of, method_of, network_of
+from flowops.training.assembly import dataset_of, interpolant_of, method_of, network_of
 from flowops.training.checkpoint import load_weights
 from flowops.training.conditioning import Conditioning
 from flowops.training.config import TrainConfig
@@ -74,8 +74,8 @@ class Run:
         folder = RunFolder(Path(path))
         if not folder.config.is_file() or not folder.facts.is_file():
             raise FileNotFoundError(f"`{path}` must be the folder of a run, and it has no config.yaml; check the path.")
-        config, facts = load_config(folder.config), json.loads(folder.facts.read_text(encoding="utf-8"))
-        event, classes = torch.Size(facts["event"]), tuple(facts["classes"])
+        config = load_config(folder.config)
+        event, classes, paired = _samples(folder.facts)
         names = [f"{decay:g}" for decay in config.averages] + [f"power-{width:g}" for width in config.power]
         wanted = None if average == "none" else average or names[0]
         if wanted is not None and wanted not in names:
@@ -83,15 +83,21 @@ class Run:
         step, weights = load_weights(folder.checkpoints, step, wanted)
         guidance = isinstance(method_of(config).options.guidance, tuple)
         network = network_of(config, event, len(classes) or None, guidance=guidance)
-        network.load_state_dict(weights)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"The weights in {folder.checkpoints / str(step)} must be those of the network of config.yaml, and are "
+                f"of another one; restore that file."
+            ) from error
         X = LearnedMap(network).to(device).eval().requires_grad_(False)
         interpolant = interpolant_of(config).to(device)
-        return cls(folder, config, step, event, classes, facts["paired"], X, interpolant, torch.device(device))
+        return cls(folder, config, step, event, classes, paired, X, interpolant, torch.device(device))
 
     @cached_property
     def dataset(self) -> Dataset:
         """The data it was trained on."""
-        return open_dataset(self.config.dataset, path=self.config.data)
+        return dataset_of(self.config)
 
     def base(self, n: int, *, seed: int = 0) -> Tensor:
         """The first `n` base samples of a seed; sample i is the same whatever `n`."""
@@ -159,3 +165,12 @@ class Run:
     def guided(self) -> bool:
         """Whether the map takes a scale of guidance."""
         return isinstance(method_of(self.config).options.guidance, tuple)
+
+
+def _samples(path: Path) -> tuple[torch.Size, tuple[str, ...], bool]:
+    """What `run.json` says of the samples: their shape, the names of the classes, whether they come in pairs."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return torch.Size(facts["event"]), tuple(map(str, facts["classes"])), bool(facts["paired"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"`{path}` must hold event, classes and paired, and does not; use another run.") from error

@@ -87,10 +87,16 @@ def launched(config: TrainConfig) -> Fabric:
     """The processes of the configuration, or those of torchrun and SLURM, each with its device."""
     lightning = require("lightning.fabric", "train")
     h = config.hardware
-    fabric: Fabric = lightning.Fabric(
-        accelerator=h.accelerator, devices=h.devices, num_nodes=h.nodes, strategy=h.strategy,
-        precision="bf16-mixed" if h.precision == "bf16" else "32-true",
-    )  # fmt: skip
+    try:
+        fabric: Fabric = lightning.Fabric(
+            accelerator=h.accelerator, devices=h.devices, num_nodes=h.nodes, strategy=h.strategy,
+            precision="bf16-mixed" if h.precision == "bf16" else "32-true",
+        )  # fmt: skip
+    except RuntimeError as error:
+        raise ValueError(
+            f"`hardware.accelerator` must be one that this machine has, got {h.accelerator} for {h.devices} devices: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     fabric.launch()
     return fabric
 

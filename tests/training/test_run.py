@@ -141,3 +141,18 @@ def pairs() -> PairedArrays:
     """A data set of pairs."""
     x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     return PairedArrays(x0, x0 + 1)
+
+
+@pytest.mark.parametrize("text", ["{}", "nothing", '{"event": 3, "classes": [], "paired": false}'])
+def test_damaged_facts_are_one_sentence(plain: Run, text: str) -> None:
+    plain.folder.facts.write_text(text)
+    with pytest.raises(ValueError, match="must hold event, classes and paired"):
+        Run.load(plain.folder.path)
+
+
+def test_weights_of_another_network_are_one_sentence(plain: Run) -> None:
+    text = plain.folder.config.read_text()
+    plain.folder.config.write_text(text.replace("width: 8", "width: 9"))
+    with pytest.raises(CheckpointError, match=r"must be those of the network of config\.yaml") as caught:
+        Run.load(plain.folder.path)
+    assert "\n" not in str(caught.value)

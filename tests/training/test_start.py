@@ -304,3 +304,9 @@ def broken(*_: object) -> torch.nn.Module:
             return self.layer(self.norm(x))
 
     return Broken()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_named(small: Make) -> None:
+    with pytest.raises(ValueError, match=r"`hardware\.accelerator` must be one that this machine has, got cuda"):
+        train(small(hardware=HardwareConfig("cuda")), report=silent)
