@@ -16,7 +16,7 @@ TOLERANCE = {"32": 1e-3, "bf16": 5e-2}
 
 
 def check_compiled(
-    call: Callable[[Draw], Any], backward: Callable[[Tensor], Any], module: LossModule, draw: Draw, precision: str
+    call: Callable[[Draw], Any], backward: Callable[[Tensor], Any], module: LossModule, draw: Draw
 ) -> str:
     """Compile the loss and compare loss and gradient with those before; empty if they agree, else the sentence to log.
 
@@ -28,7 +28,6 @@ def check_compiled(
         backward: how its loss is differentiated.
         module: what is inside.
         draw: a batch of the size that is trained.
-        precision: of the configuration.
 
     Cost: two losses with gradients, and the compilation.
     """
@@ -48,7 +47,7 @@ def check_compiled(
         module.zero_grad(set_to_none=True)
     for name, before, after in zip(("loss", "gradient"), plain, compiled, strict=True):
         difference = float((after - before).norm() / before.norm().clamp_min(1e-12))
-        if not difference <= TOLERANCE[precision]:
+        if not difference <= TOLERANCE[module.hardware.precision]:
             module.use_eager()
             return f"The compiled {name} is off by {difference:.2g} of its size; the loss is evaluated uncompiled."
     return ""

@@ -24,6 +24,7 @@ from flowops.training.compilation import check_compiled
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule, Outcome
 from flowops.training.optimizers import optimizer_of
+from flowops.training.processes import gathered, on_first
 from flowops.training.record import Record
 from flowops.training.schedules import learning_rate
 from flowops.training.stopping import FiniteSteps, Interruption, NotFinite
@@ -60,11 +61,12 @@ class Engine:
         self.config, self.assembly, self.module, self.fabric, self.folder = config, assembly, module, fabric, folder
         self.report, self.step, self.saved = report, 0, 0
         self.averages = Averages(module.X.network, config.averages, config.power)
-        self.averaged: LearnedMap = copy.deepcopy(module.X).eval().requires_grad_(False)
+        self._averaged: LearnedMap | None = None
         self.wrapped, self.optimizer = fabric.setup(module, optimizer_of(config.optimizer, module.parameters()))
         self.finite = FiniteSteps(config.patience)
         wanted = config.hardware.compile
         self.uncompiled = wanted == "yes" or (wanted == "auto" and fabric.device.type == "cuda")
+        self.refused = False  # whether compilation was tried and failed
 
     def run(self) -> str | None:
         """Train to the last step; returns the name of the signal that ended it before, if one did.
@@ -85,7 +87,7 @@ class Engine:
                     self.save()
         finally:
             batches.close()
-        return interruption.noted if self.step < config.steps else None
+        return self._longest(interruption.noted or "") if self.step < config.steps else None
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
@@ -95,29 +97,35 @@ class Engine:
         for name in self.averages.names:
             self.averages.load(name, checkpoint.averages[name])
         self.step = self.saved = checkpoint.step
-        self.finite.total = checkpoint.state["skipped"]
+        self.finite.total, self.finite.row = checkpoint.state["skipped"]
+        self.uncompiled = self.uncompiled and not checkpoint.state["refused"]
+        self.refused = checkpoint.state["refused"]
         self._update_teacher()
 
     def save(self) -> None:
         """Write a checkpoint of the steps that are done; the first process does."""
-        if self.fabric.is_global_zero:
-            state = {
-                "method": self.module.method.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "skipped": self.finite.total,
-            }
-            averages = {name: self.averages.state(name) for name in self.averages.names}
-            save_checkpoint(
-                self.folder.checkpoints, self.step, weights=self.module.X.network.state_dict(), averages=averages,
-                state=state, keep=self.config.log.keep or None,
-            )  # fmt: skip
-        self.fabric.barrier()
+        on_first(self.fabric, self._save)
         self.saved = self.step
+
+    def _save(self) -> None:
+        state = {
+            "method": self.module.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "skipped": (self.finite.total, self.finite.row),
+            "refused": self.refused,
+        }
+        averages = {name: self.averages.state(name) for name in self.averages.names}
+        save_checkpoint(
+            self.folder.checkpoints, self.step, weights=self.module.X.network.state_dict(), averages=averages,
+            state=state, keep=self.config.log.keep or None,
+        )  # fmt: skip
 
     def average(self) -> LearnedMap:
         """The map with the first average of the weights."""
-        self.averages.copy_to(self.averages.names[0], self.averaged.network)
-        return self.averaged
+        if self._averaged is None:
+            self._averaged = copy.deepcopy(self.module.X).eval().requires_grad_(False)
+        self.averages.copy_to(self.averages.names[0], self._averaged.network)
+        return self._averaged
 
     def _advance(self, draw: Draw, record: Record, batches: JointBatches) -> None:
         """One step."""
@@ -137,7 +145,7 @@ class Engine:
         self.finite.note(finite)
         record.step(draw, outcomes, norm, rate, batches.waited)
         if self.finite.exhausted:
-            raise NotFinite(self._gathered(self.finite.explain(self.step, outcomes)))
+            raise NotFinite(self._longest(self.finite.explain(self.step, outcomes)))
 
     def _gradient(self, draw: Draw) -> list[Outcome]:
         """The gradient of this process's rows, part by part; the outcomes of the parts, without graphs."""
@@ -158,10 +166,10 @@ class Engine:
     def _compile(self, draw: Draw) -> None:
         self.uncompiled = False
         with self.fabric.no_backward_sync(self.wrapped):
-            complaint = check_compiled(
-                self.wrapped, self.fabric.backward, self.module, self._share(draw, 0), self.config.hardware.precision
-            )
-        if complaint:
+            complaint = check_compiled(self.wrapped, self.fabric.backward, self.module, self._share(draw, 0))
+        if complaint := self._longest(complaint):
+            self.module.use_eager()
+            self.refused = True
             self.report(complaint)
 
     def _rate(self) -> float:
@@ -183,10 +191,6 @@ class Engine:
         noted: Tensor = torch.tensor(float(flag), device=self.fabric.device)
         return bool(self.fabric.all_reduce(noted, reduce_op="max"))
 
-    def _gathered(self, text: str) -> str:
-        """The longest text of all processes: the one that names the fault."""
-        if self.fabric.world_size == 1:
-            return text
-        texts: list[Any] = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(texts, text)
-        return max(texts, key=len)
+    def _longest(self, text: str) -> str:
+        """The longest text of all processes: the one that says most."""
+        return max(gathered(self.fabric, text), key=len)

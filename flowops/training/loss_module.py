@@ -18,6 +18,7 @@ from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, LearnedMap
 from flowops.methods import Method, MethodResult
 from flowops.methods.point import Draw
+from flowops.training.config import HardwareConfig
 
 
 class Outcome(NamedTuple):
@@ -50,7 +51,10 @@ class LossModule(nn.Module):
         method: its loss.
         interpolant: of the method.
         teacher: a field or a map that is held, or None; it is no submodule, so that no wrapper touches it.
-        recompute: number of parts of a batch whose activations are computed again in the backward pass; 0 for none.
+        hardware: its precision, and the number of parts whose activations are computed again in the backward pass.
+
+    In bfloat16 the network computes under autocast. Times, states and the loss stay in float32: what is drawn is not
+    converted.
     """
 
     def __init__(
@@ -59,10 +63,10 @@ class LossModule(nn.Module):
         method: Method,
         interpolant: Interpolant,
         teacher: VelocityField | FlowMap | None = None,
-        recompute: int = 0,
+        hardware: HardwareConfig | None = None,
     ) -> None:
         super().__init__()
-        self.X, self.method, self.recompute = X, method, recompute
+        self.X, self.method, self.hardware = X, method, hardware or HardwareConfig()
         self._held = (interpolant, teacher)
         self._loss = self.evaluate
 
@@ -77,12 +81,11 @@ class LossModule(nn.Module):
         return self._held[1]
 
     def forward(self, draw: Draw) -> Outcome:
-        if not self.recompute:
-            return self._loss(draw)
-        parts = [
-            checkpoint(self._loss, draw.part(k, self.recompute), use_reentrant=False) for k in range(self.recompute)
-        ]
-        return _joined(parts)
+        n, device = self.hardware.recompute, next(self.X.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.hardware.precision == "bf16"):
+            if not n:
+                return self._loss(draw)
+            return _joined([checkpoint(self._loss, draw.part(k, n), use_reentrant=False) for k in range(n)])
 
     def evaluate(self, draw: Draw) -> Outcome:
         """The loss without compilation."""

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flowops._extras import require
 from flowops._files import write_text
 from flowops.maps import LearnedMap
 from flowops.networks import audit
+from flowops.training._manifest import CheckpointError
 from flowops.training.assembly import Assembly, assemble
-from flowops.training.checkpoint import latest_checkpoint
+from flowops.training.checkpoint import Checkpoint, latest_checkpoint
 from flowops.training.config import TrainConfig
 from flowops.training.config_checks import check_config, check_shares
 from flowops.training.config_file import save_config
 from flowops.training.engine import Engine
 from flowops.training.folder import RunFolder
 from flowops.training.loss_module import LossModule
+from flowops.training.processes import gathered, launched, on_first, together
 from flowops.training.provenance import provenance
 from flowops.training.run import Run
 from flowops.training.stopping import Interrupted
@@ -52,69 +53,61 @@ def train(config: TrainConfig, *, resume: bool = False, report: Callable[[str], 
     kind of machine, as a run that was not interrupted.
     """
     check_config(config)
-    fabric = launched(config)
+    fabric = launched(config.hardware)
     say = report or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
     if not fabric.is_global_zero:
         say = _silent
     folder = RunFolder(Path(config.out))
-    _on_first(fabric, lambda: folder.check(config, resume=resume))
+    on_first(fabric, lambda: folder.check(config, resume=resume))
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
     check_shares(config, fabric.world_size)
-    assembly = assemble(config, fabric.device)
-    checkpoint = latest_checkpoint(folder.checkpoints, say) if resume else None
+    assembly = together(fabric, lambda: assemble(config, fabric.device))
+    checkpoint = _checkpoint(fabric, folder, say) if resume else None
     if checkpoint is not None and checkpoint.step >= config.steps:
         say(f"{folder.path} is finished: step {checkpoint.step} of {config.steps}.")
         return Run.load(folder.path)
-    module = module_of(config, assembly, fabric)
+    module = together(fabric, lambda: module_of(config, assembly, fabric.device))
     if checkpoint is None and config.audit:
-        _audit(assembly, module, fabric.device)
+        together(fabric, lambda: _audit(assembly, module, fabric.device))
     engine = Engine(config, assembly, module, fabric, folder, say)
     if checkpoint is not None:
         engine.restore(checkpoint)
         say(f"Going on from step {checkpoint.step} of {config.steps}.")
     elif resume:
         say(f"There is no checkpoint in {folder.path}: starting from the first step.")
-    if fabric.is_global_zero:
-        save_config(folder.config, config)
-        write_text(folder.facts, json.dumps(facts_of(config, assembly, fabric), indent=2) + "\n")
+    on_first(fabric, lambda: _describe(folder, config, assembly, fabric))
     if signal := engine.run():
         raise Interrupted(engine.step, config.steps, folder.path, signal)
     return Run.load(folder.path)
 
 
-def launched(config: TrainConfig) -> Fabric:
-    """The processes of the configuration, or those of torchrun and SLURM, each with its device."""
-    lightning = require("lightning.fabric", "train")
-    h = config.hardware
-    try:
-        fabric: Fabric = lightning.Fabric(
-            accelerator=h.accelerator, devices=h.devices, num_nodes=h.nodes, strategy=h.strategy,
-            precision="bf16-mixed" if h.precision == "bf16" else "32-true",
-        )  # fmt: skip
-    except RuntimeError as error:
-        raise ValueError(
-            f"`hardware.accelerator` must be one that this machine has, got {h.accelerator} for {h.devices} devices: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    fabric.launch()
-    return fabric
+def _checkpoint(fabric: Fabric, folder: RunFolder, report: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole, the same on every process."""
+    found = together(fabric, lambda: latest_checkpoint(folder.checkpoints, report))
+    steps = set(gathered(fabric, None if found is None else found.step))
+    if len(steps) > 1:
+        raise CheckpointError(
+            f"The processes must see one newest checkpoint in {folder.checkpoints}, and see those of the steps "
+            f"{', '.join(map(str, steps))}; remove the damaged one."
+        )
+    return found
 
 
-def module_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> LossModule:
+def module_of(config: TrainConfig, assembly: Assembly, device: torch.device) -> LossModule:
     """The loss module on its device, with the first weights and the teacher."""
     if config.init is not None:
         assembly.network.load_state_dict(Run.load(config.init).X.network.state_dict())
-    X = LearnedMap(assembly.network).to(fabric.device)
+    X = LearnedMap(assembly.network).to(device)
     wanted = config.hardware.channels_last
-    if len(assembly.dataset.event) == 3 and (wanted == "yes" or (wanted == "auto" and fabric.device.type == "cuda")):
+    if len(assembly.dataset.event) == 3 and (wanted == "yes" or (wanted == "auto" and device.type == "cuda")):
         X = X.to(memory_format=torch.channels_last)
     if assembly.method.options.ema_teacher:
         teacher: Any = copy.deepcopy(X).eval().requires_grad_(False)
     else:
-        teacher = teacher_of(config, assembly, fabric.device)
-    method, interpolant = assembly.method.to(fabric.device), assembly.interpolant.to(fabric.device)
-    return LossModule(X, method, interpolant, teacher, config.hardware.recompute)
+        teacher = teacher_of(config, assembly, device)
+    method, interpolant = assembly.method.to(device), assembly.interpolant.to(device)
+    return LossModule(X, method, interpolant, teacher, config.hardware)
 
 
 def _audit(assembly: Assembly, module: LossModule, device: torch.device) -> None:
@@ -124,6 +117,12 @@ def _audit(assembly: Assembly, module: LossModule, device: torch.device) -> None
     audit(module.X.network, like, label=label).raise_for_findings()
 
 
+def _describe(folder: RunFolder, config: TrainConfig, assembly: Assembly, fabric: Fabric) -> None:
+    """Write the settings and the facts of a run."""
+    save_config(folder.config, config)
+    write_text(folder.facts, json.dumps(facts_of(config, assembly, fabric), indent=2) + "\n")
+
+
 def facts_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> dict[str, Any]:
     """What is written beside the settings: what samples look like, and where and with what the run was made."""
     data = assembly.dataset
@@ -131,18 +130,6 @@ def facts_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> dict[st
     paired = data.batch(0, 1, seed=config.seed).x0 is not None
     samples = {"event": list(data.event), "classes": classes, "paired": paired, "data": data.provenance}
     return {**samples, "seed": config.seed, "processes": fabric.world_size, **provenance(fabric.device)}
-
-
-def _on_first(fabric: Fabric, check: Callable[[], None]) -> None:
-    """A check of the disk by the first process, whose verdict holds for all."""
-    fault: Exception | None = None
-    if fabric.is_global_zero:
-        try:
-            check()
-        except (OSError, ValueError) as error:
-            fault = error
-    if fault := fabric.broadcast(fault):
-        raise fault
 
 
 def _silent(line: str) -> None:

@@ -106,7 +106,8 @@ class Telemetry:
         self.totals = self.totals.to(values.device)
         rows, columns = ((self.cells * q.detach()).long().clamp(0, self.cells - 1) for q in (s, t))
         where, values = rows * self.cells + columns, values.detach().double()
-        for k, added in ((first, torch.ones_like(values)), (first + 1, values)):
+        finite = values.isfinite()
+        for k, added in ((first, finite.double()), (first + 1, torch.where(finite, values, 0.0))):
             self.totals[k].view(-1).index_add_(0, where, added)
 
 

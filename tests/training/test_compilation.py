@@ -45,7 +45,7 @@ def test_a_compiled_loss_that_agrees_is_used(monkeypatch: pytest.MonkeyPatch, ge
 
     pretend(monkeypatch, note)
     module, draw = parts(generator)
-    assert check_compiled(module, backward, module, draw, "32") == ""
+    assert check_compiled(module, backward, module, draw) == ""
     before = len(used)
     module(draw)
     assert len(used) == before + 1
@@ -56,7 +56,7 @@ def test_a_compiled_loss_that_is_off_is_not_used(monkeypatch: pytest.MonkeyPatch
     pretend(monkeypatch, lambda outcome: outcome._replace(loss=1.01 * outcome.loss))
     module, draw = parts(generator)
     plain = module(draw).loss.item()
-    assert "compiled loss is off by 0.01" in check_compiled(module, backward, module, draw, "32")
+    assert "compiled loss is off by 0.01" in check_compiled(module, backward, module, draw)
     assert module(draw).loss.item() == plain
 
 
@@ -67,7 +67,7 @@ def test_a_wrong_gradient_is_seen_too(monkeypatch: pytest.MonkeyPatch, generator
 
     pretend(monkeypatch, change)
     module, draw = parts(generator)
-    assert "compiled gradient is off" in check_compiled(module, backward, module, draw, "32")
+    assert "compiled gradient is off" in check_compiled(module, backward, module, draw)
 
 
 def test_a_loss_that_does_not_compile_is_evaluated_uncompiled(
@@ -78,7 +78,7 @@ def test_a_loss_that_does_not_compile_is_evaluated_uncompiled(
 
     pretend(monkeypatch, fail)
     module, draw = parts(generator)
-    assert "did not compile (no such instruction)" in check_compiled(module, backward, module, draw, "32")
+    assert "did not compile (no such instruction)" in check_compiled(module, backward, module, draw)
     assert bool(module(draw).loss.isfinite())
 
 

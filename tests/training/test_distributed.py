@@ -5,6 +5,7 @@ The launcher starts the second process by running the program again.
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,6 @@ from tests.programs import run
 
 pytestmark = pytest.mark.dist
 
-PROGRAM = """
-import os, signal, warnings, torch
-from pathlib import Path
-warnings.simplefilter("ignore")
-from flowops.training import train
-from flowops.training.engine import Engine
-from tests.training.test_distributed import config
-
-torch.set_num_threads(1)
-folder, plain = Path(__file__).parent, Engine._advance
-{body}
-"""
-
 
 def config(
     folder: Path, name: str, processes: int = 2, dataset: str = "checkerboard", method: str = "lsd"
@@ -41,6 +29,20 @@ def config(
         network=NetworkConfig(width=8, depth=2, octaves=1, channels=4, multipliers=(1,), blocks=1),
         log=LogConfig(telemetry_every=3, tensorboard=False, progress=False), hardware=hardware,
     )  # fmt: skip
+
+
+PROGRAM = f"""
+from __future__ import annotations
+import os, signal, warnings, torch
+from pathlib import Path
+warnings.simplefilter("ignore")
+from flowops.training import HardwareConfig, LogConfig, NetworkConfig, TrainConfig, train
+from flowops.training.engine import Engine
+
+{inspect.getsource(config)}
+torch.set_num_threads(1)
+folder, plain = Path(__file__).parent, Engine._advance
+"""
 
 
 def weights(folder: Path, name: str, step: int) -> dict[str, Tensor]:
@@ -59,7 +61,7 @@ def advance(self, *arguments):
 Engine._advance = advance
 train(config(folder, "two", 2, {dataset!r}, {method!r}))
 """
-    run(tmp_path, PROGRAM.format(body=body))
+    run(tmp_path, PROGRAM + body)
     train(config(tmp_path, "one", 1, dataset, method))
     one, two = weights(tmp_path, "one", 6), weights(tmp_path, "two", 6)
     for name, value in one.items():
@@ -67,7 +69,7 @@ train(config(folder, "two", 2, {dataset!r}, {method!r}))
 
 
 def test_two_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
-    run(tmp_path, PROGRAM.format(body='train(config(folder, "whole"))'))
+    run(tmp_path, PROGRAM + 'train(config(folder, "whole"))')
     killed = """
 def advance(self, *arguments):
     plain(self, *arguments)
@@ -78,9 +80,9 @@ def advance(self, *arguments):
 Engine._advance = advance
 train(config(folder, "parts"))
 """
-    run(tmp_path, PROGRAM.format(body=killed))
+    run(tmp_path, PROGRAM + killed)
     assert not (tmp_path / "parts" / "checkpoints" / "6").exists()
-    run(tmp_path, PROGRAM.format(body='train(config(folder, "parts"), resume=True)'))
+    run(tmp_path, PROGRAM + 'train(config(folder, "parts"), resume=True)')
     whole, parts = weights(tmp_path, "whole", 6), weights(tmp_path, "parts", 6)
     assert all(torch.equal(parts[name], value) for name, value in whole.items())
 
@@ -94,4 +96,31 @@ try:
 except FileExistsError as error:
     print("refused:", error)
 """
-    assert "pass --resume" in run(tmp_path, PROGRAM.format(body=body))
+    assert "pass --resume" in run(tmp_path, PROGRAM + body)
+
+
+def test_every_process_learns_of_a_signal_and_of_a_full_disk(tmp_path: Path) -> None:
+    body = """
+from flowops.training import CheckpointError, Interrupted
+def advance(self, *arguments):
+    plain(self, *arguments)
+    if self.step == 3 and self.fabric.global_rank == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+Engine._advance = advance
+try:
+    train(config(folder, "stopped"))
+except Interrupted as stop:
+    (folder / f"stopped-{os.environ.get('LOCAL_RANK', '0')}").write_text(stop.signal)
+
+def full(self):
+    raise CheckpointError("no space left")
+Engine._advance, Engine._save = plain, full
+try:
+    train(config(folder, "full"))
+except CheckpointError as error:
+    (folder / f"full-{os.environ.get('LOCAL_RANK', '0')}").write_text(str(error))
+"""
+    run(tmp_path, PROGRAM + body)
+    for rank in range(2):
+        assert (tmp_path / f"stopped-{rank}").read_text() == "SIGTERM"
+        assert (tmp_path / f"full-{rank}").read_text() == "no space left"

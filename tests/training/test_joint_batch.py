@@ -41,6 +41,20 @@ def test_a_step_is_the_same_wherever_the_run_starts(coupling: str) -> None:
         later.close()
 
 
+def test_curricula_follow_the_step() -> None:
+    config = TrainConfig("checkerboard", batch=8, method="alpha-flow", options=("anneal=0,10",))
+    batches = JointBatches(config, *parts(config), CPU, 0)
+    try:
+        alphas = [next(batches).alpha for _ in range(11)]
+    finally:
+        batches.close()
+    values = [0.0 if alpha is None else float(alpha) for alpha in alphas]
+    assert values[0] == 1.0
+    assert values[10] == 0.0
+    assert values == sorted(values, reverse=True)
+    assert 0 < values[5] < 1
+
+
 def test_transport_stays_within_classes() -> None:
     config = TrainConfig("digits", batch=40, coupling="optimal-transport", label_dropout=0.0, method="fm")
     plain = TrainConfig("digits", batch=40, label_dropout=0.0, method="fm")

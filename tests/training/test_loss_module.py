@@ -10,6 +10,7 @@ from flowops import LearnedMap, interpolants, problems
 from flowops.methods import Method, get_method
 from flowops.methods.point import Draw
 from flowops.networks import MLP
+from flowops.training import HardwareConfig
 from flowops.training.loss_module import LossModule
 
 I = interpolants.linear()
@@ -18,7 +19,8 @@ TARGET = problems.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2, I
 
 def module_and_draw(method: Method, generator: torch.Generator, recompute: int = 0) -> tuple[LossModule, Draw]:
     teacher = TARGET.b if "field" in method.row.teacher else None
-    module = LossModule(LearnedMap(MLP(2, width=16, generator=generator)), method, I, teacher, recompute)
+    hardware = HardwareConfig(recompute=recompute)
+    module = LossModule(LearnedMap(MLP(2, width=16, generator=generator)), method, I, teacher, hardware)
     x0, x1 = (law(24, generator=generator) for law in (TARGET.sample_base, TARGET.sample_data))
     return module, method.draw(module.X, I, x0, x1, teacher=teacher, generator=generator)
 
@@ -71,3 +73,25 @@ def test_a_learned_weight_is_trained_with_the_map(generator: torch.Generator) ->
     module, draw = module_and_draw(method, generator)
     module(draw).loss.backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in method.parameters())
+
+
+def test_bfloat16_leaves_times_states_and_losses_in_float32(generator: torch.Generator) -> None:
+    seen: list[Tensor] = []
+
+    class Watched(MLP):
+        def forward(self, s: Tensor, t: Tensor, x: Tensor, label: object = None, guidance: object = None) -> Tensor:
+            seen.extend([s, t, x])
+            return super().forward(s, t, x)
+
+    method = get_method("fm")
+    X = LearnedMap(Watched(2, width=16, generator=generator))
+    module = LossModule(X, method, I, None, HardwareConfig(precision="bf16"))
+    x0, x1 = (law(24, generator=generator) for law in (TARGET.sample_base, TARGET.sample_data))
+    draw = method.draw(X, I, x0, x1, generator=generator)
+    outcome = module(draw)
+    assert {value.dtype for value in (*seen, outcome.loss, outcome.per_sample, outcome.s)} == {torch.float32}
+    assert draw.terms[0] is not None
+    assert torch.equal(outcome.s, draw.terms[0].s)
+    plain = LossModule(X, method, I)(draw)
+    assert not torch.equal(plain.loss, outcome.loss)  # the products of matrices are in bfloat16
+    torch.testing.assert_close(plain.loss, outcome.loss, rtol=2e-2, atol=0)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -99,6 +99,34 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(small: Make, dataset
     assert [row.split(",")[:3] for row in rows[0]] == [row.split(",")[:3] for row in rows[1]]
 
 
+def test_an_averaged_teacher_is_resumed(small: Make) -> None:
+    whole, parts = (small(name, options=("ema_teacher=true",), averages=(0.9,)) for name in ("whole", "parts"))
+    train(whole, report=silent)
+    train(replace(parts, steps=5), report=silent)
+    train(parts, resume=True, report=silent)
+    assert_same_bits(state_of(whole, 8), state_of(parts, 8))
+
+
+def test_the_rate_of_a_step_is_that_of_the_schedule(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, plain = [], Engine._advance
+
+    def spy(self: Engine, *arguments: Any) -> None:
+        plain(self, *arguments)
+        seen.extend(group["lr"] for group in self.optimizer.param_groups)
+
+    monkeypatch.setattr(Engine, "_advance", spy)
+    train(small(optimizer=OptimizerConfig(rate=0.8, schedule="linear"), steps=4), report=silent)
+    assert seen == pytest.approx([0.8, 0.6, 0.4, 0.2])
+
+
+def test_what_is_dropped_differs_from_step_to_step_and_part_to_part(small: Make) -> None:
+    Noisy.seen.clear()
+    network = NetworkConfig(kind=f"{__name__}:Noisy")
+    train(small(method="fm", network=network, hardware=HardwareConfig(accumulate=2), steps=3), report=silent)
+    drawn = [tuple(values) for values in Noisy.seen if len(values) == 8]
+    assert len(set(drawn)) == len(drawn) == 6
+
+
 def test_the_seed_decides(small: Make) -> None:
     first, again, other = small("first"), small("again"), small("other", seed=1)
     for config in (first, again, other):
@@ -183,7 +211,7 @@ def test_a_step_without_a_finite_loss_is_skipped_and_counted(small: Make, monkey
     spoil(monkeypatch, {2, 5})
     run = train(small(), report=silent)
     assert all(bool(p.isfinite().all()) for p in run.X.parameters())
-    assert load_checkpoint(run.folder.checkpoints / "8").state["skipped"] == 2
+    assert load_checkpoint(run.folder.checkpoints / "8").state["skipped"] == (2, 0)
     last = run.folder.metrics.read_text().splitlines()[-1]
     assert float(last.split(",")[-1]) == 2
 
@@ -196,6 +224,15 @@ def test_a_run_without_finite_losses_stops_and_keeps_the_last_good_checkpoint(
     with pytest.raises(NotFinite, match=r"step 7: 3 steps in a row .* in the term '.+' at sample .* seed="):
         train(config, report=silent)
     assert Run.load(config.out).step == 4
+
+
+def test_skipped_steps_are_counted_on_after_resuming(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, {1, 3, 4})
+    config = small(patience=2)
+    train(replace(config, steps=4), report=silent)
+    with pytest.raises(NotFinite, match="step 5: 2 steps in a row"):
+        train(config, resume=True, report=silent)
+    assert load_checkpoint(Path(config.out) / "checkpoints" / "4").state["skipped"] == (2, 1)
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -290,6 +327,21 @@ def pairs() -> Dataset:
 
     x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     return PairedArrays(x0, x0 + 1)
+
+
+class Noisy(torch.nn.Module):
+    """A network that draws from the global generator, as dropout does."""
+
+    seen: ClassVar[list[list[float]]] = []
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen.append(torch.rand(len(x)).tolist())
+        return self.scale * x
 
 
 def broken(*_: object) -> torch.nn.Module:

@@ -137,3 +137,11 @@ def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_cells_are_refused() -> None:
     with pytest.raises(ValueError, match="`cells` must be a positive number of cells, got 0"):
         Telemetry(0)
+
+
+def test_losses_that_are_not_finite_do_not_spoil_their_cell() -> None:
+    telemetry = Telemetry(cells=1)
+    times = torch.full((3,), 0.5)
+    telemetry.add(times, times, torch.tensor([1.0, float("nan"), 3.0]))
+    (cell,) = telemetry.table()
+    assert (cell.count, cell.loss) == (2, 2.0)
