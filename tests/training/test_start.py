@@ -108,7 +108,7 @@ def test_an_averaged_teacher_is_resumed(small: Make) -> None:
 
 
 def test_the_rate_of_a_step_is_that_of_the_schedule(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, plain = [], Engine._advance
+    seen, plain = list[float](), Engine._advance
 
     def spy(self: Engine, *arguments: Any) -> None:
         plain(self, *arguments)
