@@ -14,9 +14,12 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor
+from torch.optim import RAdam
 
 import flowops
 from flowops.data import Dataset
+from flowops.fields import VelocityField
+from flowops.maps import reschedule
 from flowops.methods import METHODS
 from flowops.training import (
     HardwareConfig,
@@ -29,9 +32,11 @@ from flowops.training import (
     load_config,
     train,
 )
+from flowops.training.assembly import assemble
 from flowops.training.checkpoint import load_checkpoint
 from flowops.training.engine import Engine
 from flowops.training.loss_module import LossModule, Outcome
+from flowops.training.teacher import teacher_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 Make = Callable[..., TrainConfig]
@@ -117,6 +122,29 @@ def test_the_rate_of_a_step_is_that_of_the_schedule(small: Make, monkeypatch: py
     monkeypatch.setattr(Engine, "_advance", spy)
     train(small(optimizer=OptimizerConfig(rate=0.8, schedule="linear"), steps=4), report=silent)
     assert seen == pytest.approx([0.8, 0.6, 0.4, 0.2])
+
+
+def test_a_large_gradient_is_cut_to_the_clip(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms, plain = list[float](), RAdam.step
+
+    def spy(self: RAdam, *arguments: Any) -> Any:
+        gradients = [p.grad.flatten() for group in self.param_groups for p in group["params"]]
+        norms.append(float(torch.cat(gradients).norm()))
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(RAdam, "step", spy)
+    for name, clip in (("free", 0.0), ("cut", 0.125)):
+        train(small(name, optimizer=OptimizerConfig("radam", clip=clip), steps=2), report=silent)
+    assert norms[0] > 0.5
+    assert norms[2:] == pytest.approx([0.125, 0.125], rel=1e-4)
+
+
+def test_pictures_are_those_of_the_average(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = list[dict[str, Tensor]]()
+    monkeypatch.setattr("flowops.training.record.save_comparison", lambda _, rows: drawn.append(rows))
+    run = train(small(averages=(0.9,)), report=silent)
+    (rows,) = drawn
+    torch.testing.assert_close(rows["2 steps"][:5], run.sample(5, steps=2))
 
 
 def test_what_is_dropped_differs_from_step_to_step_and_part_to_part(small: Make) -> None:
@@ -262,6 +290,18 @@ def test_a_run_is_the_teacher_of_another_on_its_own_schedule(small: Make, name: 
         return
     config = small(method=name, teacher=teacher.out, interpolant="trigonometric", steps=2)
     assert bool(train(config, report=silent).sample(4).isfinite().all())
+
+
+def test_a_teacher_of_another_schedule_is_moved_to_that_of_the_run(small: Make) -> None:
+    teacher = train(small("teacher", method="fm", steps=2), report=silent)
+    assembly = assemble(small(method="lmd", interpolant="trigonometric"), torch.device("cpu"))
+    config = small(method="lmd", interpolant="trigonometric", teacher=str(teacher.folder.path))
+    found = teacher_of(config, assembly, torch.device("cpu"))
+    x, t = teacher.base(6), torch.linspace(0.1, 0.9, 6)
+    wanted = reschedule(teacher.X.velocity(), teacher.interpolant, assembly.interpolant)
+    assert isinstance(found, VelocityField)
+    torch.testing.assert_close(found(t, x), wanted(t, x))
+    assert not torch.allclose(wanted(t, x), teacher.X.velocity()(t, x))
 
 
 def test_a_method_with_a_teacher_says_what_it_misses(small: Make) -> None:
