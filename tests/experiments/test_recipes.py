@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cifar10_distill, cifar10_lsd, digits_lsd, imagenet32_lsd, schedule_comparison
+from experiments import cifar10_cpu, cifar10_distill, cifar10_lsd, digits_lsd, imagenet32_lsd, schedule_comparison
 from experiments._recipes import configured, recipe, status
 from flowops.training import load_config
 from flowops.training.config_checks import check_config
@@ -19,7 +19,9 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("module", [digits_lsd, cifar10_lsd, imagenet32_lsd, cifar10_distill, schedule_comparison])
+@pytest.mark.parametrize(
+    "module", [digits_lsd, cifar10_cpu, cifar10_lsd, imagenet32_lsd, cifar10_distill, schedule_comparison]
+)
 def test_the_settings_of_every_recipe_are_valid(module: object) -> None:
     check_config(module.CONFIG)  # type: ignore[attr-defined]
 
@@ -59,6 +61,14 @@ def test_a_distillation_trains_the_teacher_first(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr("flowops.training.engine.Engine._advance", retrained)
     cifar10_distill.distil(words, n=80)
+
+
+def test_a_long_run_shows_its_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = [*TINY[2:], "--steps", "110", "--checkpoint-every", "50", "--log.telemetry-every", "0"]
+    cifar10_cpu.go(["digits", *tiny, "--out", str(tmp_path)])
+    assert "| 1 to 50 |" in (tmp_path / "progress.md").read_text()
+    assert "| 101 to 110 |" in capsys.readouterr().out
+    assert (tmp_path / "progress.png").stat().st_size > 1000
 
 
 def test_five_schedules_are_compared_one_of_them_ones_own(tmp_path: Path) -> None:
