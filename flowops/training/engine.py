@@ -75,9 +75,11 @@ class Engine:
             NotFinite: after too many steps in a row without a finite gradient.
         """
         config = self.config
-        batches = JointBatches(config, self.assembly, self.module, self.fabric.device, self.step)
+        device = self.fabric.device
+        batches = JointBatches(config, self.assembly, self.module, device, self.step)
+        seeded = torch.random.fork_rng([device] if device.type == "cuda" else [])
         try:
-            with Interruption() as interruption, torch.random.fork_rng(), Record(self) as record:
+            with Interruption() as interruption, seeded, Record(self) as record:
                 self.module.train()
                 while self.step < config.steps and not self._agreed(interruption.noted is not None):
                     self._advance(next(batches), record, batches)
