@@ -35,8 +35,8 @@ def check_compiled(
     module.eval()
     try:
         plain = _loss_and_gradient(call, backward, module, draw)
-        module.use_compiled()
         try:
+            module.use_compiled()
             compiled = _loss_and_gradient(call, backward, module, draw)
         except Exception as error:  # whatever the compiler raises, the loss itself is known to work
             module.use_eager()

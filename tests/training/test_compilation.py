@@ -82,6 +82,18 @@ def test_a_loss_that_does_not_compile_is_evaluated_uncompiled(
     assert bool(module(draw).loss.isfinite())
 
 
+def test_a_compiler_that_refuses_at_once_is_told_too(
+    monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    def refuse(_: Any) -> Any:
+        raise RuntimeError("unknown option")
+
+    monkeypatch.setattr(loss_module, "compile_loss", refuse)
+    module, draw = parts(generator)
+    assert "did not compile (unknown option)" in check_compiled(module, backward, module, draw)
+    assert bool(module(draw).loss.isfinite())
+
+
 @pytest.mark.slow
 def test_a_run_with_compilation_trains_as_one_without(tmp_path: Path) -> None:
     text = """
