@@ -20,7 +20,7 @@ from flowops.data.pixels import to_uint8
 from flowops.report.figure import new_figure, save_figure
 
 SIDE = 64  # pixels to which small pictures are enlarged
-SHOWN = 10  # images of a row of a comparison
+SHOWN, COLUMNS = 64, 16  # images of each sampler in a comparison, and how many stand side by side
 
 
 def save_pictures(path: Path | str, x: Tensor, *, columns: int | None = None, scale: int | None = None) -> None:
@@ -58,7 +58,8 @@ def save_comparison(path: Path | str, rows: Mapping[str, Tensor]) -> None:
 
     Args:
         path: of the file; its suffix decides the format.
-        rows: images `[n, c, h, w]` or points `[n, 2]` for each label, all of one event; the first ten images are shown.
+        rows: images `[n, c, h, w]` or points `[n, 2]` for each label, all of one event; the first 64 images are shown,
+            16 side by side.
 
     Raises:
         ValueError: without rows, for other shapes, for different events, and for images that are not finite.
@@ -119,8 +120,8 @@ def _grid(x: Tensor, columns: int, scale: int | None) -> NDArray[np.uint8]:
 
 
 def _image_rows(rows: Mapping[str, Tensor]) -> Any:
-    shown = min(SHOWN, max(len(x) for x in rows.values()))
-    pictures = [_grid(x[:shown], shown, None) for x in rows.values()]
+    columns = min(COLUMNS, max(len(x) for x in rows.values()))
+    pictures = [_grid(x[:SHOWN], columns, None) for x in rows.values()]
     height, width = pictures[0].shape[0] / 100, max(picture.shape[1] for picture in pictures) / 100
     figure = new_figure(width + 0.2, (height + 0.4) * len(rows))
     for axes, label, picture in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, pictures, strict=True):
