@@ -24,7 +24,7 @@ from flowops.training import Run
 class Sample(Source):
     """Write samples of RUN as a picture: a row for each sampler, all from the same noise.
 
-    With one sampler the picture is a plain grid of all samples, with several the first ten of each.
+    With one sampler the picture is a plain grid of all samples, with several the first 64 of each.
 
     Attributes:
         steps: numbers of steps along the map.
