@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from flowops.training import NetworkConfig, OptimizerConfig, TrainConfig, load_config, save_config
 
@@ -71,4 +70,4 @@ def test_a_file_that_is_written_again_is_the_same(tmp_path: Path) -> None:
     save_config(first, replace(TrainConfig("checkerboard"), seed=3))
     save_config(second, load_config(first))
     assert first.read_text() == second.read_text()
-    assert yaml.safe_load(first.read_text())["version"] == 1
+    assert first.read_text().startswith("version: 1\n")
