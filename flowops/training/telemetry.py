@@ -23,7 +23,10 @@ from flowops.training.metrics_log import cut_table
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that was visited: corners, number of samples, means of loss and tangent, NaN without any."""
+    """A cell that was visited: corners, samples with a finite loss, means of loss and tangent, losses not finite.
+
+    A mean without any value is NaN; what is not finite enters no mean.
+    """
 
     s_low: float
     s_high: float
@@ -32,14 +35,15 @@ class Cell:
     count: int
     loss: float
     tangent: float
+    not_finite: int = 0
 
 
 class Telemetry:
     """Means over the cells of a grid on the unit square of times. A time outside counts to the outermost cell.
 
     Attributes:
-        totals: `[4, cells, cells]` in float64: samples, their losses, tangents measured, their ratios. Add up those of
-            several processes before a table is read.
+        totals: `[5, cells, cells]` in float64: finite losses, their sum, finite tangents, their sum, and losses that
+            are not finite. Add up those of several processes before a table is read.
 
     Args:
         cells: in each of the two times.
@@ -51,11 +55,12 @@ class Telemetry:
     def __init__(self, cells: int = 8) -> None:
         if cells < 1:
             raise ValueError(f"`cells` must be a positive number of cells, got {cells}; pass 8, say.")
-        self.cells, self.totals, self._continued = cells, torch.zeros(4, cells, cells, dtype=torch.float64), False
+        self.cells, self.totals, self._continued = cells, torch.zeros(5, cells, cells, dtype=torch.float64), False
 
     def add(self, s: Times, t: Times, loss: PerSample) -> None:
         """Count samples with their losses, `[batch]` each."""
         self._add(0, s, t, loss)
+        self.totals[4].view(-1).index_add_(0, self._cell(s, t), (~loss.detach().isfinite()).double())
 
     def add_tangent(self, s: Times, t: Times, ratio: PerSample) -> None:
         """Count measured tangents, `[batch]` each; see `tangent_ratio`."""
@@ -63,7 +68,7 @@ class Telemetry:
 
     def table(self) -> list[Cell]:
         """The cells that were visited, ordered by $s$, then $t$. The host waits for the device."""
-        counts, losses, measured, ratios = self.totals.cpu()
+        counts, losses, measured, ratios, faults = self.totals.cpu()
         means = torch.stack([losses / counts, ratios / measured]).tolist()
         width = 1 / self.cells
         return [
@@ -75,8 +80,9 @@ class Telemetry:
                 int(counts[i, j]),
                 means[0][i][j],
                 means[1][i][j],
+                int(faults[i, j]),
             )
-            for i, j in torch.nonzero((counts > 0) | (measured > 0)).tolist()
+            for i, j in torch.nonzero((counts > 0) | (measured > 0) | (faults > 0)).tolist()
         ]
 
     def write(self, path: Path | str, step: int) -> None:
@@ -104,11 +110,14 @@ class Telemetry:
     @torch.no_grad()
     def _add(self, first: int, s: Tensor, t: Tensor, values: Tensor) -> None:
         self.totals = self.totals.to(values.device)
-        rows, columns = ((self.cells * q.detach()).long().clamp(0, self.cells - 1) for q in (s, t))
-        where, values = rows * self.cells + columns, values.detach().double()
+        where, values = self._cell(s, t), values.detach().double()
         finite = values.isfinite()
         for k, added in ((first, finite.double()), (first + 1, torch.where(finite, values, 0.0))):
             self.totals[k].view(-1).index_add_(0, where, added)
+
+    def _cell(self, s: Tensor, t: Tensor) -> Tensor:
+        rows, columns = ((self.cells * q.detach()).long().clamp(0, self.cells - 1) for q in (s, t))
+        return rows * self.cells + columns
 
 
 def tangent_ratio(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor) -> PerSample:

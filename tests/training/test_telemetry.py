@@ -77,7 +77,7 @@ def test_tables_are_appended_and_a_resumed_run_replaces_its_own(tmp_path: Path) 
         for step in steps:
             telemetry.write(path, step)
     rows = read(path)
-    assert list(rows[0]) == ["step", "s_low", "s_high", "t_low", "t_high", "count", "loss", "tangent"]
+    assert list(rows[0]) == ["step", "s_low", "s_high", "t_low", "t_high", "count", "loss", "tangent", "not_finite"]
     assert [(row["step"], row["loss"]) for row in rows] == [(k, v) for k, v in
         (("10", "1.0"), ("20", "2.0"), ("30", "2.0")) for _ in range(2)]  # fmt: skip
     path.write_text("step,other\n")
@@ -133,9 +133,10 @@ def test_no_cells_are_refused() -> None:
         Telemetry(0)
 
 
-def test_losses_that_are_not_finite_do_not_spoil_their_cell() -> None:
-    telemetry = Telemetry(cells=1)
-    times = torch.full((3,), 0.5)
-    telemetry.add(times, times, torch.tensor([1.0, float("nan"), 3.0]))
-    (cell,) = telemetry.table()
-    assert (cell.count, cell.loss) == (2, 2.0)
+def test_a_loss_that_is_not_finite_shows_in_its_cell_and_does_not_spoil_the_mean() -> None:
+    telemetry = Telemetry(2)
+    losses = torch.tensor([1.0, math.nan, 3.0, math.inf, 2.0])
+    telemetry.add(torch.tensor([0.1, 0.1, 0.2, 0.1, 0.9]), torch.tensor([0.2, 0.3, 0.4, 0.9, 0.9]), losses)
+    table = telemetry.table()
+    assert [(cell.count, cell.not_finite) for cell in table] == [(2, 1), (0, 1), (1, 0)]
+    assert [cell.loss for cell in table if cell.count] == [2.0, 2.0]
