@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from experiments._two_dimensions import Board, board_of
-from flowops import FlowMap, VelocityField, residuals
+from flowops import FlowMap, residuals
 from flowops.metrics import cell_masses, histogram_kl
 from flowops.report import new_figure, save_figure
+from flowops.sampling import grids, sample
 
 STEPS = (1, 2, 4, 8, 16)
 SAMPLES = 64_000  # 2505.18825 §G.1
@@ -34,30 +35,7 @@ def divergences(samples: Tensor) -> list[float]:
 
 def push(X: FlowMap, x0: Tensor, steps: int) -> Tensor:
     """The samples after equal steps from 0 to 1, on the CPU."""
-    device, grid = next(X.parameters()).device, torch.linspace(0, 1, steps + 1).tolist()
-    with torch.no_grad():
-        return torch.cat([X.compose(grid, part.to(device)).cpu() for part in x0.split(16_384)])
-
-
-class Counted(VelocityField):
-    """A field that notes the size of the batch of every call; its copies for parts of a batch share the notes."""
-
-    def __init__(self, b: VelocityField) -> None:
-        super().__init__()
-        self.b = b
-        self.sizes: list[int] = []
-
-    def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        self.sizes.append(len(x))
-        return self.b(t, x)
-
-
-def solve(X: FlowMap, x0: Tensor, tolerance: float) -> tuple[Tensor, float]:
-    """Samples of the map's own field by dopri5, and how often the network was called per sample."""
-    field = Counted(X.velocity())
-    with torch.no_grad():
-        samples = field.flow_map(method="dopri5", rtol=tolerance, atol=tolerance)(0.0, 1.0, x0)
-    return samples, sum(field.sizes) / len(x0)
+    return sample(X, x0.to(next(X.parameters()).device), grids.uniform(steps), chunk=16_384).cpu()
 
 
 def residual_maps(X: FlowMap, board: Board, cells: int = 12, n: int = 256, seed: int = 0) -> dict[str, Tensor]:

@@ -26,11 +26,11 @@ from experiments._judging import (
     push,
     residual_maps,
     save_board,
-    solve,
 )
 from experiments._two_dimensions import BASE, STEADY, Board, Plan, Trained, board_of, train
 from flowops._files import write_text
 from flowops.methods import METHODS, get_method
+from flowops.sampling import solve
 
 TOLERANCE = 1e-3
 
@@ -81,7 +81,8 @@ def judge(trained: Trained, board: Board, seed: int) -> tuple[str, dict[str, Ten
     x0 = board.sample(0.0, SAMPLES, generator=torch.Generator().manual_seed(seed))
     target = board.sample_data(SAMPLES, generator=torch.Generator().manual_seed(seed))
     clouds = {"target": target} | {f"{n} step{'s' * (n > 1)}": push(trained.X, x0, n) for n in STEPS}
-    solved, calls = solve(trained.X, x0, TOLERANCE)
+    found = solve(trained.X.velocity(), x0, "dopri5", tolerance=TOLERANCE)
+    solved, calls = found.x, found.calls
     numbers = ["0", *map(str, STEPS), f"{calls:.0f}"]
     lines = ["| samples | network calls | KL, 50 x 50 | KL, 48 x 48 |", "|---|---|---|---|"]
     for (name, cloud), number in zip({**clouds, f"dopri5, {TOLERANCE:g}": solved}.items(), numbers, strict=True):

@@ -9,10 +9,11 @@ import torch
 from torch.testing import assert_close
 
 from experiments import checkerboard, checkerboard_protocol
-from experiments._judging import push, residual_maps, solve
+from experiments._judging import push, residual_maps
 from experiments._two_dimensions import board_of, transport_pairs
 from flowops import LearnedMap
 from flowops.networks import MLP
+from flowops.sampling import solve
 from tests.programs import run
 
 PROGRAM = """
@@ -66,9 +67,9 @@ def test_a_map_is_judged_without_training(generator: torch.Generator) -> None:
     x0 = board.sample(0.0, 512, generator=generator)
     one, many = push(X, x0, 1), push(X, x0, 16)
     assert_close(one, X(0.0, 1.0, x0).detach())
-    solved, calls = solve(X, x0, 1e-3)
-    assert calls > 6
-    assert (many - solved).abs().max() < (one - solved).abs().max()
+    solved = solve(X.velocity(), x0, "dopri5", tolerance=1e-3)
+    assert solved.calls > 6
+    assert (many - solved.x).abs().max() < (one - solved.x).abs().max()
     maps = residual_maps(X, board, cells=4, n=8)
     assert all(values.isnan().sum() == 6 for values in maps.values())
 

@@ -18,8 +18,6 @@ from torch.optim import RAdam
 
 import flowops
 from flowops.data import Dataset
-from flowops.fields import VelocityField
-from flowops.maps import reschedule
 from flowops.methods import METHODS
 from flowops.training import (
     HardwareConfig,
@@ -32,11 +30,9 @@ from flowops.training import (
     load_config,
     train,
 )
-from flowops.training.assembly import assemble
 from flowops.training.checkpoint import load_checkpoint
 from flowops.training.engine import Engine
 from flowops.training.loss_module import LossModule, Outcome
-from flowops.training.teacher import teacher_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 Make = Callable[..., TrainConfig]
@@ -278,37 +274,6 @@ def test_accumulated_parts_train_as_the_whole_batch(small: Make, parts: int) -> 
 def test_every_method_without_a_teacher_trains(small: Make, name: str) -> None:
     run = train(small(method=name, steps=2, checkpoint_every=0), report=silent)
     assert bool(run.sample(4, steps=2).isfinite().all())
-
-
-@pytest.mark.parametrize("name", ["lmd", "emd", "pfmm", "pd", "fm"])
-def test_a_run_is_the_teacher_of_another_on_its_own_schedule(small: Make, name: str) -> None:
-    teacher = small("teacher", method="fm", steps=4)
-    train(teacher, report=silent)
-    if name == "fm":
-        with pytest.raises(ValueError, match="`teacher` must not be given for fm"):
-            train(small(method=name, teacher=teacher.out), report=silent)
-        return
-    config = small(method=name, teacher=teacher.out, interpolant="trigonometric", steps=2)
-    assert bool(train(config, report=silent).sample(4).isfinite().all())
-
-
-def test_a_teacher_of_another_schedule_is_moved_to_that_of_the_run(small: Make) -> None:
-    teacher = train(small("teacher", method="fm", steps=2), report=silent)
-    assembly = assemble(small(method="lmd", interpolant="trigonometric"), torch.device("cpu"))
-    config = small(method="lmd", interpolant="trigonometric", teacher=str(teacher.folder.path))
-    found = teacher_of(config, assembly, torch.device("cpu"))
-    x, t = teacher.base(6), torch.linspace(0.1, 0.9, 6)
-    wanted = reschedule(teacher.X.velocity(), teacher.interpolant, assembly.interpolant)
-    assert isinstance(found, VelocityField)
-    torch.testing.assert_close(found(t, x), wanted(t, x))
-    assert not torch.allclose(wanted(t, x), teacher.X.velocity()(t, x))
-
-
-def test_a_method_with_a_teacher_says_what_it_misses(small: Make) -> None:
-    with pytest.raises(ValueError, match="pass --teacher RUN"):
-        train(small(method="lmd"), report=silent)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        train(small("other", method="lmd", teacher="nowhere"), report=silent)
 
 
 def test_an_averaged_teacher_is_the_average(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
