@@ -49,6 +49,18 @@ def check_like(value: Tensor, x: Tensor, name: str, reference: str = "x") -> Non
         )
 
 
+def check_labels(labels: Tensor | None, x0: Tensor, name: str) -> None:
+    """Refuse labels that do not belong to the rows of `x0`; None is none."""
+    if labels is None:
+        return
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"`{name}` must be a tensor with one entry per sample, got {type(labels).__name__}.")
+    if labels.ndim == 0 or labels.shape[0] != x0.shape[0]:
+        raise ValueError(f"`{name}` must hold one entry per sample, {x0.shape[0]}, got shape {list(labels.shape)}.")
+    if labels.device != x0.device:
+        raise ValueError(f"`{name}` must be on the device of `x0`, {x0.device}, got {labels.device}.")
+
+
 def expand_time(t: TimeLike, x: Tensor, name: str = "t") -> Tensor:
     """The time `t` as one time per sample of `x`, shape `[batch]`."""
     if not isinstance(t, Tensor):
@@ -90,6 +102,13 @@ def number(value: object, name: str) -> float:
     if not math.isfinite(result):
         raise ValueError(f"`{name}` must be finite, got {result}; pass a finite number.")
     return result
+
+
+def whole(value: object, name: str, least: int = 1) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}; pass {least} or more.")
+    return value
 
 
 def per_event(values: Tensor, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Derivatives of batched functions whose samples do not interact: the only place that calls `torch.func`.
 
-Everything here is batched throughout. The primal of a forward-mode pass is cloned, since views (an expanded time, a
+The primal of a forward-mode pass is cloned, since views (an expanded time, a
 slice) are refused by `torch.compile` (pytorch issue "tangent have the same layout as primal").
 """
 
@@ -17,8 +17,8 @@ def value_and_jvp(
     f: Callable[..., Tensor], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     r"""Value and directional derivative $f(p),\ \nabla f(p)\,\dot p$ in one forward-mode pass."""
-    directions = tuple(dp.to(p.dtype) for p, dp in zip(primals, tangents, strict=True))
-    value, tangent = torch.func.jvp(f, tuple(p.clone() for p in primals), directions)[:2]
+    directions = tuple([dp.to(p.dtype) for p, dp in zip(primals, tangents, strict=True)])
+    value, tangent = torch.func.jvp(f, tuple(map(torch.clone, primals)), directions)[:2]
     return value, tangent.to(value.dtype)  # torch gives a wider tangent for a number times a 0-d tensor
 
 

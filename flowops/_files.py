@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,3 +29,9 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a text file, whole or not at all."""
     with written(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def digest(path: Path | str, algorithm: str) -> str:
+    """The hash of the content of a file, in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,4 +1,4 @@
-"""Seeds from names: one whole number for everything that draws, computed from what the draw depends on.
+"""Numbers from what they depend on: a seed for everything that draws, and a short name for the content of samples.
 
 A draw that depends on `(seed, step)` alone is seeded with `key("what it is", seed, step)`. Streams of different names
 are independent, whatever their numbers; a resumed or a distributed run computes the same keys.
@@ -7,8 +7,12 @@ are independent, whatever their numbers; a resumed or a distributed run computes
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor
+
+_CHUNK = 1 << 15  # samples hashed at once, so that a mapped file is read once and not kept
 
 
 def key(*parts: int | str) -> int:
@@ -32,3 +36,16 @@ def key(*parts: int | str) -> int:
 def generator(*parts: int | str) -> torch.Generator:
     """A generator on the CPU seeded with the key of the parts; its draws are the same whatever device they move to."""
     return torch.Generator().manual_seed(key(*parts))
+
+
+def content_hash(parts: Iterable[str | Tensor]) -> str:
+    """`sha256 <16 digits>` of texts, and of the values of tensors after their shape and dtype."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(f"{part}\n".encode())
+            continue
+        digest.update(f"{list(part.shape)} {part.dtype}\n".encode())
+        for chunk in part.split(_CHUNK):
+            digest.update(chunk.contiguous().cpu().numpy().data.cast("B"))
+    return f"sha256 {digest.hexdigest()[:16]}"

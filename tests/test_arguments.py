@@ -12,7 +12,17 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from flowops import FlowMap, VelocityField
-from flowops._arguments import check_like, check_result, check_state, expand_time, expand_times, number, per_event
+from flowops._arguments import (
+    check_labels,
+    check_like,
+    check_result,
+    check_state,
+    expand_time,
+    expand_times,
+    number,
+    per_event,
+    whole,
+)
 from tests.examples import EVENT_IDS, EVENTS, normal, uniform
 
 HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
@@ -207,6 +217,46 @@ def test_numbers_are_finite_reals() -> None:
     assert number(np.float32(0.5), "c") == 0.5
     with pytest.raises(TypeError, match=re.escape("`c` must be a number or a tensor, got str; pass a float.")):
         number("1", "c")
+
+
+@pytest.mark.parametrize(("value", "least"), [(1, 1), (5, 1), (0, 0), (10**30, 2)])
+def test_whole_numbers_are_returned(value: int, least: int) -> None:
+    assert whole(value, "n", least) == value
+
+
+@pytest.mark.parametrize("value", [0, -3, 1.0, 2.5, True, "2", None, float("nan"), torch.tensor(2)])
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    sentence = f"`n` must be a whole number of at least 1, got {value!r}; pass 1 or more."
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        whole(value, "n")
+
+
+def test_the_least_whole_number_counts() -> None:
+    assert whole(2, "rungs", 2) == 2
+    with pytest.raises(ValueError, match="`rungs` must be a whole number of at least 2, got 1; pass 2 or more"):
+        whole(1, "rungs", 2)
+
+
+@pytest.mark.parametrize("labels", [None, torch.arange(4), torch.zeros(4, 7), torch.ones(4, dtype=torch.bool)])
+def test_labels_belong_to_their_rows(labels: Tensor | None) -> None:
+    check_labels(labels, STATE, "labels")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("labels", "error", "sentence"),
+    [
+        ([0, 1, 2, 3], TypeError, "`labels0` must be a tensor with one entry per sample, got list."),
+        (3, TypeError, "`labels0` must be a tensor with one entry per sample, got int."),
+        (torch.arange(3), ValueError, "`labels0` must hold one entry per sample, 4, got shape [3]."),
+        (torch.tensor(1), ValueError, "`labels0` must hold one entry per sample, 4, got shape []."),
+        (torch.zeros(1, 4), ValueError, "`labels0` must hold one entry per sample, 4, got shape [1, 4]."),
+        (torch.arange(4, device="meta"), ValueError, "`labels0` must be on the device of `x0`, cpu, got meta."),
+    ],
+)
+def test_labels_of_other_rows_are_refused(labels: Any, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=re.escape(sentence)):
+        check_labels(labels, STATE, "labels0")
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=EVENT_IDS)

@@ -1,13 +1,13 @@
-"""Files are whole or not there; a missing package is named with the extra that brings it."""
+"""Files are whole or not there, and their digests are those of their content."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
-from flowops._extras import require
-from flowops._files import write_text, written
+from flowops._files import digest, write_text, written
 
 
 def test_a_finished_file_takes_its_place_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -36,14 +36,10 @@ def test_a_temporary_file_keeps_the_suffix(tmp_path: Path) -> None:
         temporary.touch()
 
 
-def test_a_missing_package_names_its_extra() -> None:
-    with pytest.raises(ImportError, match=r"`nosuchpackage` .* pip install 'flowops\[train\]'"):
-        require("nosuchpackage.inner", "train")
-
-
-def test_a_package_that_is_broken_inside_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "brokenpackage.py").write_text("import nosuchpackage")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModuleNotFoundError, match="nosuchpackage") as caught:
-        require("brokenpackage", "train")
-    assert "flowops[" not in str(caught.value)
+def test_a_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    (tmp_path / "a").write_bytes(content)
+    for algorithm in ("sha256", "md5"):
+        assert digest(tmp_path / "a", algorithm) == hashlib.new(algorithm, content).hexdigest()
+    (tmp_path / "a").write_bytes(content[:-1])
+    assert digest(tmp_path / "a", "md5") != hashlib.md5(content).hexdigest()

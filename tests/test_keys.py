@@ -1,4 +1,4 @@
-"""Keys: fixed for all time, different for different parts, refused for what has no exact form."""
+"""Keys and hashes of content: fixed for all time, different for different parts, refused without an exact form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from flowops._keys import generator, key
+from flowops._keys import content_hash, generator, key
 
 
 def test_a_key_is_what_the_hash_of_the_parts_written_out_says() -> None:
@@ -48,3 +48,32 @@ def test_a_key_seeds_a_generator() -> None:
 def test_other_parts_are_refused(part: Any) -> None:
     with pytest.raises(TypeError, match="`parts` must be whole numbers and strings, got"):
         key("a", part)
+
+
+class TestContentHash:
+    def test_it_is_the_hash_of_texts_and_of_shapes_dtypes_and_values(self) -> None:
+        x = torch.arange(6, dtype=torch.int16).reshape(2, 3)
+        expected = hashlib.sha256(b"train\n[2, 3] torch.int16\n" + x.numpy().tobytes()).hexdigest()
+        assert content_hash(["train", x]) == f"sha256 {expected[:16]}"
+
+    def test_it_differs_where_anything_does(self) -> None:
+        x = torch.arange(6.0)
+        cases: list[list[Any]] = [
+            [x],
+            [x.double()],
+            [x.reshape(2, 3)],
+            [x.flip(0)],
+            [x + torch.eye(6)[5] * 1e-6],
+            [x[:5]],
+            [x, "labels"],
+            ["labels", x],
+            [],
+            [x, x],
+        ]
+        assert len({content_hash(parts) for parts in cases}) == len(cases)
+
+    def test_it_is_the_same_however_the_values_lie_in_memory(self) -> None:
+        x = torch.rand(40_000, 3, generator=generator("x"))
+        assert content_hash([x.T.contiguous().T]) == content_hash([x])
+        assert content_hash(iter([x])) == content_hash([x])
+        assert content_hash([x]) != content_hash([x[torch.arange(40_000).roll(1)]])
