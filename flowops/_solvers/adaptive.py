@@ -29,6 +29,7 @@ class Rescaled:
         self.still = self.h == 0
         self.moves, self.rests = not bool(self.still.all()), bool(self.still.any())
         self.calls: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=16)  # more than the stages of one step
+        self.starts: list[tuple[Tensor, Tensor]] | None = None
 
     def __call__(self, r: Tensor, y: Tensor) -> Tensor:
         # torchdiffeq's probe for a first step may look beyond the interval: there the end's velocity is used.
@@ -38,6 +39,11 @@ class Rescaled:
             value = value.masked_fill(self.still & ~value.isfinite(), 0)
         self.calls.append((tau, y, value))
         return value
+
+    def callback_accept_step(self, r: Tensor, y: Tensor, _: Tensor) -> None:
+        """Keep the start of a step, if they are asked for; called by torchdiffeq."""
+        if self.starts is not None:
+            self.starts.append((r, y))
 
     def failure(self, reason: str, method: str) -> SolverError:
         """What went wrong: where the first non-finite (else the last) call was, how large its state, what to try."""
@@ -64,11 +70,13 @@ def integrate_adaptive(
     atol: float,
     max_steps: int,
     adjoint: tuple[Tensor, ...] | None,
+    starts: list[tuple[Tensor, Tensor]] | None = None,
 ) -> Tensor:
     """Solve `dy/dtau = rhs(tau, y)` from `s` to `t` (`[batch]` each) for `y` of shape `[batch, n]`.
 
     With `adjoint`, gradients come from the adjoint equation (Pontryagin; Chen et al. 1806.07366) for `y`, the times and
-    the tensors named; without, from backpropagation through the steps.
+    the tensors named; without, from backpropagation through the steps. `starts` takes the rescaled time and the state
+    at which each step starts.
 
     Raises:
         SolverError: if the solver gives up; it names the time, the state's norm and what to try.
@@ -76,6 +84,7 @@ def integrate_adaptive(
     from torchdiffeq import odeint, odeint_adjoint
 
     system = Rescaled(rhs, s, t, y.dtype)
+    system.starts = starts
     grid = y.new_tensor([0.0, 1.0])
     if not system.moves:  # nothing to solve, but the slope in the times is the field's
         return y + system(grid[0], y) if system.h.requires_grad else y.clone()

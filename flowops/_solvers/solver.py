@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowops._arguments import number
+from flowops._arguments import number, whole
 from flowops._solvers.adaptive import integrate_adaptive
 from flowops._solvers.fixed import TABLEAUS, integrate_fixed
 
@@ -52,8 +52,8 @@ class Solver:
                 raise ValueError(f"`{name}` must be a positive number, got {value}; pass 1e-6, say.")
         for name in ("steps", "chunk", "max_steps"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"`{name}` must be a positive integer, got {value!r}; pass 100, say.")
+            if value is not None:
+                whole(value, name, 1)
         if self.steps is not None and not self.fixed:
             raise ValueError(
                 f"`steps` belongs to the fixed-step methods ({', '.join(TABLEAUS)}), got method="
@@ -82,6 +82,7 @@ class Solver:
         s: Tensor,
         t: Tensor,
         parameters: tuple[Tensor, ...] = (),
+        starts: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, ...]:
         """Integrate every part from `s` to `t` (`[batch]` each).
 
@@ -91,6 +92,8 @@ class Solver:
             s: start times.
             t: end times.
             parameters: what gradients by the adjoint equation are wanted for, besides the state and the times.
+            starts: takes where each step of an adaptive method starts: its place from 0 to 1 between both times, and
+                the states `[batch, n]`; of one chunk only.
 
         Raises:
             TypeError: for a state that is neither float32 nor float64.
@@ -100,11 +103,8 @@ class Solver:
             raise TypeError(
                 f"An ODE is solved in float32 or float64, got {parts[0].dtype} states; pass x.float() or x.double()."
             )
-        if self.fixed:
-            return self._solve_rows(system(None), parts, s, t, parameters)
-        batch = len(s)
-        if batch <= self.chunk:
-            return self._solve_rows(system(None), parts, s, t, parameters)
+        if self.fixed or len(s) <= self.chunk:
+            return self._solve_rows(system(None), parts, s, t, parameters, starts)
         order = (t - s).detach().abs().argsort()
         solved = [
             self._solve_rows(system(rows), tuple(p[rows] for p in parts), s[rows], t[rows], parameters)
@@ -114,7 +114,13 @@ class Solver:
         return tuple(torch.cat(chunks)[back] for chunks in zip(*solved, strict=True))
 
     def _solve_rows(
-        self, system: System, parts: tuple[Tensor, ...], s: Tensor, t: Tensor, parameters: tuple[Tensor, ...]
+        self,
+        system: System,
+        parts: tuple[Tensor, ...],
+        s: Tensor,
+        t: Tensor,
+        parameters: tuple[Tensor, ...],
+        starts: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, ...]:
         shapes = [p.shape for p in parts]
         widths = [p.shape[1:].numel() for p in parts]
@@ -141,6 +147,7 @@ class Solver:
             atol=self.atol or tolerance,
             max_steps=self.max_steps,
             adjoint=parameters if self.adjoint else None,
+            starts=starts,
         )
         return unpack(result)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from flowops import SolutionOperator, VelocityField
+from flowops._solvers import Solver
 from flowops._solvers.adaptive import Rescaled
 from flowops.maps import SolverError
 from tests.examples import Cubic, CubicFlow, Labelled, assert_near, mild, normal, over, uniform
@@ -108,6 +109,19 @@ def test_no_step_is_taken_past_the_end(adjoint: bool, monkeypatch: pytest.Monkey
     asked.clear()
     value.sum().backward()
     assert not asked or 0 <= min(asked) < 1e-6
+
+
+def test_the_start_of_every_step_is_told_on_the_way() -> None:
+    b, s, t, x = Cubic(), uniform(4), uniform(4, seed=1), mild(4, 2)
+    starts: list[tuple[Tensor, Tensor]] = []
+    (end,) = Solver().solve(lambda _: lambda tau, y: (b(tau, y),), (x,), s, t, (), starts)
+    places = torch.stack([place for place, _ in starts])
+    assert places[0] == 0
+    assert (places.diff() > 0).all()
+    assert places[-1] < 1
+    for place, state in starts:
+        assert_near(state, CubicFlow()(s, torch.lerp(s, t, place), x), 1e-8)
+    assert_near(end, CubicFlow()(s, t, x), 1e-8)
 
 
 @pytest.mark.parametrize("event", [(), (3,), (3, 4, 4)])

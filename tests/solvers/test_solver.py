@@ -30,11 +30,23 @@ from tests.examples import Cubic, CubicFlow, mild, normal, uniform
         ({"atol": -1e-6}, ValueError, "`atol` must be a positive number, got -1e-06; pass 1e-6, say."),
         ({"rtol": float("nan")}, ValueError, "`rtol` must be finite, got nan; pass a finite number."),
         ({"atol": "1e-6"}, TypeError, "`atol` must be a number or a tensor, got str; pass a float."),
-        ({"method": "rk4", "steps": 0}, ValueError, "`steps` must be a positive integer, got 0; pass 100, say."),
-        ({"method": "rk4", "steps": 2.5}, ValueError, "`steps` must be a positive integer, got 2.5; pass 100, say."),
-        ({"method": "rk4", "steps": True}, ValueError, "`steps` must be a positive integer, got True; pass 100, say."),
-        ({"chunk": 0}, ValueError, "`chunk` must be a positive integer, got 0; pass 100, say."),
-        ({"max_steps": -1}, ValueError, "`max_steps` must be a positive integer, got -1; pass 100, say."),
+        (
+            {"method": "rk4", "steps": 0},
+            ValueError,
+            "`steps` must be a whole number of at least 1, got 0; pass 1 or more.",
+        ),
+        (
+            {"method": "rk4", "steps": 2.5},
+            ValueError,
+            "`steps` must be a whole number of at least 1, got 2.5; pass 1 or more.",
+        ),
+        (
+            {"method": "rk4", "steps": True},
+            ValueError,
+            "`steps` must be a whole number of at least 1, got True; pass 1 or more.",
+        ),
+        ({"chunk": 0}, ValueError, "`chunk` must be a whole number of at least 1, got 0; pass 1 or more."),
+        ({"max_steps": -1}, ValueError, "`max_steps` must be a whole number of at least 1, got -1; pass 1 or more."),
         (
             {"steps": 10},
             ValueError,
