@@ -1,7 +1,7 @@
 r"""Stochastic interpolants $I_t(x_0,x_1)=\alpha_tx_0+\beta_tx_1+\gamma_tz$: base at $t=0$, data at $t=1$."""
 
 from flowops.interpolants.conversion import QUANTITIES, convert
-from flowops.interpolants.expressions import parse
+from flowops.interpolants.formulas.expressions import parse
 from flowops.interpolants.interpolant import Interpolant
 from flowops.interpolants.noise_level import noise_level, time_of_noise_level
 from flowops.interpolants.schedules import (

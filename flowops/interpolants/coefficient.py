@@ -1,38 +1,31 @@
-r"""One scalar function of time with its square and the derivatives of both, elementwise for any shape."""
+r"""One scalar function of time with its square and the derivatives of both."""
 
 from __future__ import annotations
 
-import functools
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from flowops._derivatives import value_and_jvp
-from flowops.interpolants.expressions import derivatives, parse
-from flowops.interpolants.grammar import read
-from flowops.interpolants.tape import Tape, lower
+
+ENDS = {"alpha": (1.0, 0.0), "beta": (0.0, 1.0), "gamma": (0.0, 0.0)}
+"""The values of each coefficient at times 0 and 1 for which the end laws are exact."""
 
 
 class Coefficient(nn.Module):
-    r"""A function $f:[0,1]\to\mathbb R$, elementwise for times of any shape."""
+    r"""A function $f:[0,1]\to\mathbb R$ with its square and the derivatives of both, elementwise for any shape.
 
-    @abstractmethod
+    Attributes:
+        rules: "value" $f$; "square" $f^2$, of an expression differentiable where $f$ vanishes like a square root;
+            "derivative" $\dot f$; "half_square_derivative" $\tfrac12\tfrac d{dt}f^2=f\dot f$.
+    """
+
+    rules: Mapping[str, Callable[[Tensor], Tensor]]
+
     def forward(self, t: Tensor) -> Tensor:
-        r"""$f(t)$."""
-
-    @abstractmethod
-    def square(self, t: Tensor) -> Tensor:
-        r"""$f(t)^2$, differentiable where $f$ vanishes like a square root if $f$ is an expression."""
-
-    @abstractmethod
-    def derivative(self, t: Tensor) -> Tensor:
-        r"""$\dot f(t)$."""
-
-    @abstractmethod
-    def half_square_derivative(self, t: Tensor) -> Tensor:
-        r"""$\tfrac12\tfrac{d}{dt}f(t)^2=f\dot f$."""
+        return self.rules["value"](t)
 
     @property
     @abstractmethod
@@ -58,12 +51,18 @@ class FunctionCoefficient(Coefficient):
             )
             raise TypeError(f"`{name}` must be a callable of t, got {type(function).__name__}; {remedy}.")
         self.function, self.name = function, name
+        self.rules = {
+            "value": self._value,
+            "square": self._square,
+            "derivative": self._derivative,
+            "half_square_derivative": self._half_square_derivative,
+        }
 
     @property
     def text(self) -> str:
         return getattr(self.function, "__name__", type(self.function).__name__)
 
-    def forward(self, t: Tensor) -> Tensor:
+    def _value(self, t: Tensor) -> Tensor:
         value = self.function(t)
         if not isinstance(value, Tensor):
             raise TypeError(
@@ -82,59 +81,12 @@ class FunctionCoefficient(Coefficient):
             )
         return value
 
-    def square(self, t: Tensor) -> Tensor:
-        return self(t).square()
+    def _square(self, t: Tensor) -> Tensor:
+        return self._value(t).square()
 
-    def derivative(self, t: Tensor) -> Tensor:
-        return self._value_and_derivative(t)[1]
+    def _derivative(self, t: Tensor) -> Tensor:
+        return value_and_jvp(self._value, (t,), (torch.ones_like(t),))[1]
 
-    def half_square_derivative(self, t: Tensor) -> Tensor:
-        value, derivative = self._value_and_derivative(t)
+    def _half_square_derivative(self, t: Tensor) -> Tensor:
+        value, derivative = value_and_jvp(self._value, (t,), (torch.ones_like(t),))
         return value * derivative
-
-    def _value_and_derivative(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return value_and_jvp(self.forward, (t,), (torch.ones_like(t),))
-
-
-class ExpressionCoefficient(Coefficient):
-    """A coefficient given by an expression in `t`; its derivatives are symbolic.
-
-    Raises:
-        TypeError, ValueError: for an expression outside the grammar (see `flowops.interpolants.parse`).
-    """
-
-    def __init__(self, expression: str, name: str) -> None:
-        super().__init__()
-        read(expression, name)  # before the cache, which wants a hashable argument
-        self.expression = expression
-        self._value, self._square, self._derivative, self._half_square_derivative = _tapes(expression, name)
-
-    @property
-    def text(self) -> str:
-        return self.expression
-
-    def forward(self, t: Tensor) -> Tensor:
-        value = self._value(t)
-        return value.clone() if value is t else value
-
-    def square(self, t: Tensor) -> Tensor:
-        return self._square(t)
-
-    def derivative(self, t: Tensor) -> Tensor:
-        return self._derivative(t)
-
-    def half_square_derivative(self, t: Tensor) -> Tensor:
-        return self._half_square_derivative(t)
-
-
-@functools.lru_cache(maxsize=256)
-def _tapes(expression: str, name: str) -> tuple[Tape, Tape, Tape, Tape]:
-    r"""The tapes of $f$, $f^2$, $\dot f$ and $f\dot f$."""
-    value = parse(expression, name)
-    square, derivative, half_square_derivative = derivatives(value)
-    return (
-        lower(value, name),
-        lower(square, name),
-        lower(derivative, name),
-        lower(half_square_derivative, name),
-    )

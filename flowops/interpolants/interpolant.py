@@ -1,22 +1,22 @@
-r"""The stochastic interpolant $I_t(x_0,x_1)=\alpha_tx_0+\beta_tx_1+\gamma_tz$ as an operator, batched throughout."""
+r"""The stochastic interpolant $I_t(x_0,x_1)=\alpha_tx_0+\beta_tx_1+\gamma_tz$ as an operator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from flowops._arguments import check_like, check_result, check_state, expand_time, number, per_event
 from flowops._types import State, TimeLike, Times
-from flowops.interpolants.coefficient import Coefficient, ExpressionCoefficient, FunctionCoefficient
+from flowops.interpolants.coefficient import ENDS, Coefficient, FunctionCoefficient
+from flowops.interpolants.formulas.formula import Formula
 
 if TYPE_CHECKING:
     from flowops.interpolants.validation import ValidationReport
 
 Schedule = Callable[[Tensor], Tensor]
-ENDS = {"alpha": (1.0, 0.0), "beta": (0.0, 1.0), "gamma": (0.0, 0.0)}
 
 
 class Interpolant(nn.Module):
@@ -26,6 +26,11 @@ class Interpolant(nn.Module):
     by forward-mode differentiation. `from_expressions` takes formulas instead. A module among the callables keeps its
     parameters. The exact end laws want $\alpha_0=\beta_1=1$ and $\alpha_1=\beta_0=\gamma_0=\gamma_1=0$; nothing
     enforces it, `validate` and `endpoint_defects` say how far off a schedule is.
+
+    >>> I = Interpolant.from_expressions(alpha="cos(pi*t/2)", beta="sin(pi*t/2)")
+    >>> x0, x1 = torch.zeros(1, 2), torch.ones(1, 2)
+    >>> I(0.5, x0, x1), I.velocity(0.0, x0, x1)
+    (tensor([[0.7071, 0.7071]]), tensor([[1.5708, 1.5708]]))
 
     Args:
         alpha: coefficient of the base sample.
@@ -78,7 +83,7 @@ class Interpolant(nn.Module):
         """
         _require_both(alpha, beta)
         formulas = {"alpha": alpha, "beta": beta, "gamma": gamma}
-        parts = {key: ExpressionCoefficient(f, key) for key, f in formulas.items() if f is not None}
+        parts = {key: Formula(f, key) for key, f in formulas.items() if f is not None}
         return cls(**parts, name=name, gaussian_base=gaussian_base)
 
     @property
@@ -93,7 +98,7 @@ class Interpolant(nn.Module):
         return {key: getattr(parts.get(key), "expression", None) for key in ENDS}
 
     def forward(self, t: Times, x0: State, x1: State, z: State | None = None) -> State:
-        return _combination(self.alpha(t), self.beta(t), self.gamma(t), x0, x1, z)
+        return self.combination("value", t, x0, x1, z)
 
     def __call__(self, t: TimeLike, x0: Tensor, x1: Tensor, z: Tensor | None = None) -> State:
         r"""$I_t(x_0,x_1)$, the shape and dtype of `x0`.
@@ -114,8 +119,7 @@ class Interpolant(nn.Module):
     def velocity(self, t: TimeLike, x0: Tensor, x1: Tensor, z: Tensor | None = None) -> State:
         r"""$\dot I_t=\dot\alpha_tx_0+\dot\beta_tx_1+\dot\gamma_tz$, arguments as in a call."""
         t = self._operands(t, x0, x1, z)
-        value = _combination(self.alpha_dot(t), self.beta_dot(t), self.gamma_dot(t), x0, x1, z)
-        return check_result(value, x0, t, name=type(self).__name__)
+        return check_result(self.combination("derivative", t, x0, x1, z), x0, t, name=type(self).__name__)
 
     def alpha(self, t: TimeLike) -> Tensor:
         r"""$\alpha_t$, the shape and dtype of `t`; 0-d and of the default dtype for a number."""
@@ -191,22 +195,32 @@ class Interpolant(nn.Module):
         formulas = ", ".join(f"{key} = {part.text}" for key, part in self.coefficients.items())
         return f"Interpolant({self.name}: {formulas})"
 
-    def _evaluate(self, key: str, t: TimeLike, what: str = "forward") -> Tensor:
+    def _evaluate(self, key: str, t: TimeLike, rule: str = "value") -> Tensor:
         t = _as_times(t)
-        if key not in self.coefficients:
-            return torch.zeros_like(t)
-        part = self.coefficients[key]
-        return part(t) if what == "forward" else getattr(part, what)(t)
+        return self._rule(key, rule)(t) if key in self.coefficients else torch.zeros_like(t)
+
+    def _rule(self, key: str, rule: str) -> Callable[[Tensor], Tensor]:
+        return cast(Coefficient, self.coefficients[key]).rules[rule]
+
+    def combination(self, rule: str, t: Times, x0: State, x1: State, z: State | None) -> State:
+        """The coefficients by one of their rules times the samples, for operands that are checked.
+
+        With wider times than samples it has their dtype; a call and `velocity` bring it back.
+        """
+        a, b = self._rule("alpha", rule)(t), self._rule("beta", rule)(t)
+        value = per_event(a, x0) * x0 + per_event(b, x0) * x1
+        return value if z is None else value + per_event(self._rule("gamma", rule)(t), x0) * z
 
     def _operands(self, t: TimeLike, x0: Tensor, x1: Tensor, z: Tensor | None) -> Tensor:
         check_state(x0, "x0")
         check_like(x1, x0, "x1", "x0")
-        if self.has_latent and z is None:
+        latent = "gamma" in self.coefficients
+        if latent and z is None:
             raise ValueError(
                 f"`z` must be given, since the {self.name} interpolant has a gamma term, got None; "
                 f"pass z=torch.randn_like(x0)."
             )
-        if not self.has_latent and z is not None:
+        if not latent and z is not None:
             raise ValueError(
                 f"`z` must not be given, since the {self.name} interpolant has no gamma term, got a latent; "
                 f"leave it out, or build the interpolant with gamma."
@@ -224,11 +238,6 @@ def _require_both(alpha: object, beta: object) -> None:
 
 def _coefficient(function: Schedule, name: str) -> Coefficient:
     return function if isinstance(function, Coefficient) else FunctionCoefficient(function, name)
-
-
-def _combination(a: Tensor, b: Tensor, c: Tensor, x0: Tensor, x1: Tensor, z: Tensor | None) -> Tensor:
-    value = per_event(a, x0) * x0 + per_event(b, x0) * x1
-    return value if z is None else value + per_event(c, x0) * z
 
 
 def _as_times(t: TimeLike) -> Tensor:

@@ -1,4 +1,4 @@
-r"""The noise level $\sigma_t=\alpha_t/\beta_t$ of an interpolant as a clock, batched throughout.
+r"""The noise level $\sigma_t=\alpha_t/\beta_t$ of an interpolant as a clock.
 
 Diffusion papers place their times by the noise level; an interpolant maps them to the clock in which the base is at 0
 and the data at 1. The root finder here also serves the change of clock between two interpolants.

@@ -8,13 +8,24 @@ $\alpha/\beta$.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TypeVar
 
 from flowops._arguments import number
-from flowops.interpolants.grammar import MAX_EXPONENT
+from flowops._named import Registry
+from flowops.interpolants.formulas.grammar import MAX_EXPONENT
 from flowops.interpolants.interpolant import Interpolant
 
+Factory = TypeVar("Factory", bound=Callable[..., Interpolant])
+NAMED: Registry[Interpolant] = Registry("interpolant", Interpolant, {})
+"""The schedules of this file by name: `@_schedule` adds one, and every test and theory check runs over it."""
 
+
+def _schedule(factory: Factory) -> Factory:
+    NAMED.add(factory.__name__, factory)
+    return factory
+
+
+@_schedule
 def linear() -> Interpolant:
     r"""$\alpha_t=1-t,\ \beta_t=t$. No endpoint defect.
 
@@ -23,6 +34,7 @@ def linear() -> Interpolant:
     return Interpolant.from_expressions("1-t", "t", name="linear")
 
 
+@_schedule
 def trigonometric() -> Interpolant:
     r"""$\alpha_t=\cos\tfrac\pi2t,\ \beta_t=\sin\tfrac\pi2t$, so that $\alpha^2+\beta^2=1$. No endpoint defect.
 
@@ -31,6 +43,7 @@ def trigonometric() -> Interpolant:
     return Interpolant.from_expressions("sin(pi*(1-t)/2)", "sin(pi*t/2)", name="trigonometric")
 
 
+@_schedule
 def cosine(s: float = 0.008) -> Interpolant:
     r"""$\beta_t=\cos B_t/\cos A,\ \alpha_t=\sqrt{1-\beta_t^2}$, the cosine schedule.
 
@@ -56,6 +69,7 @@ def cosine(s: float = 0.008) -> Interpolant:
     return Interpolant.from_expressions(f"sqrt({factors})/{ends}", f"sin(pi*t/(2*(1+{s!r})))/{ends}", name="cosine")
 
 
+@_schedule
 def variance_preserving(beta_min: float = 0.1, beta_max: float = 20.0) -> Interpolant:
     r"""$\beta_t=e^{-B_t/2},\ \alpha_t=\sqrt{1-e^{-B_t}}$, the schedule of the variance-preserving diffusion.
 
@@ -82,6 +96,7 @@ def variance_preserving(beta_min: float = 0.1, beta_max: float = 20.0) -> Interp
     return Interpolant.from_expressions(f"sqrt(-expm1(-{B}))", f"exp(-{B}/2)", name="variance_preserving")
 
 
+@_schedule
 def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Interpolant:
     r"""$\alpha_t=\sigma_{\max}(\sigma_{\min}/\sigma_{\max})^t,\ \beta_t=1$.
 
@@ -101,6 +116,7 @@ def variance_exploding(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Inte
     return Interpolant.from_expressions(f"{high!r}*({low!r}/{high!r})**t", "1", name="variance_exploding")
 
 
+@_schedule
 def edm(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> Interpolant:
     r"""$\alpha_t=\big(\sigma_{\max}^{1/\rho}+t(\sigma_{\min}^{1/\rho}-\sigma_{\max}^{1/\rho})\big)^\rho,\ \beta_t=1$.
 
@@ -125,6 +141,7 @@ def edm(sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0) -> 
     return Interpolant.from_expressions(f"({start}+t*({end}-{start}))**{rho!r}", "1", name="edm")
 
 
+@_schedule
 def encoding_decoding() -> Interpolant:
     r"""$\alpha_t=\cos^2(\pi t)\,1_{t<1/2},\ \beta_t=\cos^2(\pi t)\,1_{t>1/2},\ \gamma_t=\sin^2(\pi t)$.
 
@@ -142,30 +159,13 @@ def encoding_decoding() -> Interpolant:
     )
 
 
-NAMED: Final[dict[str, Callable[..., Interpolant]]] = {
-    factory.__name__: factory
-    for factory in (
-        linear,
-        trigonometric,
-        cosine,
-        variance_preserving,
-        variance_exploding,
-        edm,
-        encoding_decoding,
-    )
-}
-"""The factories by name, for command lines and for checks that run over all of them."""
-
-
-def named(name: str, **parameters: float) -> Interpolant:
-    """The interpolant of that name.
+def named(name: str | Interpolant, **parameters: float) -> Interpolant:
+    """The interpolant of that name, one of `NAMED` or `package.module:factory`; an interpolant is returned as it is.
 
     Raises:
         ValueError: if there is none.
     """
-    if name not in NAMED:
-        raise ValueError(f"`name` must be one of {', '.join(NAMED)}, got {name!r}; or give alpha and beta as formulas.")
-    return NAMED[name](**parameters)
+    return NAMED.make(name, options=parameters)
 
 
 def _noise_levels(sigma_min: float, sigma_max: float) -> tuple[float, float]:

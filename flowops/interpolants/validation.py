@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
+from flowops.interpolants.coefficient import ENDS
+
 if TYPE_CHECKING:
     from flowops.interpolants.interpolant import Interpolant
 
@@ -64,7 +66,7 @@ class ValidationReport:
     """What `validate` found.
 
     Attributes:
-        name: of the interpolant.
+        name: name of the interpolant.
         properties: every property checked, in order.
     """
 
@@ -116,8 +118,6 @@ def validate(I: Interpolant) -> ValidationReport:
 
 
 def _properties(I: Interpolant) -> Iterator[Property]:
-    from flowops.interpolants.interpolant import ENDS
-
     for key in I.coefficients:
         for end in (0, 1):
             wanted = ENDS[key][end]

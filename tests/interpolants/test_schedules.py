@@ -186,7 +186,7 @@ def test_parameters_of_the_others() -> None:
         (lambda: edm(rho=65.0), r"`rho` must lie in \[1, 64\]"),
         (lambda: cosine(-0.1), "`s` must be at least 0"),
         (lambda: edm(sigma_max=torch.inf), "`sigma_max` must be finite"),
-        (lambda: named("gaussian"), "`name` must be one of linear, trigonometric, .*, got 'gaussian'"),
+        (lambda: named("gaussian"), "`interpolant` must be one of linear, trigonometric, .*, got 'gaussian'"),
     ],
 )
 def test_wrong_parameters_are_refused(build: Callable[[], Interpolant], sentence: str) -> None:
@@ -198,3 +198,19 @@ def test_named_builds_by_name() -> None:
     assert named("edm", rho=3.0).expressions == edm(rho=3.0).expressions
     for name in NAMED:
         assert named(name).name == name
+
+
+def halved() -> Interpolant:
+    return Interpolant.from_expressions("(1-t)/2", "t/2", name="halved")
+
+
+def test_named_takes_an_interpolant_and_a_factory_of_ones_own() -> None:
+    I = cosine()
+    assert named(I) is I
+    assert named(f"{__name__}:halved").name == "halved"
+    with pytest.raises(TypeError, match="`rho` must be an option of the Interpolant given, which has none"):
+        named(I, rho=3.0)
+    with pytest.raises(TypeError, match="`s` must be an option of linear, which has none"):
+        named("linear", s=0.1)
+    with pytest.raises(ValueError, match="got 'edn'; did you mean 'edm'"):
+        named("edn")

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from flowops.interpolants import Interpolant, parse
-from flowops.interpolants.coefficient import ExpressionCoefficient
-from flowops.interpolants.expressions import derivatives, symbol
-from flowops.interpolants.grammar import read
-from flowops.interpolants.tape import Tape, lower
+from flowops.interpolants.formulas.expressions import derivatives, symbol
+from flowops.interpolants.formulas.formula import Formula, Tape
+from flowops.interpolants.formulas.grammar import read
+from flowops.interpolants.formulas.lowering import lower
 
 ATTACKS = {
     "import": "__import__('os').system('touch attacked')",
@@ -146,7 +146,7 @@ def times() -> Tensor:
 
 
 def value(expression: str, t: Tensor) -> Tensor:
-    return ExpressionCoefficient(expression, "alpha")(t)
+    return Formula(expression, "alpha")(t)
 
 
 @pytest.mark.parametrize("expression", ATTACKS.values(), ids=ATTACKS.keys())
@@ -208,19 +208,19 @@ def test_values_are_those_of_mpmath(expression: str, times: Tensor) -> None:
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_derivatives_are_those_of_autograd_and_of_differences(expression: str, times: Tensor) -> None:
-    coefficient = ExpressionCoefficient(expression, "alpha")
+    coefficient = Formula(expression, "alpha")
     leaf = times.clone().requires_grad_()
     (by_autograd,) = torch.autograd.grad(coefficient(leaf).sum(), leaf)
-    torch.testing.assert_close(coefficient.derivative(times), by_autograd, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(coefficient.half_square_derivative(times), coefficient(times) * by_autograd)
+    torch.testing.assert_close(coefficient.rules["derivative"](times), by_autograd, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(coefficient.rules["half_square_derivative"](times), coefficient(times) * by_autograd)
     h = 1e-5
     difference = (coefficient(times + h) - coefficient(times - h)) / (2 * h)
-    torch.testing.assert_close(coefficient.derivative(times), difference, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(coefficient.rules["derivative"](times), difference, rtol=1e-7, atol=1e-7)
 
 
 def test_a_derivative_can_be_differentiated_again(times: Tensor) -> None:
-    coefficient = ExpressionCoefficient("cos(pi*t/2)*sqrt(1+t)", "alpha")
-    slope = torch.func.jvp(coefficient.derivative, (times,), (torch.ones_like(times),))[1]
+    coefficient = Formula("cos(pi*t/2)*sqrt(1+t)", "alpha")
+    slope = torch.func.jvp(coefficient.rules["derivative"], (times,), (torch.ones_like(times),))[1]
     exact = sympy.lambdify(symbol(), sympy.diff(parse("cos(pi*t/2)*sqrt(1+t)"), symbol(), 2), "math")
     expected = torch.tensor([exact(t) for t in times.tolist()], dtype=times.dtype)
     torch.testing.assert_close(slope, expected)
@@ -239,11 +239,11 @@ def test_a_derivative_can_be_differentiated_again(times: Tensor) -> None:
 def test_half_the_derivative_of_the_square_is_finite_where_the_derivative_is_not(
     expression: str, at: float, derivative: float, half: float
 ) -> None:
-    coefficient = ExpressionCoefficient(expression, "alpha")
+    coefficient = Formula(expression, "alpha")
     for dtype in (torch.float32, torch.float64):
         t = torch.tensor(at, dtype=dtype)
-        torch.testing.assert_close(coefficient.derivative(t), torch.tensor(derivative, dtype=dtype))
-        torch.testing.assert_close(coefficient.half_square_derivative(t), torch.tensor(half, dtype=dtype))
+        torch.testing.assert_close(coefficient.rules["derivative"](t), torch.tensor(derivative, dtype=dtype))
+        torch.testing.assert_close(coefficient.rules["half_square_derivative"](t), torch.tensor(half, dtype=dtype))
 
 
 def test_a_sum_is_not_multiplied_out() -> None:
@@ -264,8 +264,8 @@ def test_small_arguments_keep_their_digits() -> None:
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3), (0,)])
 def test_shape_and_dtype_are_those_of_the_times(expression: str, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     t = torch.full(shape, 0.25, dtype=dtype)
-    coefficient = ExpressionCoefficient(expression, "alpha")
-    for result in (coefficient(t), coefficient.derivative(t), coefficient.half_square_derivative(t)):
+    coefficient = Formula(expression, "alpha")
+    for result in (coefficient(t), coefficient.rules["derivative"](t), coefficient.rules["half_square_derivative"](t)):
         assert (result.shape, result.dtype) == (t.shape, dtype)
 
 
@@ -277,36 +277,36 @@ def test_a_coefficient_is_no_alias_of_its_times() -> None:
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_tapes_run_under_vmap_and_jvp(expression: str, times: Tensor) -> None:
-    coefficient = ExpressionCoefficient(expression, "alpha")
-    for f in (coefficient, coefficient.derivative, coefficient.half_square_derivative):
+    coefficient = Formula(expression, "alpha")
+    for f in (coefficient, coefficient.rules["derivative"], coefficient.rules["half_square_derivative"]):
         torch.testing.assert_close(torch.func.vmap(f)(times), f(times))
     slope = torch.func.jvp(coefficient, (times,), (torch.ones_like(times),))[1]
-    torch.testing.assert_close(slope, coefficient.derivative(times))
+    torch.testing.assert_close(slope, coefficient.rules["derivative"](times))
 
 
 def test_a_tape_compiles_without_breaks(times: Tensor) -> None:
-    coefficient = ExpressionCoefficient("sqrt(sin(pi*t)*(2-t))/(1+t)**3", "alpha")
+    coefficient = Formula("sqrt(sin(pi*t)*(2-t))/(1+t)**3", "alpha")
 
     def both(t: Tensor) -> Tensor:
-        return coefficient(t) * coefficient.derivative(t)
+        return coefficient(t) * coefficient.rules["derivative"](t)
 
     compiled = torch.compile(both, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(times), both(times))
 
 
 def test_equal_subexpressions_are_computed_once() -> None:
-    tape = lower(parse("sin(pi*t)**2+sin(pi*t)*exp(sin(pi*t))"))
-    names = [name for name, _ in tape.steps]
+    steps, result = lower(parse("sin(pi*t)**2+sin(pi*t)*exp(sin(pi*t))"))
+    names = [name for name, _ in steps]
     assert names.count("sin") == 1
-    assert len(tape.steps) == 6
+    assert len(steps) == result == 6
 
 
 def test_a_tape_holds_numbers_and_names_only() -> None:
-    coefficient = ExpressionCoefficient("exp(-t**2/3)*sqrt(2)", "alpha")
-    for tape in vars(coefficient).values():
-        if isinstance(tape, Tape):
-            operands = [operand for _, operands in tape.steps for operand in operands]
-            assert all(type(operand) in (int, float) for operand in operands)
+    coefficient = Formula("exp(-t**2/3)*sqrt(2)", "alpha")
+    for tape in coefficient.rules.values():
+        assert isinstance(tape, Tape)
+        operands = [operand for _, operands in tape.steps for operand in operands]
+        assert all(type(operand) in (int, float) for operand in operands)
     for twin in (copy.deepcopy(coefficient), pickle.loads(pickle.dumps(coefficient))):
         torch.testing.assert_close(twin(torch.ones(2)), coefficient(torch.ones(2)))
 

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flowops.interpolants.grammar import MAX_CONSTANT, MAX_EXPONENT, quote, read, refuse
+from flowops.interpolants.formulas.grammar import MAX_CONSTANT, MAX_EXPONENT, quote, read, refuse
 
 if TYPE_CHECKING:
     import sympy

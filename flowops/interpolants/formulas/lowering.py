@@ -1,74 +1,31 @@
-r"""Sympy expressions lowered to a flat list of torch operations.
+r"""Sympy expressions lowered to a flat list of elementwise operations.
 
-A tape holds no sympy objects: strings, register numbers and floats only. Register 0 is $t$, each step writes the next
-one. Equal subexpressions share a register. Constants are Python floats, so the result has the shape, dtype and device
-of $t$, and every step is an elementwise torch operation, so tapes run inside `vmap`, `jvp` and `torch.compile`.
+The list holds no sympy objects: strings, register numbers and floats only. Register 0 is $t$, each step writes the next
+one. Equal subexpressions share a register.
 """
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
-from torch import Tensor
-
-from flowops.interpolants.grammar import MAX_CONSTANT, refuse
+from flowops.interpolants.formulas.grammar import MAX_CONSTANT, refuse
 
 if TYPE_CHECKING:
     import sympy
 
-OPERATIONS: Final[dict[str, Callable[..., Tensor]]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": operator.truediv,
-    "pow": operator.pow,
-    "neg": torch.neg,
-    "square": torch.square,
-    "full_like": torch.full_like,
-    "sign": torch.sign,
-    "abs": torch.abs,
-    "sqrt": torch.sqrt,
-    "exp": torch.exp,
-    "expm1": torch.expm1,
-    "log": torch.log,
-    "log1p": torch.log1p,
-    "sin": torch.sin,
-    "cos": torch.cos,
-    "tan": torch.tan,
-    "asin": torch.asin,
-    "acos": torch.acos,
-    "atan": torch.atan,
-    "sinh": torch.sinh,
-    "cosh": torch.cosh,
-    "tanh": torch.tanh,
-}
 Operand = int | float
 """A register (int) or a constant (float)."""
+Step = tuple[str, tuple[Operand, ...]]
+"""The name of an operation and what it is applied to."""
+OPERATIONS: Final = frozenset(
+    ("add", "sub", "mul", "div", "pow", "neg", "square", "full_like", "sign", "abs", "sqrt", "exp", "expm1", "log")
+    + ("log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh")
+)
 
 
-@dataclass(frozen=True)
-class Tape:
-    """A function of one tensor as elementwise steps (operation, operands)."""
-
-    steps: tuple[tuple[str, tuple[Operand, ...]], ...]
-    result: int
-
-    def __call__(self, t: Tensor) -> Tensor:
-        """The value at `t`, of its shape, dtype and device."""
-        registers = [t]
-        for name, operands in self.steps:
-            operation = OPERATIONS[name]
-            registers.append(operation(*[registers[a] if isinstance(a, int) else a for a in operands]))
-        return registers[self.result]
-
-
-def lower(f: sympy.Expr, name: str = "expression") -> Tape:
-    """The tape of a sympy expression in one symbol.
+def lower(f: sympy.Expr, name: str = "expression") -> tuple[tuple[Step, ...], int]:
+    """The steps of a sympy expression in one symbol, and the register of its value.
 
     Raises:
         ValueError: if a constant of it is not finite and real, or a function of it has no torch counterpart.
@@ -80,13 +37,13 @@ def lower(f: sympy.Expr, name: str = "expression") -> Tape:
         result = lowering.operand(f)
     if isinstance(result, float):
         result = lowering.step("full_like", 0, result)
-    return Tape(tuple(lowering.steps), int(result))
+    return tuple(lowering.steps), int(result)
 
 
 class _Lowering:
     def __init__(self, name: str) -> None:
         self.name = name
-        self.steps: list[tuple[str, tuple[Operand, ...]]] = []
+        self.steps: list[Step] = []
         self.registers: dict[Any, Operand] = {}
 
     def step(self, operation: str, *operands: Operand) -> Operand:
