@@ -14,7 +14,8 @@ from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, LearnedMap, SolutionOperator, reschedule
 
 if TYPE_CHECKING:
-    from flowops.training import Run, TrainConfig, train
+    from flowops.runs import Run, TrainConfig
+    from flowops.training import train
 
 __version__ = "0.1.0"
 
@@ -41,7 +42,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("train", "TrainConfig", "Run"):
-        from flowops import training
+        from flowops import runs, training
 
-        return getattr(training, name)
+        return getattr(training if name == "train" else runs, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*sorted(__all__), "__version__"]

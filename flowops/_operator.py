@@ -1,9 +1,19 @@
-"""What fields and maps share: conditioning by currying, and one way to reach every operator inside an operator."""
+"""What fields and maps share: conditioning by currying, and one way to reach every operator inside an operator.
+
+Packages that make operators of operators use five members beside the call, and nothing else of an operator:
+
+* `given(**conditions)`: the same operator with conditions fixed, wherever one inside takes them;
+* `subset(rows)`: the same operator for some rows of the batch, with conditions per sample indexed alike;
+* `takes(name)`: whether `given` would find a place for a condition of that name;
+* `dependencies()`: what gradients can flow to besides the arguments;
+* `check_conditions(x)`: refuses conditions of another batch size.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -18,10 +28,11 @@ class Operator(nn.Module):
     """
 
     _unconditioned: ClassVar[tuple[str, ...]] = ()  # operators inside that `given` does not reach, by attribute name
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._conditions: dict[str, Any] = {}
+    _held: ClassVar[
+        tuple[str, ...]
+    ] = ()  # keyword arguments of `forward` that belong to the operator: `subset` indexes
+    # them like conditions, `given` cannot replace them
+    _conditions: Mapping[str, Any] = MappingProxyType({})
 
     def given(self, **conditions: Any) -> Self:
         """The operator with these conditions fixed; a condition given before is replaced.
@@ -32,7 +43,7 @@ class Operator(nn.Module):
         taken: set[str] = set()
 
         def bind(operator: Operator) -> None:
-            accepted = {name: value for name, value in conditions.items() if operator._takes(name)}
+            accepted = {name: value for name, value in conditions.items() if operator._accepts(name)}
             operator._conditions = {**operator._conditions, **accepted}
             taken.update(accepted)
 
@@ -44,7 +55,7 @@ class Operator(nn.Module):
             )
         return result
 
-    def _rows(self, rows: Tensor) -> Self:
+    def subset(self, rows: Tensor) -> Self:
         """The operator for a subset of the batch: per-sample conditions are indexed by `rows`."""
 
         def select(operator: Operator) -> None:
@@ -55,10 +66,15 @@ class Operator(nn.Module):
 
         return self._rebuild(select)
 
-    def _takes(self, name: str) -> bool:
-        return takes(self.forward, name)
+    def takes(self, name: str) -> bool:
+        """Whether the operator, or one inside it, takes a condition of this name."""
+        return any(isinstance(m, Operator) and m._accepts(name) for m in self.modules())
 
-    def _dependencies(self) -> tuple[Tensor, ...]:
+    def _accepts(self, name: str) -> bool:
+        """Whether the `forward` of this operator itself takes a condition of this name."""
+        return name not in self._held and takes(self.forward, name)
+
+    def dependencies(self) -> tuple[Tensor, ...]:
         """What a value depends on besides its arguments: parameters, and conditions that require a gradient."""
         operators = [m for m in self.modules() if isinstance(m, Operator)]
         conditions = [value for operator in operators for value in operator._conditions.values()]
@@ -70,7 +86,8 @@ class Operator(nn.Module):
         change(result)
         return result
 
-    def _check_conditions(self, x: Tensor) -> None:
+    def check_conditions(self, x: Tensor) -> None:
+        """Refuse a condition per sample that is not one of the batch `x`."""
         for name, value in self._conditions.items():
             if isinstance(value, Tensor) and value.ndim and value.shape[0] != x.shape[0]:
                 raise ValueError(
@@ -80,9 +97,14 @@ class Operator(nn.Module):
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether `function` has a keyword argument of this name (or takes any)."""
+    """Whether `function` has a keyword argument of this name (or takes any).
+
+    A network whose signature says more than it was built for names its conditions in `accepted_conditions`.
+    """
     if isinstance(function, Operator):  # it holds its conditions itself
         return False
+    if (accepted := getattr(function, "accepted_conditions", None)) is not None:
+        return name in accepted
     try:
         parameters = inspect.signature(function.forward if isinstance(function, nn.Module) else function).parameters
     except ValueError:  # a builtin without a signature

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule
+from flowops.fields import FrozenField, StoppedField, uncontrasted
 from flowops.interpolants import linear, trigonometric
-from flowops.maps import SecondOrder
+from flowops.maps import FrozenMap, GuidedMap, SecondOrder, SolverStep
 from tests.examples import Coupled, Cubic, CubicFlow, Labelled, TwoTimeNetwork, assert_near, normal, over, uniform
 
 X0 = normal(6, 3)
@@ -100,8 +101,13 @@ def operators_with_a_labelled_part() -> dict[str, Any]:
         "a difference": (Cubic() - b, 1),
         "the reversed field": (b.reversed(), 1),
         "a guided field": (guided(b, Cubic(), 1.5), 1),
+        "a frozen field": (FrozenField(b), 1),
+        "a stopped field": (StoppedField(b), 1),
+        "a field without its contrast": (uncontrasted(b, old, torch.zeros(3), torch.ones(3), 0.5), 1),
         "a solution operator": (rk4, 2),
-        "an inverse": (X.inverse(), 2),
+        "a frozen map": (FrozenMap(X), 2),
+        "a guided map": (GuidedMap(X, FlowMap.from_function(lambda _s, _t, x: x), 1.5), 2),
+        "one step of a solver": (SolverStep(b, "midpoint"), 2),
         "an implied field": (X.velocity(), 1),
         "an implied field of a solution operator": (rk4.velocity(), 1),
         "a learned map": (LearnedMap(TwoTimeNetwork((3,))), 2),

@@ -12,8 +12,9 @@ from torch.func import grad, jacrev, jvp, vjp, vmap
 from torch.testing import assert_close
 
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule
+from flowops.fields import FrozenField
 from flowops.interpolants import linear, trigonometric
-from flowops.maps import EDMPreconditioning, SecondOrder
+from flowops.maps import EDMPreconditioning, FrozenMap, GuidedMap, SecondOrder, SolverStep
 from tests.examples import Coupled, Cubic, CubicFlow, TwoTimeNetwork, central_difference, mild, normal, uniform
 from tests.programs import run
 
@@ -23,12 +24,15 @@ MAPS: dict[str, Callable[[], FlowMap]] = {
     "a learned map": lambda: LearnedMap(TwoTimeNetwork((2,))),
     "a second-order map": lambda: LearnedMap(TwoTimeNetwork((2,)), SecondOrder(Coupled((2,)))),
     "a preconditioned map": lambda: LearnedMap(TwoTimeNetwork((2,)), EDMPreconditioning(linear())),
-    "an inverse": lambda: LearnedMap(TwoTimeNetwork((2,))).inverse(),
+    "one step of a solver": lambda: SolverStep(Coupled((2,)), "heun"),
+    "a guided map": lambda: GuidedMap(CubicFlow(), LearnedMap(TwoTimeNetwork((2,))), 1.5),
+    "a frozen map": lambda: FrozenMap(LearnedMap(TwoTimeNetwork((2,)))),
     "a rescheduled map": lambda: reschedule(LearnedMap(TwoTimeNetwork((2,))), linear(), trigonometric()),
 }
 FIELDS: dict[str, Callable[[], VelocityField]] = {
     "a field": lambda: Coupled((2,)),
     "an algebra": lambda: (2.0 * Cubic() - Coupled((2,))).reversed(),
+    "a frozen field": lambda: FrozenField(Coupled((2,))),
     "guidance": lambda: guided(Cubic(), Coupled((2,)), 1.5),
     "an implied field": lambda: CubicFlow().velocity(),
     "the field of a learned map": lambda: LearnedMap(TwoTimeNetwork((2,))).velocity(),

@@ -1,7 +1,16 @@
 r"""Velocity fields: the right-hand sides $b_t(x)$ of $\dot x_t=b_t(x_t)$."""
 
+from flowops.fields.contrast import uncontrasted
 from flowops.fields.divergence import DivergenceEstimate
+from flowops.fields.frozen import FrozenField, StoppedField
 from flowops.fields.guidance import guided
 from flowops.fields.velocity_field import VelocityField
 
-__all__ = ["DivergenceEstimate", "VelocityField", "guided"]
+__all__ = [
+    "DivergenceEstimate",
+    "FrozenField",
+    "StoppedField",
+    "VelocityField",
+    "guided",
+    "uncontrasted",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -24,16 +26,14 @@ class Sum(VelocityField):
 class Scaled(VelocityField):
     r"""$c\,b_t(x)$ for a number or 0-d tensor $c$, or one factor per sample, `[batch]`."""
 
+    _held: ClassVar[tuple[str, ...]] = ("factor",)
+
     def __init__(self, factor: float | Tensor, b: VelocityField) -> None:
         super().__init__()
-        self.b = b
-        self._conditions["factor"] = factor_of(factor, "c")
+        self.b, self._conditions = b, {"factor": factor_of(factor, "c")}
 
     def forward(self, t: Times, x: State, *, factor: float | Tensor) -> State:
         return scale_by(factor, self.b(t, x))
-
-    def _takes(self, name: str) -> bool:
-        return False
 
 
 class Reversed(VelocityField):

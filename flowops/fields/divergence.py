@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowops._arguments import whole
 from flowops._types import PerSample, State
 
 
@@ -53,8 +54,7 @@ def hutchinson_divergence(push: Push, x: State, *, n: int, generator: torch.Gene
 
 def rademacher(x: State, n: int, generator: torch.Generator | None) -> Tensor:
     """`n` independent sign probes, `[n, batch, *event]`."""
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"`n` must be a positive number of probes, got {n!r}; pass n=1 or more.")
+    whole(n, "n", 1)
     signs = torch.randint(0, 2, (n, *x.shape), generator=generator, device=x.device, dtype=x.dtype)
     return 2 * signs - 1
 

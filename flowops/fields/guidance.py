@@ -39,15 +39,13 @@ class Guided(VelocityField):
     """The field of `guided`."""
 
     _unconditioned: ClassVar[tuple[str, ...]] = ("b_uncond",)
+    _held: ClassVar[tuple[str, ...]] = ("scale",)
 
     def __init__(self, b_cond: VelocityField, b_uncond: VelocityField, scale: float | Tensor) -> None:
         super().__init__()
         self.b_cond, self.b_uncond = b_cond, b_uncond
-        self._conditions["scale"] = factor_of(scale, "scale")
+        self._conditions = {"scale": factor_of(scale, "scale")}
 
     def forward(self, t: Times, x: State, *, scale: float | Tensor) -> State:
         unconditional = self.b_uncond(t, x)
         return unconditional + scale_by(scale, self.b_cond(t, x) - unconditional)
-
-    def _takes(self, name: str) -> bool:
-        return False

@@ -36,7 +36,7 @@ def log_prob(
     probes = rademacher(x, n, generator) if divergence == "hutchinson" else None
 
     def system(rows: Tensor | None) -> Callable[..., tuple[Tensor, ...]]:
-        field = b if rows is None else b._rows(rows)
+        field = b if rows is None else b.subset(rows)
         signs = probes if probes is None or rows is None else probes[:, rows]
 
         def slopes(tau: Tensor, y: Tensor, _: Tensor) -> tuple[Tensor, ...]:
@@ -48,7 +48,7 @@ def log_prob(
         return slopes
 
     parts = (x, x.new_zeros(x.shape[0]))
-    start, change = Solver.from_options(**solver).solve(system, parts, t, torch.zeros_like(t), b._dependencies())
+    start, change = Solver.from_options(**solver).solve(system, parts, t, torch.zeros_like(t), b.dependencies())
     return base_log_prob(base, start) + change
 
 

@@ -1,4 +1,4 @@
-r"""The right-hand side of $\dot x_t=b_t(x_t)$ as an operator, batched throughout."""
+r"""The right-hand side of $\dot x_t=b_t(x_t)$ as an operator."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ class VelocityField(Operator):
     may take further keyword arguments as conditions (see `given`). Everything else is derived from it by `torch.func`;
     a subclass overrides a derivative only where a closed form exists. Samples must not interact.
 
+    >>> b = VelocityField.from_function(lambda t, x: -x)
+    >>> X = b.flow_map()
+    >>> X(0.0, 1.0, torch.ones(1, 2, dtype=torch.float64))
+    tensor([[0.3679, 0.3679]], dtype=torch.float64)
+
     Source: Albergo, Boffi, Vanden-Eijnden 2303.08797; Boffi, Albergo, Vanden-Eijnden 2505.18825 eq. (2).
     """
 
@@ -49,11 +54,15 @@ class VelocityField(Operator):
         t = self._operands(t, x)
         return check_result(super().__call__(t, x, **self._conditions), x, t, name=type(self).__name__)
 
+    def _value(self, t: Times, x: State) -> State:
+        """A call whose operands are checked."""
+        return check_result(super().__call__(t, x, **self._conditions), x, t, name=type(self).__name__)
+
     def value_and_jvp(self, t: TimeLike, x: Tensor, u: Tensor) -> tuple[State, State]:
         r"""$b_t(x)$ and $\nabla b_t(x)\,u$ in one forward-mode pass."""
         t = self._operands(t, x)
         check_like(u, x, "u")
-        return value_and_jvp(lambda y: self(t, y), (x,), (u,))
+        return value_and_jvp(lambda y: self._value(t, y), (x,), (u,))
 
     def jvp(self, t: TimeLike, x: Tensor, u: Tensor) -> State:
         r"""$\nabla b_t(x)\,u$, the directional derivative of the field. Cost: one forward-mode pass."""
@@ -63,7 +72,7 @@ class VelocityField(Operator):
         r"""$b_t(x)$ and $w^\top\nabla b_t(x)$ in one forward and one reverse pass."""
         t = self._operands(t, x)
         check_like(w, x, "w")
-        return value_and_vjp(lambda y: self(t, y), x, w)
+        return value_and_vjp(lambda y: self._value(t, y), x, w)
 
     def vjp(self, t: TimeLike, x: Tensor, w: Tensor) -> State:
         r"""$w^\top\nabla b_t(x)$. Cost: one forward and one reverse pass."""
@@ -72,7 +81,7 @@ class VelocityField(Operator):
     def dt(self, t: TimeLike, x: Tensor) -> State:
         r"""$\partial_t b_t(x)$ at fixed $x$. Cost: one forward-mode pass."""
         t = self._operands(t, x)
-        return value_and_jvp(lambda q: self(q, x), (t,), (torch.ones_like(t),))[1]
+        return value_and_jvp(lambda q: self._value(q, x), (t,), (torch.ones_like(t),))[1]
 
     def jacobian(self, t: TimeLike, x: Tensor) -> Jacobian:
         r"""$\nabla b_t(x)$, `[batch, *event, *event]`. Cost: one forward-mode pass per event coordinate."""
@@ -168,7 +177,8 @@ class VelocityField(Operator):
 
     def _operands(self, t: TimeLike, x: Tensor) -> Tensor:
         check_state(x)
-        self._check_conditions(x)
+        if self._conditions:
+            self.check_conditions(x)
         return expand_time(t, x)
 
 
@@ -184,5 +194,5 @@ class FunctionField(VelocityField):
     def forward(self, t: Times, x: State, **conditions: Any) -> State:
         return self.function(t, x, **conditions)
 
-    def _takes(self, name: str) -> bool:
+    def _accepts(self, name: str) -> bool:
         return takes(self.function, name)

@@ -1,10 +1,9 @@
-"""Operators whose parameters are constants, batched throughout."""
+"""A flow map whose parameters are constants."""
 
 from __future__ import annotations
 
 from flowops._derivatives import call_with_constants
 from flowops._types import State, Times
-from flowops.fields import VelocityField
 from flowops.maps.flow_map import FlowMap
 
 
@@ -17,14 +16,3 @@ class FrozenMap(FlowMap):
 
     def forward(self, s: Times, t: Times, x: State) -> State:
         return call_with_constants(self.X, s, t, x)
-
-
-class FrozenField(VelocityField):
-    r"""$b_t$ with its parameters taken as constants: gradients pass through $t$ and $x$ only."""
-
-    def __init__(self, b: VelocityField) -> None:
-        super().__init__()
-        self.b = b
-
-    def forward(self, t: Times, x: State) -> State:
-        return call_with_constants(self.b, t, x)

@@ -1,7 +1,8 @@
-r"""A flow map given by a two-time network, batched throughout."""
+r"""A flow map given by a two-time network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,9 +12,8 @@ from flowops._arguments import check_like, check_result, per_event
 from flowops._derivatives import value_and_jvp
 from flowops._operator import takes
 from flowops._types import State, TimeLike, Times
-from flowops.fields import VelocityField
 from flowops.maps.flow_map import FlowMap
-from flowops.maps.parameterization import AverageVelocity, Parameterization
+from flowops.maps.parameterization import Parameterization
 
 
 class LearnedMap(FlowMap):
@@ -22,11 +22,19 @@ class LearnedMap(FlowMap):
     Args:
         network: a module of `(s, t, x)`, times `[batch]` and states `[batch, *event]`, that returns the shape of `x`;
             its further keyword arguments are conditions (`X.given(label=y)`).
-        parameterization: what the network predicts; `AverageVelocity()` ($v$ itself), `SecondOrder(b)` or
+        parameterization: what the network predicts; None or `AverageVelocity()` for $v$ itself, `SecondOrder(b)` or
             `EDMPreconditioning(interpolant, sigma_data)`.
 
     The average velocity, and with it the implied field $v_{t,t}$, is exact: no difference is taken. Under autocast the
     network's output is brought back to the state's dtype before it is multiplied by times.
+
+    >>> from flowops.networks import MLP
+    >>> X = LearnedMap(MLP(2, generator=torch.Generator().manual_seed(0)))
+    >>> x = torch.ones(3, 2)
+    >>> torch.equal(X(0.3, 0.3, x), x)  # the identity at equal times
+    True
+    >>> X.velocity()(0.3, x).shape  # the field of its diagonal
+    torch.Size([3, 2])
 
     Raises:
         TypeError: if `network` is no module, or `parameterization` none of this package.
@@ -38,8 +46,7 @@ class LearnedMap(FlowMap):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"`network` must be an nn.Module of (s, t, x), got {type(network).__name__}; wrap it.")
-        parameterization = AverageVelocity() if parameterization is None else parameterization
-        if not isinstance(parameterization, Parameterization):
+        if not isinstance(parameterization, Parameterization | None):
             raise TypeError(
                 f"`parameterization` must be a Parameterization, got {type(parameterization).__name__}; pass "
                 f"AverageVelocity(), SecondOrder(b) or EDMPreconditioning(interpolant)."
@@ -48,12 +55,12 @@ class LearnedMap(FlowMap):
         self.parameterization = parameterization
 
     def forward(self, s: Times, t: Times, x: State, **conditions: Any) -> State:
-        return x + per_event(t - s, x) * self._average_velocity(s, t, x, **conditions)
+        return x + per_event(t - s, x) * self._average_velocity(s, t, x, conditions)
 
     def average_velocity(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
         r"""$v_{s,t}(x)$ itself, exact for all $s,t$. Cost: one call of the network."""
         s, t = self._operands(s, t, x)
-        return check_result(self._average_velocity(s, t, x, **self._conditions), x, s, t, name="The network")
+        return self._average_velocity(s, t, x, self._conditions)
 
     def average_velocity_and_material_derivative(
         self, s: TimeLike, t: TimeLike, x: Tensor, u: Tensor
@@ -61,29 +68,24 @@ class LearnedMap(FlowMap):
         r"""$v_{s,t}(x)$ and $u-v_{s,t}(x)+(t-s)(\partial_sv_{s,t}(x)+\nabla v_{s,t}(x)\,u)$ in one pass."""
         s, t = self._operands(s, t, x)
         check_like(u, x, "u")
-        v, derivative = value_and_jvp(lambda q, y: self.average_velocity(q, t, y), (s, x), (torch.ones_like(s), u))
+        v, derivative = value_and_jvp(
+            lambda q, y: self._average_velocity(q, t, y, self._conditions), (s, x), (torch.ones_like(s), u)
+        )
         return v, u - v + (per_event(t - s, x) * derivative).to(x.dtype)
 
-    def velocity(self) -> VelocityField:
-        r"""The implied field $b_t(x)=v_{t,t}(x)$, exact. Cost per value: one call of the network."""
-        return DiagonalVelocity(self)
+    def _diagonal(self, t: Times, x: State) -> State:
+        r"""$v_{t,t}(x)$, exact. Cost: one call of the network."""
+        return self._average_velocity(t, t, x, self._conditions)
 
-    def _average_velocity(self, s: Times, t: Times, x: State, **conditions: Any) -> State:
+    def _average_velocity(self, s: Times, t: Times, x: State, conditions: Mapping[str, Any]) -> State:
+        r"""$v_{s,t}(x)$ at checked operands."""
+        if self.parameterization is None:  # the network itself
+            return check_result(self.network(s, t, x, **conditions), x, s, t, name="The network")
+
         def network(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
             return check_result(self.network(s, t, y, **conditions), y, s, t, name="The network")
 
-        return self.parameterization(network, s, t, x)
+        return check_result(self.parameterization(network, s, t, x), x, s, t, name="The parameterization")
 
-    def _takes(self, name: str) -> bool:
+    def _accepts(self, name: str) -> bool:
         return takes(self.network, name)
-
-
-class DiagonalVelocity(VelocityField):
-    r"""$b_t(x)=v_{t,t}(x)$ of a map that knows its average velocity exactly."""
-
-    def __init__(self, X: FlowMap) -> None:
-        super().__init__()
-        self.X = X
-
-    def forward(self, t: Times, x: State) -> State:
-        return self.X.average_velocity(t, t, x)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops._arguments import number, per_event
+from flowops._named import Registry
 from flowops._types import State, Times
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
@@ -30,6 +31,9 @@ class Parameterization(nn.Module):
 
 class AverageVelocity(Parameterization):
     r"""The network is $v_{s,t}(x)$. Source: 2505.18825 eq. (6)."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def forward(self, network: Network, s: Times, t: Times, x: State) -> State:
         return network(s, t, x)
@@ -79,9 +83,20 @@ class EDMPreconditioning(Parameterization):
     def forward(self, network: Network, s: Times, t: Times, x: State) -> State:
         I, variance = self.interpolant, self.sigma_data**2
         total = I.alpha(s) ** 2 + variance * I.beta(s) ** 2
-        skip = (I.alpha_alpha_dot(s) + variance * I.beta_beta_dot(s)) / total
-        determinant = I.alpha(s) * I.beta_dot(s) - I.beta(s) * I.alpha_dot(s)
-        scale = total.rsqrt()
-        normalized = (per_event(scale, x) * x).to(x.dtype)
-        residual = torch.abs(determinant) * self.sigma_data * scale
-        return per_event(skip, x) * x + per_event(residual, x) * network(s, t, normalized)
+        c_skip = (I.alpha_alpha_dot(s) + variance * I.beta_beta_dot(s)) / total
+        c_in = total.rsqrt()
+        c_out = torch.abs(I.alpha(s) * I.beta_dot(s) - I.beta(s) * I.alpha_dot(s)) * self.sigma_data * c_in
+        return per_event(c_skip, x) * x + per_event(c_out, x) * network(s, t, (per_event(c_in, x) * x).to(x.dtype))
+
+
+PARAMETERIZATIONS: Registry[Parameterization] = Registry(
+    "parameterization",
+    Parameterization,
+    {
+        "average-velocity": AverageVelocity,
+        "second-order": SecondOrder,
+        "edm": EDMPreconditioning,
+    },
+    passed=("interpolant", "b"),
+)
+"""By name; `second-order` is made of the teacher's field, `edm` of the interpolant of the training."""

@@ -1,4 +1,4 @@
-r"""Fields and maps moved to another schedule with no retraining, batched throughout."""
+r"""Fields and maps moved to another schedule with no retraining."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from flowops._arguments import check_like, per_event
 from flowops._types import Jacobian, State, TimeLike, Times
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
-from flowops.maps.clock import ScheduleChange
 from flowops.maps.flow_map import FlowMap
+from flowops.maps.schedule_change import ScheduleChange
 
 
 @overload

@@ -1,19 +1,19 @@
-r"""The solution operator of a velocity field: the flow map obtained by solving the ODE, batched throughout."""
+r"""The solution operator of a velocity field: the flow map obtained by solving the ODE."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_like, per_event
+from flowops._arguments import check_like, check_state, expand_time, per_event
 from flowops._derivatives import push_basis, push_columns
 from flowops._solvers import Solver
 from flowops._types import Jacobian, State, TimeLike, Times
 from flowops.fields import VelocityField
-from flowops.maps.flow_map import FlowMap
+from flowops.maps.flow_map import FlowMap, grid_of
 
 Slopes = Callable[..., tuple[Tensor, ...]]
 
@@ -35,6 +35,12 @@ class SolutionOperator(FlowMap):
         atol: absolute tolerance, likewise.
         **solver: `steps` (fixed-step methods, default 100), `adjoint` (gradients by the adjoint equation), `chunk`
             (adaptive solves are cut into chunks of samples with similar $|t-s|$, default 4096), `max_steps`.
+
+    >>> b = VelocityField.from_function(lambda t, x: t[:, None] * x)
+    >>> X = SolutionOperator(b)
+    >>> X(0.0, torch.tensor([1.0, 2.0]).double(), torch.ones(2, 1).double())  # one end time per sample
+    tensor([[1.6487],
+            [7.3891]], dtype=torch.float64)
 
     Raises:
         TypeError: if `b` is no `VelocityField`, or the states are neither float32 nor float64.
@@ -61,7 +67,7 @@ class SolutionOperator(FlowMap):
         self.solver = Solver.from_options(method=method, rtol=rtol, atol=atol, **solver)
 
     def forward(self, s: Times, t: Times, x: State) -> State:
-        return self._solve(s, t, (x,), lambda b: lambda tau, y: (b(tau, y),))[0]
+        return self._solve(s, t, (x,), _flow)[0]
 
     def value_and_dt(self, s: TimeLike, t: TimeLike, x: Tensor) -> tuple[State, State]:
         r"""$X_{s,t}(x)$ and $\partial_tX_{s,t}(x)=b_t(X_{s,t}(x))$: the ODE. Cost: one solve and one call of `b`."""
@@ -116,22 +122,74 @@ class SolutionOperator(FlowMap):
 
         def system(rows: Tensor | None) -> Slopes:
             own = slice(None) if rows is None else rows
-            b = self.b if rows is None else self.b._rows(rows)
+            b = self.b if rows is None else self.b.subset(rows)
             s_, t_, x_ = s[own], t[own], x[own]
             h = per_event(t_ - s_, x_).to(x.dtype)
             return lambda r, z: (b(torch.lerp(s_, t_, r.to(s_.dtype)), x_ + h * z),)
 
         unit = torch.ones_like(s)
-        wanted = (*self.b._dependencies(), s, t, x)  # here x is no part of the state
+        wanted = (*self.b.dependencies(), s, t, x)  # here x is no part of the state
         return self.solver.solve(system, (torch.zeros_like(x),), 0 * unit, unit, wanted)[0]
 
     def velocity(self) -> VelocityField:
         """The field this map solves."""
         return self.b
 
+    def path(self, s: TimeLike, times: Sequence[TimeLike] | Tensor, x: Tensor) -> Tensor:
+        r"""$X_{s,t_j}(x)$ by dense output, in whatever order the times are.
+
+        One solve to the farthest time after $s$, one to the farthest before; every $t_j$ is reached, all of them at
+        once, from the step in which it lies, with the error of a solve. Fixed-step methods and gradients by the adjoint
+        equation solve for every time.
+        """
+        if self.solver.fixed or self.solver.adjoint:
+            return super().path(s, times, x)
+        check_state(x)
+        every = torch.stack([expand_time(s, x, "s"), *(expand_time(t, x, "times") for t in grid_of(times))])
+        start, ends = every[0], every[1:]
+        if len(x) <= self.solver.chunk:
+            return self._dense(start, ends, x)
+        parts = torch.arange(len(x), device=x.device).split(self.solver.chunk)
+        paths = [self.subset(part)._dense(start[part], ends[:, part], x[part]) for part in parts]
+        return torch.cat(paths, 1)
+
+    def _dense(self, s: Times, ends: Tensor, x: State) -> Tensor:
+        """`path` for times `[batch]` and `[k, batch]`."""
+        after = ends >= s
+        if bool(after.all()) or not bool(after.any()):
+            return self._one_side(s, ends, x)
+        later, earlier = (self._one_side(s, torch.where(side, ends, s), x) for side in (after, ~after))
+        return torch.where(after.reshape(after.shape + (1,) * (x.ndim - 1)), later, earlier)
+
+    def _one_side(self, s: Times, ends: Tensor, x: State) -> Tensor:
+        """`_dense` where the ends of a sample lie on one side of its start."""
+        last = ends.gather(0, (ends - s).abs().argmax(0, keepdim=True))[0]
+        starts: list[tuple[Tensor, Tensor]] = []
+        self._solve(s, last, (x,), _flow, starts)
+        if not starts:  # every end is the start
+            return super().path(s, ends, x)
+        r = torch.stack([place for place, _ in starts]).to(s.dtype)
+        done = ((ends - s) / torch.where(last == s, 1, last - s)).detach()
+        step = (torch.searchsorted(r, done.contiguous(), right=True) - 1).clamp(min=0)
+        sample = torch.arange(len(x), device=x.device).expand_as(step)
+        states = torch.stack([y.reshape(x.shape) for _, y in starts])[step, sample]
+        near = self.subset(sample.flatten())
+        return near(torch.lerp(s, last, r[step]).flatten(), ends.flatten(), states.flatten(0, 1)).reshape(states.shape)
+
     def _solve(
-        self, s: Times, t: Times, parts: tuple[Tensor, ...], slopes: Callable[[VelocityField], Slopes]
+        self,
+        s: Times,
+        t: Times,
+        parts: tuple[Tensor, ...],
+        slopes: Callable[[VelocityField], Slopes],
+        starts: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, ...]:
-        return self.solver.solve(
-            lambda rows: slopes(self.b if rows is None else self.b._rows(rows)), parts, s, t, self.b._dependencies()
-        )
+        def system(rows: Tensor | None) -> Slopes:
+            return slopes(self.b if rows is None else self.b.subset(rows))
+
+        return self.solver.solve(system, parts, s, t, self.b.dependencies(), starts)
+
+
+def _flow(b: VelocityField) -> Slopes:
+    """The equation itself."""
+    return lambda tau, y: (b(tau, y),)

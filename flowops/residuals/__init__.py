@@ -1,4 +1,4 @@
-r"""Every identity of a flow map as one function of operators, batched throughout.
+r"""Every identity of a flow map as one function of operators.
 
 Each residual vanishes on the flow map of $b$. Lagrangian or Eulerian together with `identity`, or `semigroup` together
 with `tangent` and continuity, vanish only there (2505.18825 Prop. 2.2); alone, `identity`, `tangent`, `inverse`,

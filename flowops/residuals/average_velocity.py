@@ -1,4 +1,4 @@
-r"""The identities of a flow map in its average velocity $v_{s,t}(x)=(X_{s,t}(x)-x)/(t-s)$, batched throughout.
+r"""The identities of a flow map in its average velocity $v_{s,t}(x)=(X_{s,t}(x)-x)/(t-s)$.
 
 The left side is $v_{s,t}(x)$, the right side what the identity predicts it to be. `frozen=True` takes the right side as
 a constant of the parameters (a stop-gradient), which is cheaper than detaching it afterwards.
@@ -37,7 +37,8 @@ def eulerian_velocity(
     Source: 2505.18825 (36); 2505.13447 (6). Checked by `theory_checks/test_average_velocity_equations.py`.
     """
     s, t = _times(s, t, x)
-    velocity = b(s, x)
+    with recording(not frozen):
+        velocity = b(s, x)
     if not frozen or torch.compiler.is_compiling() or _draws_masks(X):
         v, derivative = X.average_velocity_and_material_derivative(s, t, x, velocity)
         right = v + derivative

@@ -1,4 +1,4 @@
-r"""The identities of a flow map $X_{s,t}$ itself, batched throughout."""
+r"""The identities of a flow map $X_{s,t}$ itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import check_state, expand_time, expand_times
+from flowops._derivatives import recording
 from flowops._types import TimeLike
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
@@ -52,14 +53,18 @@ def lagrangian(
     x: Tensor,
     *,
     parts: bool = False,
+    frozen: bool = False,
 ) -> Residual:
     r"""$\partial_tX_{s,t}(x)-b_t(X_{s,t}(x))$: the end time moves, the start point `x` (a state at time `s`) is fixed.
 
-    Cost: one forward-mode pass through `X`, one call of `b`. Source: 2505.18825 Prop. 2.2 (8), (45); 2406.07507.
+    `frozen=True` takes $b_t(X_{s,t}(x))$ as a constant of the parameters. Cost: one forward-mode pass through `X`, one
+    call of `b`. Source: 2505.18825 Prop. 2.2 (8), (45); 2406.07507.
     Checked by `theory_checks/test_lagrangian_equation.py`.
     """
     value, dt = X.value_and_dt(s, t, x)
-    return finish(dt, b(t, value), parts)
+    with recording(not frozen):
+        right = b(t, value)
+    return finish(dt, right, parts)
 
 
 def eulerian(
@@ -70,19 +75,24 @@ def eulerian(
     x: Tensor,
     *,
     parts: bool = False,
+    frozen: bool = False,
+    target: FlowMap | None = None,
 ) -> Residual:
     r"""$\partial_sX_{s,t}(x)+\nabla X_{s,t}(x)\,b_s(x)$: the start moves along the field, the end stays.
 
-    The sides are $\partial_sX$ and $-\nabla X\,b_s$. Cost: one augmented forward-mode pass (two with `parts=True`), one
+    The sides are $\partial_sX$ and $-\nabla X\,b_s$; `frozen=True` takes the latter as a constant of the parameters,
+    `target` is another map that it is taken of. Cost: one augmented forward-mode pass (two with `parts=True`), one
     call of `b`. Source: 2505.18825 Prop. 2.2 (9), (46); 2406.07507. Checked by
     `theory_checks/test_eulerian_equation.py`.
     """
     check_state(x)
     s, t = expand_times(s, t, x)
-    velocity = b(s, x)
-    if parts:
-        return Sides(X.ds(s, t, x), -X.jvp(s, t, x, velocity))
-    return X.material_derivative(s, t, x, velocity)
+    if not (parts or frozen or target is not None):
+        return X.material_derivative(s, t, x, b(s, x))
+    left = X.ds(s, t, x)
+    with recording(not frozen):
+        right = -(X if target is None else target).jvp(s, t, x, b(s, x))
+    return finish(left, right, parts)
 
 
 def semigroup(X: FlowMap, s: TimeLike, u: TimeLike, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
@@ -134,7 +144,7 @@ def liouville(
     points, weights = (torch.as_tensor(a, dtype=s.dtype, device=x.device) for a in rule)
     tau = torch.lerp(s, t, (points[:, None] + 1) / 2).reshape(-1)
     rows = torch.arange(len(x), device=x.device).repeat(nodes)
-    divergence = b._rows(rows).divergence(tau, X._rows(rows)(s[rows], tau, x[rows]))
+    divergence = b.subset(rows).divergence(tau, X.subset(rows)(s[rows], tau, x[rows]))
     integral = (weights[:, None] / 2 * divergence.reshape(nodes, -1)).sum(0)
     return finish(X.log_abs_det(s, t, x), ((t - s) * integral).to(x.dtype), parts)
 

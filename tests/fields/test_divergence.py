@@ -90,7 +90,7 @@ def test_probes_come_from_the_generator_alone() -> None:
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("n", [0, -1, 1.0, True, "2", None])
 def test_fewer_than_one_probe_is_refused(n: Any) -> None:
-    sentence = f"`n` must be a positive number of probes, got {n!r}; pass n=1 or more."
+    sentence = f"`n` must be a whole number of at least 1, got {n!r}; pass 1 or more."
     b, x = Cubic(), normal(2, 3)
     for call in (lambda: b.hutchinson(0.0, x, n=n), lambda: b.divergence(0.0, x, "hutchinson", n=n)):
         with pytest.raises(ValueError, match=re.escape(sentence)):

@@ -140,7 +140,7 @@ class TestHutchinson:
             Cubic().log_prob(normal(2, 3), divergence="trace")
 
     def test_fewer_than_one_probe_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="`n` must be a positive number of probes, got 0"):
+        with pytest.raises(ValueError, match="`n` must be a whole number of at least 1, got 0"):
             Cubic().log_prob(normal(2, 3), divergence="hutchinson", n=0)
 
 

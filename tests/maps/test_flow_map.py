@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from flowops import FlowMap
+from flowops import FlowMap, SolutionOperator
+from flowops.interpolants import linear
 from tests.examples import (
     EVENT_IDS,
     EVENTS,
+    Cubic,
     CubicFlow,
+    GaussianFlow,
     TwoTimeNetwork,
     assert_near,
     central_difference,
@@ -95,7 +98,7 @@ def test_every_derivative_keeps_the_dtype_of_the_state(dtype: torch.dtype) -> No
     for times in pairs:
         values = [X(*times, x), X.dt(*times, x), X.ds(*times, x), X.jvp(*times, x, x), X.vjp(*times, x, x)]
         values += [X.material_derivative(*times, x, x), X.average_velocity(*times, x), X.jacobian(*times, x)]
-        values += [X.velocity()(times[1], x), X.inverse()(*times, x), X.compose(times, x)]
+        values += [X.velocity()(times[1], x), X.compose(times, x), *X.path(0.5, times, x)]
         assert {value.dtype for value in values} == {dtype}
         assert all(value.isfinite().all() for value in values)
 
@@ -194,6 +197,50 @@ class TestCompose:
     def test_a_grid_of_another_batch_is_refused(self) -> None:
         with pytest.raises(ValueError, match=re.escape("`s` must be a scalar or have shape [batch] = [2], got [3]")):
             CubicFlow().compose(torch.zeros(4, 3).double(), normal(2, 3))
+
+
+class TestSwappedTimes:
+    """The inverse of a flow is the map with its times swapped, which is the flow of no field."""
+
+    @pytest.mark.parametrize("event", EVENTS, ids=EVENT_IDS)
+    @pytest.mark.parametrize("batch", [0, 1, 4])
+    def test_they_undo_a_flow(self, event: tuple[int, ...], batch: int) -> None:
+        X, s, t, x = CubicFlow(), uniform(batch), uniform(batch, seed=1), mild(batch, *event)
+        assert_close(X(t, s, X(s, t, x)), x)
+        assert_close(X(s, t, X(t, s, x)), x)
+
+    def test_they_do_not_undo_what_is_no_flow(self) -> None:
+        X, s, t, x = FlowMap.from_function(shear), uniform(4), uniform(4, seed=1), normal(4, 3)
+        assert (X(t, s, X(s, t, x)) - x).abs().max() > 0.1
+
+    def test_they_do_not_compose(self) -> None:
+        X, x = GaussianFlow(linear(), m=1.0), normal(4, 3)
+        swapped = FlowMap.from_function(lambda s, t, x: X(t, s, x))
+        assert_close(X(0.3, 0.8, X(0.1, 0.3, x)), X(0.1, 0.8, x))
+        assert (swapped(0.3, 0.8, swapped(0.1, 0.3, x)) - swapped(0.1, 0.8, x)).abs().min() > 0.01
+
+    def test_their_slope_on_the_diagonal_is_the_field_run_backward(self) -> None:
+        t, x = uniform(4), mild(4, 3)
+        swapped = FlowMap.from_function(lambda s, t, x: CubicFlow()(t, s, x))
+        assert_close(swapped.velocity()(t, x), -Cubic()(t, x))
+
+
+class TestVelocity:
+    def test_the_implied_field_of_a_flow_is_its_field(self) -> None:
+        t, x = uniform(4), mild(4, 3)
+        b = CubicFlow().velocity()
+        assert_close(b(t, x), Cubic()(t, x))
+        assert_close(b.jvp(t, x, x), Cubic().jvp(t, x, x))
+        assert_close(b.dt(t, x), Cubic().dt(t, x))
+        assert_close(b.divergence(t, x), Cubic().divergence(t, x))
+
+    def test_the_field_of_a_solution_operator_is_the_one_it_solves(self) -> None:
+        b = Cubic()
+        assert SolutionOperator(b).velocity() is b
+
+    def test_parameters_are_shared_with_the_map(self) -> None:
+        X = FlowMap.from_function(nn.Bilinear(3, 3, 3).double())
+        assert [id(p) for p in X.velocity().parameters()] == [id(p) for p in X.parameters()] != []
 
 
 class TestFromFunction:

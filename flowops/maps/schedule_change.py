@@ -1,4 +1,4 @@
-r"""The change of clock and scale between two interpolants, $\bar I_{t'}=c_{t'}\,I_{\tau(t')}$, batched throughout."""
+r"""The change of clock and scale between two interpolants, $\bar I_{t'}=c_{t'}\,I_{\tau(t')}$."""
 
 from __future__ import annotations
 
