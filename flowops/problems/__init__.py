@@ -7,10 +7,12 @@ from flowops.problems.linear import linear
 from flowops.problems.logistic import logistic
 from flowops.problems.mixture import gaussian_mixture
 from flowops.problems.problem import Problem
+from flowops.problems.reference import REFERENCE
 from flowops.problems.rotation import rotation
 from flowops.problems.time_dependent import time_dependent_scalar
 
 __all__ = [
+    "REFERENCE",
     "Problem",
     "checkerboard",
     "empirical",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowops._arguments import number
+from flowops._arguments import number, whole
 
 
 def as_parameter(value: object, name: str) -> Tensor:
@@ -60,9 +60,9 @@ def as_weights(value: object | None, count: int, name: str = "weights") -> Tenso
 def as_event(event: object) -> torch.Size:
     """An event shape, given as a sequence of non-negative integers."""
     sizes = tuple(event) if isinstance(event, (tuple, list)) else None
-    if sizes is None or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
+    if sizes is None:
         raise ValueError(f"`event` must be a tuple of positive sizes, got {event!r}; pass for example (3, 32, 32).")
-    return torch.Size(sizes)
+    return torch.Size(whole(n, "event", 1) for n in sizes)
 
 
 def check_event(x: Tensor, event: torch.Size) -> None:

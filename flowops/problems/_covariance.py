@@ -27,7 +27,7 @@ def spectra(given: Tensor, count: int, size: int, name: str) -> Spectra:
             for all.
         count: number of components.
         size: number of coordinates.
-        name: of the argument, for the errors.
+        name: name of the argument, for the errors.
 
     Raises:
         ValueError: for any other shape, and for covariances that are not symmetric or not positive definite.

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from flowops._arguments import whole
 from flowops.interpolants import Interpolant
 from flowops.problems._marginal import MarginalField, Posterior, check_interpolant
 from flowops.problems._truncated_normal import cut_normal
@@ -30,7 +31,7 @@ def checkerboard(interpolant: Interpolant, squares: int = 4) -> Problem[Checkerb
     Source: 2505.18825 §G.1 (the target of its two-dimensional experiment).
     """
     check_interpolant(interpolant)
-    if isinstance(squares, bool) or not isinstance(squares, int) or squares < 2 or squares % 2:
+    if whole(squares, "squares", 2) % 2:
         raise ValueError(f"`squares` must be an even number of squares per side, at least 2, got {squares!r}.")
     b, event = CheckerboardField(interpolant, squares), torch.Size([2])
     return Problem(

@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
+from flowops._arguments import whole
 from flowops._types import PerSample, State, TimeLike
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
@@ -136,8 +137,7 @@ def standard_normal(event: torch.Size) -> Sampler:
 def _draw_arguments(
     n: int, generator: torch.Generator | None, dtype: torch.dtype | None, device: torch.device | str | None
 ) -> tuple[int, torch.Generator | None, torch.dtype, torch.device]:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"`n` must be a positive number of draws, got {n!r}; pass n=1 or more.")
+    whole(n, "n", 1)
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not dtype.is_floating_point:
         raise TypeError(f"`dtype` must be a floating dtype, got {dtype}; pass torch.float32 or torch.float64.")

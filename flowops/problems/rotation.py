@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from flowops._arguments import whole
 from flowops._types import PerSample, State, TimeLike, Times
 from flowops.fields import VelocityField
 from flowops.problems._affine import AffineMap
@@ -22,7 +23,7 @@ def rotation(omega: object = torch.pi / 2, d: int = 2) -> Problem[RotationField,
     Raises:
         ValueError: for an odd `d`, or speeds that do not fit it.
     """
-    if isinstance(d, bool) or not isinstance(d, int) or d < 2 or d % 2:
+    if whole(d, "d", 2) % 2:
         raise ValueError(f"`d` must be an even number of coordinates, at least 2, got {d!r}.")
     speed = as_parameter(omega, "omega")
     if speed.ndim and speed.shape != (d // 2,):

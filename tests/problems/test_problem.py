@@ -27,7 +27,7 @@ def problem(request):
 
 
 def test_every_factory_is_exported_and_names_its_problem(problem):
-    assert set(problems.__all__) == {*FACTORIES, "Problem"}
+    assert set(problems.__all__) == {*FACTORIES, "Problem", "REFERENCE"}
     assert problem.name in FACTORIES
     assert problem.event == (2,)
 
@@ -95,7 +95,7 @@ def test_a_problem_without_a_map_and_without_an_interpolant_is_sampled_by_solvin
 
 
 def test_bad_draws_are_refused(problem):
-    with pytest.raises(ValueError, match="`n` must be a positive number of draws, got 0"):
+    with pytest.raises(ValueError, match="`n` must be a whole number of at least 1, got 0"):
         problem.sample_base(0)
     with pytest.raises(TypeError, match="`dtype` must be a floating dtype, got torch.int64"):
         problem.sample(0.5, 2, dtype=torch.int64)

@@ -34,5 +34,5 @@ def test_bad_constants_and_events_are_refused():
         problems.time_dependent_scalar(omega=float("inf"))
     with pytest.raises(TypeError, match="`rate` must be a number or a tensor, got str"):
         problems.time_dependent_scalar(rate=cast(float, "fast"))
-    with pytest.raises(ValueError, match=r"`event` must be a tuple of positive sizes, got \(0,\)"):
+    with pytest.raises(ValueError, match="`event` must be a whole number of at least 1, got 0"):
         problems.time_dependent_scalar(event=(0,))
