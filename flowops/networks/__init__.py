@@ -1,9 +1,23 @@
 """Networks of two times and a state: what a `LearnedMap` learns, and the weight its loss learns beside it."""
 
+from torch import nn
+
+from flowops._named import Registry
 from flowops.networks.audit import Audit, Finding, audit
 from flowops.networks.diagonal import load_diagonal
 from flowops.networks.mlp import MLP
 from flowops.networks.unet import UNet
 from flowops.networks.weight import LearnedWeight
 
-__all__ = ["MLP", "Audit", "Finding", "LearnedWeight", "UNet", "audit", "load_diagonal"]
+NETWORKS: Registry[nn.Module] = Registry(
+    "network",
+    nn.Module,
+    {
+        "mlp": MLP,
+        "unet": UNet,
+    },
+    passed=("event", "labels", "guidance", "one_time", "generator"),
+)
+"""By name, each made from the shape of an event."""
+
+__all__ = ["NETWORKS", "MLP", "Audit", "Finding", "LearnedWeight", "UNet", "audit", "load_diagonal"]

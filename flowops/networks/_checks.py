@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowops.networks._waves import EMBEDDINGS
+from flowops.networks.layers import EMBEDDINGS
 
 
 def check_options(
@@ -32,29 +32,18 @@ def check_options(
         raise ValueError(f"`time_scale` must be positive, got {time_scale}; pass 8.0, say.")
 
 
-def check_call(
-    network: nn.Module,
-    event: torch.Size,
-    parameter: Tensor,
-    conditions: nn.Module,
-    x: Tensor,
-    label: Tensor | int | None,
-    guidance: Tensor | float | None,
-) -> None:
-    """Refuse a state of another event or dtype than `parameter`, and what `conditions` has no module for."""
-    name, dtype = type(network).__name__, parameter.dtype
+def misfit(network: nn.Module, event: torch.Size, dtype: torch.dtype, x: Tensor, condition: str) -> Exception:
+    """Why a call does not fit a network: a state of another event or dtype, else a condition that it does not take."""
+    name = type(network).__name__
     if x.shape[1:] != event:
-        raise ValueError(
+        return ValueError(
             f"`x` must have event shape {list(event)}, got {list(x.shape[1:])}; build {name}(event=...) for it."
         )
     if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-        raise TypeError(
+        return TypeError(
             f"`x` must have the dtype of the network, {dtype}, got {x.dtype}; move the network with "
             f".to({x.dtype}) or convert the state."
         )
-    if label is not None and conditions.label is None:
-        raise ValueError(f"`label` must not be given, since this network has no labels; build {name}(labels=...).")
-    if guidance is not None and conditions.guidance is None:
-        raise ValueError(
-            f"`guidance` must not be given, since this network takes no scale; build {name}(guidance=True)."
-        )
+    if condition == "label":
+        return ValueError(f"`label` must not be given, since this network has no labels; build {name}(labels=...).")
+    return ValueError(f"`guidance` must not be given, since this network takes no scale; build {name}(guidance=True).")

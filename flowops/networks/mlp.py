@@ -2,6 +2,7 @@ r"""A multilayer perceptron of two times and a state, for events of any shape.""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -9,12 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowops._arguments import whole
 from flowops._types import State, Times
-from flowops.networks._checks import check_call
-from flowops.networks._features import Fourier, TimePair
-from flowops.networks._labels import LabelEmbedding
-from flowops.networks._layers import linear, positive
-from flowops.networks._waves import Embedded, Waves, guidance_scale
+from flowops.networks._checks import misfit
+from flowops.networks.layers import Embedded, Fourier, LabelEmbedding, TimePair, Waves, guidance_scale, linear
 
 ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}
 
@@ -30,8 +29,9 @@ class MLP(nn.Module):
         width: units of a hidden layer.
         depth: number of hidden layers.
         activation: "gelu", "silu", or "tanh", the cheapest to differentiate without compilation.
-        frequencies: angular frequencies of the Fourier features of every coordinate of $x$; none by default. Sharp
-            edges of the data want several octaves, such as `[math.pi * 2**k for k in range(4)]`.
+        octaves: number of Fourier features $\pi,2\pi,4\pi,\dots$ of every coordinate of $x$; sharp edges of the data
+            want four.
+        frequencies: angular frequencies of these features, in place of octaves.
         harmonics: frequencies of the features of the two times.
         labels: number of classes $K$; labels are then $0,\dots,K-1$, and $K$ is the null class (a dropped label), which
             also stands for a label that is not given.
@@ -53,6 +53,7 @@ class MLP(nn.Module):
         width: int = 256,
         depth: int = 4,
         activation: str = "gelu",
+        octaves: int = 0,
         frequencies: Sequence[float] = (),
         harmonics: int = 4,
         labels: int | None = None,
@@ -63,13 +64,17 @@ class MLP(nn.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(f'`activation` must be one of {", ".join(ACTIVATIONS)}, got "{activation}"; pass "gelu".')
         self.event = torch.Size([event] if isinstance(event, int) else event)
-        size = positive(self.event.numel(), "event")
+        size = whole(self.event.numel(), "event")
         self.activation = activation
-        self.state, self.times = Fourier(frequencies), TimePair(positive(harmonics, "harmonics"))
-        self.label = None if labels is None else LabelEmbedding(positive(labels, "labels"), width, generator)
+        self.accepted_conditions = ("label",) * (labels is not None) + ("guidance",) * guidance
+        if whole(octaves, "octaves", 0) and frequencies:
+            raise ValueError(f"`octaves` must be 0 beside `frequencies`, got {octaves}; pass one of the two.")
+        octave = [math.pi * 2**k for k in range(octaves)]
+        self.state, self.times = Fourier(frequencies or octave), TimePair(whole(harmonics, "harmonics"))
+        self.label = None if labels is None else LabelEmbedding(whole(labels, "labels"), width, generator)
         widths = [
             self.state.multiple_of(size) + self.times.size,
-            *[positive(width, "width")] * positive(depth, "depth"),
+            *[whole(width, "width")] * whole(depth, "depth"),
         ]
         self.hidden = nn.ModuleList(linear(a, b, generator) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.last = linear(width, size, generator)
@@ -86,9 +91,14 @@ class MLP(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
     ) -> State:
-        check_call(self, self.event, self.last.weight, self, x, label, guidance)
+        dtype = self.last.weight.dtype
+        wrong = "label" if label is not None and self.label is None else ""
+        wrong = "guidance" if guidance is not None and self.guidance is None else wrong
+        if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
+            raise misfit(self, self.event, dtype, x, wrong)
         activation = ACTIVATIONS[self.activation]
-        features = [self.state(x.reshape(x.shape[0], self.event.numel())), self.times(s, t).to(x.dtype)]
+        flat = x.reshape(x.shape[0], self.event.numel())
+        features = [self.state(flat) if len(self.state.frequencies) else flat, self.times(s, t).to(x.dtype)]
         h = self.hidden[0](torch.cat(features, 1))
         if self.label is not None:
             h = h + self.label(label, x)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from flowops._arguments import number
+from flowops._arguments import number, whole
 from flowops._types import State, Times
-from flowops.networks._checks import check_call, check_options
-from flowops.networks._conditions import Conditions
-from flowops.networks._layers import positive
-from flowops.networks._style import PLAIN, PRESERVING, Style
+from flowops.networks._checks import check_options, misfit
+from flowops.networks.blocks.conditions import Conditions
+from flowops.networks.blocks.style import PLAIN, PRESERVING, Style
 
 
 class UNet(nn.Module):
@@ -73,22 +72,23 @@ class UNet(nn.Module):
         self.event = torch.Size(event)
         check_options(self.event, multipliers, dropout, embedding, number(time_scale, "time_scale"))
         self.one_time = one_time
+        self.accepted_conditions = ("label",) * (labels is not None) + ("guidance",) * guidance
         self.style = PRESERVING if magnitude_preserving else PLAIN
-        width = 4 * positive(channels, "channels")
+        width = 4 * whole(channels, "channels")
         self.conditions = Conditions(
             channels,
             width,
             self.style,
-            labels=None if labels is None else positive(labels, "labels"),
+            labels=None if labels is None else whole(labels, "labels"),
             guidance=guidance,
             embedding=embedding,
             time_scale=float(time_scale),
             one_time=one_time,
             generator=generator,
         )
-        plan = Plan(self.style, width, tuple(attention), positive(heads_width, "heads_width"), dropout, generator)
-        widths = [channels * positive(multiplier, "multipliers") for multiplier in multipliers]
-        self._build(widths, positive(blocks, "blocks"), plan)
+        plan = Plan(self.style, width, tuple(attention), whole(heads_width, "heads_width"), dropout, generator)
+        widths = [channels * whole(multiplier, "multipliers") for multiplier in multipliers]
+        self._build(widths, whole(blocks, "blocks"), plan)
 
     def _build(self, widths: list[int], blocks: int, plan: Plan) -> None:
         image, size = self.event[0], max(self.event[1:])
@@ -124,7 +124,11 @@ class UNet(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
     ) -> State:
-        check_call(self, self.event, next(self.parameters()), self.conditions, x, label, guidance)
+        dtype = next(self.parameters()).dtype
+        wrong = "label" if label is not None and self.conditions.label is None else ""
+        wrong = "guidance" if guidance is not None and self.conditions.guidance is None else wrong
+        if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
+            raise misfit(self, self.event, dtype, x, wrong)
         c = self.conditions(s, t, x, label, guidance)
         h = self.first(x)
         skipped = [h]

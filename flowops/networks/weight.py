@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from flowops._arguments import whole
 from flowops._types import PerSample, Times
-from flowops.networks._features import TimePair
-from flowops.networks._layers import linear, positive
+from flowops.networks.layers import TimePair, linear
 
 
 class LearnedWeight(nn.Module):
@@ -29,8 +29,8 @@ class LearnedWeight(nn.Module):
 
     def __init__(self, width: int = 64, *, harmonics: int = 4, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self.times = TimePair(positive(harmonics, "harmonics"))
-        self.hidden = linear(self.times.size, positive(width, "width"), generator)
+        self.times = TimePair(whole(harmonics, "harmonics"))
+        self.hidden = linear(self.times.size, whole(width, "width"), generator)
         self.last = linear(width, 1, generator, scale=0.0)
 
     def forward(self, s: Times, t: Times) -> PerSample:

@@ -69,6 +69,34 @@ def test_samples_do_not_interact() -> None:
     assert_close(net(s, t, x), alone)
 
 
+class TestOctaves:
+    """Fourier features of every coordinate, each of twice the frequency of the one before."""
+
+    def test_they_are_the_frequencies_written_out(self) -> None:
+        (s, t), x = uniform(2, 5, dtype=torch.float32), normal(5, 2, dtype=torch.float32)
+        octaves = network(frequencies=(), octaves=3)
+        written = network(frequencies=[math.pi, 2 * math.pi, 4 * math.pi])
+        assert torch.equal(octaves(s, t, x), written(s, t, x))
+        assert octaves.state.frequencies.tolist() == pytest.approx([math.pi, 2 * math.pi, 4 * math.pi])
+
+    def test_none_leave_the_state_as_it_is(self) -> None:
+        assert network(frequencies=(), octaves=0).hidden[0].in_features == 2 + network().times.size
+        assert MLP(2, octaves=2).hidden[0].in_features == 2 * 5 + network().times.size
+
+    def test_the_features_have_a_period_that_the_state_has_not(self) -> None:
+        features = network(frequencies=(), octaves=4).state
+        x = normal(5, 2, dtype=torch.float32)
+        assert_close(features(x)[:, 2:], features(x + 2)[:, 2:], rtol=1e-4, atol=1e-4)
+        assert (features(x)[:, 2:] - features(x + 1)[:, 2:]).abs().max() > 0.1
+        assert_close(features(x)[:, :2], x)
+
+    def test_they_exclude_frequencies(self) -> None:
+        with pytest.raises(ValueError, match="`octaves` must be 0 beside `frequencies`, got 2; pass one of the two"):
+            network(octaves=2)
+        with pytest.raises(ValueError, match="`octaves` must be a whole number of at least 0, got -1"):
+            network(frequencies=(), octaves=-1)
+
+
 def labelled(x: Tensor, label: Tensor | int | None) -> Tensor:
     return LearnedMap(network(labels=3)).given(label=label)(0.0, 1.0, x)
 
@@ -103,12 +131,12 @@ def test_autocast_is_allowed_and_brought_back() -> None:
     ("options", "message"),
     [
         ({"activation": "relu"}, '`activation` must be one of gelu, silu, tanh, got "relu"'),
-        ({"width": 0}, "`width` must be a positive integer, got 0"),
-        ({"depth": -1}, "`depth` must be a positive integer, got -1"),
-        ({"labels": 0}, "`labels` must be a positive integer, got 0"),
-        ({"harmonics": 0}, "`harmonics` must be a positive integer, got 0"),
+        ({"width": 0}, "`width` must be a whole number of at least 1, got 0"),
+        ({"depth": -1}, "`depth` must be a whole number of at least 1, got -1"),
+        ({"labels": 0}, "`labels` must be a whole number of at least 1, got 0"),
+        ({"harmonics": 0}, "`harmonics` must be a whole number of at least 1, got 0"),
         ({"frequencies": [math.inf]}, "`frequencies` must be finite"),
-        ({"event": (2, 0)}, "`event` must be a positive integer, got 0"),
+        ({"event": (2, 0)}, "`event` must be a whole number of at least 1, got 0"),
     ],
 )
 def test_options_that_make_no_network_are_refused(options: dict[str, Any], message: str) -> None:
@@ -117,9 +145,17 @@ def test_options_that_make_no_network_are_refused(options: dict[str, Any], messa
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("options", [{"width": 2.0}, {"depth": True}, {"frequencies": ["1"]}])
-def test_options_of_another_type_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match=f"`{next(iter(options))}` must be a"):
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"width": 2.0}, ValueError, "`width` must be a whole number of at least 1, got 2.0"),
+        ({"depth": True}, ValueError, "`depth` must be a whole number of at least 1, got True"),
+        ({"octaves": 1.0}, ValueError, "`octaves` must be a whole number of at least 0, got 1.0"),
+        ({"frequencies": ["1"]}, TypeError, "`frequencies` must be a number"),
+    ],
+)
+def test_options_of_another_type_are_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         network(**options)
 
 
@@ -130,7 +166,9 @@ def test_wrong_states_and_labels_are_refused_in_a_sentence() -> None:
     with pytest.raises(TypeError, match=r"`x` must have the dtype of the network, torch.float32, got torch.float64"):
         network()(times.double(), times.double(), torch.zeros(3, 2, dtype=torch.float64))
     with pytest.raises(ValueError, match="`label` must not be given, since this network has no labels"):
-        LearnedMap(network()).given(label=1)(0.0, 1.0, torch.zeros(3, 2))
+        network()(times, times, torch.zeros(3, 2), label=1)
+    with pytest.raises(TypeError, match="`label` must be a condition that the forward of LearnedMap takes"):
+        LearnedMap(network()).given(label=1)
     with pytest.raises(TypeError, match="`label` must be"):
         labelled(torch.zeros(3, 2), torch.zeros(3))
     with pytest.raises(ValueError, match=r"`label` must be a class or have shape \[batch\] = \[3\]"):
@@ -149,4 +187,6 @@ def test_a_scale_of_guidance_is_one_where_it_is_not_given() -> None:
     assert_close(scaled[1:2], X.given(guidance=2.0)(0.0, 1.0, x[1:2]))
     assert not torch.allclose(scaled[1], X(0.0, 1.0, x)[1])
     with pytest.raises(ValueError, match="`guidance` must not be given, since this network takes no scale"):
-        LearnedMap(network()).given(guidance=2.0)(0.0, 1.0, x)
+        network()(torch.zeros(3), torch.ones(3), x, guidance=2.0)
+    with pytest.raises(TypeError, match="`guidance` must be a condition that the forward of LearnedMap takes"):
+        LearnedMap(network()).given(guidance=2.0)

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from flowops import LearnedMap
 from flowops._derivatives import value_and_jvp
 from flowops.networks import UNet
-from flowops.networks._plain import GroupNorm
+from flowops.networks.blocks.plain import GroupNorm
 from tests.examples import central_difference, normal, uniform
 
 EVENT = (2, 8, 8)
@@ -226,16 +226,16 @@ def test_any_divisible_size_will_do() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 0}, "`channels` must be a positive integer, got 0"),
-        ({"blocks": -1}, "`blocks` must be a positive integer, got -1"),
+        ({"channels": 0}, "`channels` must be a whole number of at least 1, got 0"),
+        ({"blocks": -1}, "`blocks` must be a whole number of at least 1, got -1"),
         ({"multipliers": ()}, "`multipliers` must name one resolution at least"),
-        ({"multipliers": (1, 0)}, "`multipliers` must be a positive integer, got 0"),
+        ({"multipliers": (1, 0)}, "`multipliers` must be a whole number of at least 1, got 0"),
         ({"event": (8, 8)}, r"`event` must be \(channels, height, width\), got \(8, 8\)"),
         ({"dropout": 1.0}, "`dropout` must be a probability below one, got 1.0"),
         ({"embedding": "sine"}, '`embedding` must be one of positional, fourier, got "sine"'),
         ({"time_scale": 0.0}, "`time_scale` must be positive, got 0.0"),
         ({"heads_width": 3, "attention": (8,)}, "`heads_width` must divide the channels that attend, 16, got 3"),
-        ({"labels": 0}, "`labels` must be a positive integer, got 0"),
+        ({"labels": 0}, "`labels` must be a whole number of at least 1, got 0"),
     ],
 )
 def test_options_that_make_no_network_are_refused(options: dict[str, Any], message: str) -> None:

@@ -41,7 +41,7 @@ def test_the_first_parameters_come_from_the_generator_alone() -> None:
 
 
 def test_widths_that_are_none_are_refused() -> None:
-    with pytest.raises(ValueError, match="`width` must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match="`width` must be a whole number of at least 1, got 0"):
         LearnedWeight(0)
-    with pytest.raises(ValueError, match="`harmonics` must be a positive integer, got -1"):
+    with pytest.raises(ValueError, match="`harmonics` must be a whole number of at least 1, got -1"):
         LearnedWeight(harmonics=-1)

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from flowops._types import Times
-from flowops.networks._labels import LabelEmbedding
-from flowops.networks._style import Gain, Style
-from flowops.networks._waves import Embedded, Waves, guidance_scale
+from flowops.networks.blocks.style import Gain, Style
+from flowops.networks.layers import Embedded, LabelEmbedding, Waves, guidance_scale
 
 
 class Conditions(nn.Module):

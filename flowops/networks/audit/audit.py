@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from flowops._arguments import check_state
 from flowops._derivatives import value_and_jvp
-from flowops.networks._calls import Call, Recording, record, row
-from flowops.networks._probe import ELSE, INPLACE, Fault, disagreement, summary, unusable
+from flowops.networks.audit.calls import Call, Recording, flattened, record
+from flowops.networks.audit.probe import CALLED, INPLACE, Fault, disagreement, summary, unusable
 
 Test: TypeAlias = Callable[[Callable[..., Tensor], list[Tensor], nn.Module], Fault | None]
 
@@ -141,12 +141,12 @@ class _Auditor:
 
     def _raised(self, recording: Recording, dtype: torch.dtype) -> Finding:
         text = summary(recording.error) if recording.error else ""
-        advice = "take the dtype of tensors it makes from x" if "dtype" in text else ELSE
+        advice = "take the dtype of tensors it makes from x" if "dtype" in text else CALLED
         return self._finding(recording.raised_in, f"fails with parameters and states in {dtype} ({text})", advice)
 
     def _derivative(self) -> list[Finding]:
         for network, inputs, test in ((self.own, self.inputs, unusable), (self.exact, self.exact_inputs, disagreement)):
-            if whole := test(lambda *p, network=network: row(self.call(network, p)), inputs, network):
+            if whole := test(lambda *p, network=network: flattened(self.call(network, p)), inputs, network):
                 return self._located(network, inputs, test) or [self._finding("", *whole)]
         return []
 

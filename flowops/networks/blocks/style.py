@@ -9,8 +9,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from flowops.networks import _plain, _preserving
-from flowops.networks._layers import linear
+from flowops.networks.blocks import plain, preserving
+from flowops.networks.layers import linear
 
 Gain: TypeAlias = Tensor | float
 
@@ -30,22 +30,22 @@ class Style:
 
 
 PLAIN = Style(
-    block=_plain.Block,
-    first=_plain.First,
-    last=_plain.Last,
+    block=plain.Block,
+    first=plain.First,
+    last=plain.Last,
     linear=linear,
-    activation=_plain.activation,
-    vectors=_plain.vectors,
-    joined=_plain.joined,
-    total=_plain.total,
+    activation=plain.activation,
+    vectors=plain.vectors,
+    joined=plain.joined,
+    total=plain.total,
 )
 PRESERVING = Style(
-    block=_preserving.Block,
-    first=_preserving.First,
-    last=_preserving.Last,
-    linear=_preserving.linear,
-    activation=_preserving.activation,
-    vectors=_preserving.vectors,
-    joined=_preserving.joined,
-    total=_preserving.total,
+    block=preserving.Block,
+    first=preserving.First,
+    last=preserving.Last,
+    linear=preserving.linear,
+    activation=preserving.activation,
+    vectors=preserving.vectors,
+    joined=preserving.joined,
+    total=preserving.total,
 )

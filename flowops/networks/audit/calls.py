@@ -29,11 +29,11 @@ class Call:
         return floats(self.result if isinstance(self.result, tuple | list) else [self.result])
 
     def again(self, *inputs: Tensor) -> Tensor:
-        """What the module makes of other floating tensors in the same places, in one row."""
+        """What the module makes of other floating tensors in the same places, as one vector."""
         rest = list(inputs)
         arguments = [rest.pop(0) if _floating(value) else value for value in self.arguments]
         keywords = {key: rest.pop(0) if _floating(value) else value for key, value in self.keywords.items()}
-        return row(self.module(*arguments, **keywords))
+        return flattened(self.module(*arguments, **keywords))
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def floats(values: Any) -> list[Tensor]:
     return [value for value in values if _floating(value)]
 
 
-def row(result: Any) -> Tensor:
-    """The floating tensors of a result in one row."""
+def flattened(result: Any) -> Tensor:
+    """The floating tensors of a result as one vector."""
     tensors = floats(result if isinstance(result, tuple | list) else [result])
     return torch.cat([tensor.reshape(-1) for tensor in tensors]) if tensors else torch.zeros(0)
 

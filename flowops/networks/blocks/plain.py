@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowops.networks._images import Attention, resampled
-from flowops.networks._layers import convolution, linear
+from flowops.networks.blocks.images import Attention, resampled
+from flowops.networks.layers import convolution, linear
 
 
 class GroupNorm(nn.Module):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from flowops.networks._images import Attention, resampled, unit
+from flowops.networks.blocks.images import Attention, resampled, unit
 
 BALANCE = 0.3  # the share of what a block adds, 2312.02696 B.1
 

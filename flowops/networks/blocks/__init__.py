@@ -1,0 +1,1 @@
+"""The blocks of image networks, in two styles: with group normalization, or preserving magnitudes."""

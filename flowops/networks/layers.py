@@ -1,0 +1,172 @@
+r"""Layers that networks share: maps drawn from a generator, features of times and states, vectors of labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from flowops._arguments import number
+from flowops._types import Times
+
+PERIODS: Final = 1e4  # the ratio of the highest to the lowest frequency of a positional embedding
+EMBEDDINGS: Final = ("positional", "fourier")
+
+
+def linear(inputs: int, outputs: int, generator: torch.Generator | None, scale: float = 1.0) -> nn.Linear:
+    r"""A linear layer drawn from `generator`: entries uniform within `scale`$/\sqrt{\text{inputs}}$, or zero."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    _fill(layer, scale / math.sqrt(inputs), generator)
+    return layer
+
+
+def convolution(
+    inputs: int, outputs: int, kernel: int, generator: torch.Generator | None, scale: float = 1.0
+) -> nn.Conv2d:
+    r"""A convolution that keeps the size of images, drawn like `linear`, with $\text{kernel}^2$ inputs per channel."""
+    layer: nn.Conv2d = nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2)
+    _fill(layer, scale / math.sqrt(inputs * kernel**2), generator)
+    return layer
+
+
+def _fill(layer: nn.Module, bound: float, generator: torch.Generator | None) -> None:
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+
+
+class Fourier(nn.Module):
+    r"""$z\mapsto(z,\ \sin\omega_1z,\dots,\sin\omega_kz,\ \cos\omega_1z,\dots,\cos\omega_kz)$ for fixed frequencies.
+
+    Of columns `[batch, n]` it makes `[batch, n (2k + 1)]`. The frequencies bound how fast the features turn: their
+    derivative along a unit direction is at most $\max(1,\omega_k)$.
+    """
+
+    def __init__(self, frequencies: Sequence[float]) -> None:
+        super().__init__()
+        values = [number(frequency, "frequencies") for frequency in frequencies]
+        self.register_buffer("frequencies", torch.tensor(values))
+        self.frequencies: Tensor
+
+    def forward(self, z: Tensor) -> Tensor:
+        if not len(self.frequencies):
+            return z
+        angles = (z[:, :, None] * self.frequencies.to(z.dtype)).flatten(1)
+        return torch.cat([z, torch.sin(angles), torch.cos(angles)], 1)
+
+    def multiple_of(self, size: int) -> int:
+        """The number of features of `size` columns."""
+        return size * (2 * len(self.frequencies) + 1)
+
+
+class TimePair(nn.Module):
+    r"""Features of $s$ and $t-s$: both times and $\sin,\cos$ of $\tfrac\pi2,\pi,\tfrac{3\pi}2,\dots$ times them.
+
+    $t-s$ enters instead of $t$, so that the diagonal $t=s$ is one value of one feature. The frequencies stay small,
+    since a derivative in time multiplies by them (2505.18825 §G).
+    """
+
+    def __init__(self, harmonics: int) -> None:
+        super().__init__()
+        self.fourier = Fourier([math.pi / 2 * k for k in range(1, harmonics + 1)])
+        self.size = self.fourier.multiple_of(2)
+
+    def forward(self, s: Times, t: Times) -> Tensor:
+        return self.fourier(torch.stack([s, t - s], 1))
+
+
+class Waves(nn.Module):
+    r"""$z\mapsto\sqrt2\,\cos(\omega_kz-\varphi_k)$ of numbers `[batch]`, about `n` of them, of mean square about one.
+
+    "positional": $\omega_k$ falls geometrically from `scale` to $10^{-4}$`scale`, each with a cosine and a sine; the
+    root mean square of the derivative in $z$ is below `scale`. "fourier": $\omega_k$ is normal with deviation `scale`,
+    $\varphi_k$ uniform; the root mean square of the derivative is about `scale`.
+    """
+
+    def __init__(self, n: int, kind: str, scale: float, generator: torch.Generator | None) -> None:
+        super().__init__()
+        if kind == "positional":
+            half = max(1, n // 2)
+            frequencies = (scale * PERIODS ** (-torch.arange(half) / max(1, half - 1))).repeat(2)
+            phases = torch.tensor([0.0, math.pi / 2]).repeat_interleave(half)
+        else:
+            frequencies = scale * torch.randn(n, generator=generator)
+            phases = 2 * math.pi * torch.rand(n, generator=generator)
+        self.register_buffer("frequencies", frequencies)
+        self.register_buffer("phases", phases)
+        self.frequencies: Tensor
+        self.phases: Tensor
+
+    def forward(self, z: Times) -> Tensor:
+        angles = z[:, None] * self.frequencies.to(z.dtype) - self.phases.to(z.dtype)
+        return math.sqrt(2) * torch.cos(angles)
+
+
+class Embedded(nn.Module):
+    """A vector of a number per sample, `[batch, width]`: waves, a linear map, the activation, a linear map."""
+
+    def __init__(
+        self,
+        waves: Waves,
+        width: int,
+        linear: Callable[[int, int, torch.Generator | None], nn.Module],
+        activation: Callable[[Tensor], Tensor],
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.waves, self.activation = waves, activation
+        self.inner, self.outer = linear(len(waves.frequencies), width, generator), linear(width, width, generator)
+
+    def forward(self, z: Times) -> Tensor:
+        features = self.waves(z).to(self.inner.weight.dtype)
+        return self.outer(self.activation(self.inner(features)))
+
+
+def guidance_scale(guidance: Tensor | float | None, x: Tensor) -> Times:
+    """The scale per sample, `[batch]` in the dtype of the state or float32: one without guidance."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    w = torch.as_tensor(1.0 if guidance is None else guidance, dtype=dtype, device=x.device)
+    if w.ndim and w.shape != x.shape[:1]:
+        raise ValueError(
+            f"`guidance` must be a number or have shape [batch] = [{x.shape[0]}], got {list(w.shape)}; pass one scale "
+            f"per sample."
+        )
+    return w.expand(x.shape[:1])
+
+
+class LabelEmbedding(nn.Module):
+    """One vector per class, `[batch, width]`; the class after the last, `null_label`, stands for a dropped label."""
+
+    def __init__(self, classes: int, width: int, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.null_label = classes
+        self.vectors = nn.Parameter(torch.randn(classes + 1, width, generator=generator))
+
+    def forward(self, label: Tensor | int | None, x: Tensor) -> Tensor:
+        """The vectors of the labels `[batch]`, of one label for the whole batch, or of the null class for none."""
+        if isinstance(label, int) and not 0 <= label <= self.null_label:
+            raise self._outside(str(label))
+        label = torch.as_tensor(self.null_label if label is None else label, device=x.device)
+        if label.is_floating_point() or label.dtype is torch.bool:
+            raise TypeError(
+                f"`label` must be an integer class between 0 and {self.null_label}, got {label.dtype}; pass "
+                f"label.long()."
+            )
+        if label.ndim and label.shape != x.shape[:1]:
+            raise ValueError(
+                f"`label` must be a class or have shape [batch] = [{x.shape[0]}], got {list(label.shape)}; pass one "
+                f"label per sample."
+            )
+        try:  # the kernel of the CPU looks at the values anyway; on a GPU nothing waits for them
+            return nn.functional.embedding(label.expand(x.shape[:1]), self.vectors)
+        except IndexError:
+            raise self._outside(f"values from {label.min()} to {label.max()}") from None
+
+    def _outside(self, given: str) -> ValueError:
+        return ValueError(
+            f"`label` must be an integer class between 0 and {self.null_label}, got {given}; build the network with "
+            f"more labels, or number the classes from zero ({self.null_label} stands for no label)."
+        )
