@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_like, check_state, number
+from flowops._arguments import check_labels, check_like, check_state, number
 from flowops._types import State
 
 
@@ -132,15 +132,3 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _rows(values: Tensor) -> Tensor:
     return values.reshape(len(values), values.shape[1:].numel())
-
-
-def check_labels(labels: Tensor | None, x0: Tensor, name: str) -> None:
-    """Refuse labels that do not belong to the rows of `x0`; None is none."""
-    if labels is None:
-        return
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"`{name}` must be a tensor with one entry per sample, got {type(labels).__name__}.")
-    if labels.ndim == 0 or labels.shape[0] != x0.shape[0]:
-        raise ValueError(f"`{name}` must hold one entry per sample, {x0.shape[0]}, got shape {list(labels.shape)}.")
-    if labels.device != x0.device:
-        raise ValueError(f"`{name}` must be on the device of `x0`, {x0.device}, got {labels.device}.")

@@ -6,10 +6,22 @@ A law is called with a number of draws, `law(n, interpolant=..., step=..., gener
 
 from flowops.times.dyadic import Dyadic, Halving
 from flowops.times.ladder import Doubling, Karras, Ladder
-from flowops.times.law import Law, OneTime, Pair, Request, TimeLaw
-from flowops.times.pairs import Annealed, DataRatio, Diagonal, EndpointFixed, FullSquare, Step, UpperTriangle
+from flowops.times.law import Law, LogitNormal, LogNoise, OneTime, Pair, Request, TimeLaw, Uniform
+from flowops.times.pairs import (
+    Annealed,
+    DataRatio,
+    Diagonal,
+    EndpointFixed,
+    FullSquare,
+    Step,
+    UpperTriangle,
+    ahead,
+    as_drawn,
+    behind,
+    on_diagonal,
+    to_end,
+)
 from flowops.times.shrinking import Shrinking
-from flowops.times.single import LogitNormal, LogNoise, Uniform
 
 __all__ = [
     # what a law is
@@ -39,4 +51,10 @@ __all__ = [
     "Karras",
     "Doubling",
     "Shrinking",
+    # what becomes of a pair
+    "as_drawn",
+    "on_diagonal",
+    "to_end",
+    "ahead",
+    "behind",
 ]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowops.times.law import Pair, Request, TimeLaw, check_whole
+from flowops._arguments import whole
+from flowops.times.law import Pair, Request, TimeLaw
 
 _MOST_LEVELS = 24  # a uniform float32 has 24 random bits, so 2^23 starts at the finest level are equally likely
 
@@ -56,7 +57,7 @@ class Halving(TimeLaw):
 
     def __post_init__(self) -> None:
         _check_levels(self.levels)
-        check_whole(self.round_length, "round_length", 1)
+        whole(self.round_length, "round_length", 1)
 
     def level(self, step: int | None) -> int:
         """$j$ at a training step; 0 for None."""
@@ -74,7 +75,7 @@ def _steps(request: Request, width: Tensor) -> Pair:
 
 
 def _check_levels(levels: int) -> None:
-    check_whole(levels, "levels", 1)
+    whole(levels, "levels", 1)
     if levels > _MOST_LEVELS:
         raise ValueError(
             f"`levels` must be at most {_MOST_LEVELS}, since a float32 draw has no more bits, got {levels}."

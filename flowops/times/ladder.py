@@ -10,10 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from flowops._arguments import number
+from flowops._arguments import number, whole
 from flowops.interpolants.noise_level import noise_level, time_of_noise_level
-from flowops.times.law import Pair, Request, TimeLaw, check_whole
-from flowops.times.single import LogNoise
+from flowops.times.law import LogNoise, Pair, Request, TimeLaw
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Doubling:
 
     def __post_init__(self) -> None:
         for name in ("start", "end", "steps"):
-            check_whole(getattr(self, name), name, 1)
+            whole(getattr(self, name), name, 1)
         if self.end < self.start:
             raise ValueError(f"`end` must be at least `start`, {self.start}, got {self.end}.")
 
@@ -107,7 +106,7 @@ class Ladder(TimeLaw):
 
     def __post_init__(self) -> None:
         if not callable(self.rungs):
-            check_whole(self.rungs, "rungs", 2)
+            whole(self.rungs, "rungs", 2)
         if self.spacing != "uniform" and not isinstance(self.spacing, Karras):
             raise ValueError(f'`spacing` must be "uniform" or Karras(...), got {self.spacing!r}.')
         if self.law != "uniform" and not isinstance(self.law, LogNoise):
@@ -115,7 +114,7 @@ class Ladder(TimeLaw):
 
     def draw(self, request: Request) -> Pair:
         count = self.rungs(request.step) if callable(self.rungs) else self.rungs
-        check_whole(count, "rungs", 2)
+        whole(count, "rungs", 2)
         times = self._times(count, request)
         if isinstance(self.law, LogNoise):
             mass = self._mass(self.law, times, request)

@@ -1,4 +1,4 @@
-r"""What a law of times is: an object that draws `n` times, or `n` pairs of times $(s,t)$, in the clock of flowops.
+r"""What a law of times is, and the laws of one time: objects that draw `n` times, or `n` pairs of times $(s,t)$.
 
 The base (noise) is at time 0 and the data at time 1. A law is a frozen dataclass whose repr reads as the call that made
 it. It draws by `draw(request)`; the call checks its arguments once and packs them into the `Request`.
@@ -13,10 +13,11 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from flowops._arguments import number, whole
 from flowops._types import Times
-from flowops.interpolants import Interpolant
+from flowops.interpolants import Interpolant, time_of_noise_level
 
-Drawn = TypeVar("Drawn", covariant=True)
+Value = TypeVar("Value", covariant=True)
 
 
 class Pair(NamedTuple):
@@ -35,8 +36,8 @@ class Request:
         interpolant: what turns noise levels into times, or None.
         step: training step, which drives curricula; None means their end.
         generator: source of randomness.
-        dtype: of the times.
-        device: of the times.
+        dtype: dtype of the times.
+        device: device of the times.
     """
 
     n: int
@@ -72,7 +73,7 @@ class Request:
         return self.interpolant
 
 
-class Law(ABC, Generic[Drawn]):
+class Law(ABC, Generic[Value]):
     """A law of times, or of pairs of times; see `OneTime` and `TimeLaw`."""
 
     def __call__(
@@ -84,7 +85,7 @@ class Law(ABC, Generic[Drawn]):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-    ) -> Drawn:
+    ) -> Value:
         """`n` draws.
 
         Args:
@@ -97,20 +98,17 @@ class Law(ABC, Generic[Drawn]):
         Raises:
             TypeError, ValueError: for other arguments, and for a law in noise levels without an interpolant.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"`n` must be a positive number of draws, got {n!r}; pass n=1 or more.")
+        whole(n, "n", 1)
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"`dtype` must be torch.float32 or torch.float64, got {dtype}; times need their digits.")
-        if step is not None and (isinstance(step, bool) or not isinstance(step, int) or step < 0):
-            raise ValueError(
-                f"`step` must be a training step, 0 or more, or None for the end of every curriculum, got {step!r}."
-            )
+        if step is not None:
+            whole(step, "step", 0)
         if interpolant is not None and not isinstance(interpolant, Interpolant):
             raise TypeError(f"`interpolant` must be an Interpolant, got {type(interpolant).__name__}; build one first.")
         return self.draw(Request(n, interpolant, step, generator, dtype, torch.device(device)))
 
     @abstractmethod
-    def draw(self, request: Request) -> Drawn:
+    def draw(self, request: Request) -> Value:
         """The draws that `request` asks for."""
 
 
@@ -122,6 +120,82 @@ class TimeLaw(Law[Pair]):
     """A law of pairs of times $(s,t)$; a call returns a `Pair`."""
 
 
+@dataclass(frozen=True)
+class Uniform(OneTime):
+    r"""Uniform on [`low`, `high`], a part of [0, 1].
+
+    Raises:
+        ValueError: unless $0\le$ `low` $<$ `high` $\le1$.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= number(self.low, "low") < number(self.high, "high") <= 1:
+            raise ValueError(
+                f"`low` and `high` must satisfy 0 <= low < high <= 1, got low = {self.low} and high = {self.high}."
+            )
+
+    def draw(self, request: Request) -> Times:
+        return (self.low + (self.high - self.low) * request.uniform()).clamp(max=self.high)
+
+
+@dataclass(frozen=True)
+class LogitNormal(OneTime):
+    r"""$t=1/(1+e^{-z})$ with $z\sim N(\mathrm{mean},\mathrm{std}^2)$.
+
+    Esser et al. and MeanFlow state it in the same form on clocks that run from data to noise: a law of theirs with mean
+    $m$ is ours with mean $-m$ (MeanFlow's $(-0.4,1)$ is `LogitNormal(0.4, 1.0)`).
+
+    Raises:
+        ValueError: unless `std` is positive.
+
+    Source: Esser et al. 2403.03206; Geng et al. 2505.13447.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_normal(self.mean, self.std)
+
+    def draw(self, request: Request) -> Times:
+        return (self.mean + self.std * request.normal()).sigmoid()
+
+
+@dataclass(frozen=True)
+class LogNoise(OneTime):
+    r"""The time at which $\log(\alpha_t/\beta_t)=z$, $z\sim N(\mathrm{mean},\mathrm{std}^2)$.
+
+    The proposals of EDM $(-1.2,1.2)$, iCT and ECT $(-1.1,2)$ and sCM, whose noise level $\sigma$ is our
+    $\alpha_t/\beta_t$. Where a paper scales its base by the data's deviation $\sigma_d$ and we divide the data by it,
+    $\alpha/\beta=\sigma/\sigma_d$: take `mean` less $\log\sigma_d$ (sCM: $\tan t_{\mathrm{sCM}}=\alpha/\beta$). For the
+    linear interpolant it is `LogitNormal(-mean, std)`. Noise levels outside the schedule's range fall on its end times.
+
+    Raises:
+        ValueError: unless `std` is positive; at the draw, if no interpolant is given.
+
+    Source: Karras et al. 2206.00364 Table 1; Song, Dhariwal 2310.14189; Geng et al. 2406.14548; Lu, Song 2410.11081.
+    """
+
+    mean: float
+    std: float
+
+    def __post_init__(self) -> None:
+        _check_normal(self.mean, self.std)
+
+    def draw(self, request: Request) -> Times:
+        I = request.schedule(self)
+        return time_of_noise_level(I, (self.mean + self.std * request.normal()).exp())
+
+
+def _check_normal(mean: float, std: float) -> None:
+    number(mean, "mean")
+    if number(std, "std") <= 0:
+        raise ValueError(f"`std` must be positive, got {std}; pass a positive standard deviation.")
+
+
 def check_law(law: object, kind: type[OneTime] | type[TimeLaw]) -> None:
     """Refuse a law of the other kind, and anything that is none."""
     if not isinstance(law, kind):
@@ -129,9 +203,3 @@ def check_law(law: object, kind: type[OneTime] | type[TimeLaw]) -> None:
             "a law of one time, such as Uniform()" if kind is OneTime else "a law of pairs, such as UpperTriangle()"
         )
         raise TypeError(f"`law` must be {wanted}, got {law!r}.")
-
-
-def check_whole(value: object, name: str, least: int) -> None:
-    """Refuse anything but a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")

@@ -1,14 +1,15 @@
-r"""Laws of pairs of times $(s,t)$ built from laws of one time, and laws that change the pairs of another law."""
+r"""Laws of pairs of times $(s,t)$, laws that change the pairs of another law, and the triples that residuals want."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
-from flowops._arguments import number
-from flowops.times.law import OneTime, Pair, Request, TimeLaw, check_law, check_whole
-from flowops.times.single import Uniform
+from flowops._arguments import number, whole
+from flowops._types import Times
+from flowops.times.law import OneTime, Pair, Request, TimeLaw, Uniform, check_law
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Annealed(TimeLaw):
     def __post_init__(self) -> None:
         check_law(self.law, TimeLaw)
         _check_unit(self.start, "start")
-        check_whole(self.steps, "steps", 1)
+        whole(self.steps, "steps", 1)
 
     def delta(self, step: int | None) -> float:
         r"""$\delta(k)$, the longest interval at a training step; 1 for None."""
@@ -155,6 +156,35 @@ class Annealed(TimeLaw):
         place = request.uniform()
         cut = (1 - self.delta(request.step)) * (t - s)
         return Pair(s + place * cut, t - (1 - place) * cut)
+
+
+Triple = tuple[Times, Times | None, Times]
+"""`(s, u, t)`: what a residual is evaluated at; a None says that it wants no time between."""
+
+
+def as_drawn(s: Times, t: Times, _fraction: Tensor | float) -> Triple:
+    """The pair as it is, without a time between."""
+    return s, None, t
+
+
+def on_diagonal(s: Times, _t: Times, _fraction: Tensor | float) -> Triple:
+    """The start time of the pair as both times, whatever the law."""
+    return s, None, s
+
+
+def to_end(s: Times, t: Times, _fraction: Tensor | float) -> Triple:
+    r"""The pair as $(s,u)$, adjacent rungs of a ladder; the end is $t=1$."""
+    return s, t, torch.ones_like(s)
+
+
+def ahead(s: Times, t: Times, fraction: Tensor | float) -> Triple:
+    r"""$u=s+\varepsilon(t-s)$."""
+    return s, torch.lerp(s, t, fraction), t
+
+
+def behind(s: Times, t: Times, fraction: Tensor | float) -> Triple:
+    r"""$u=t+\varepsilon(s-t)$."""
+    return s, torch.lerp(t, s, fraction), t
 
 
 def _check_unit(value: float, name: str) -> None:

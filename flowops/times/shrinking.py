@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from flowops._arguments import number
+from flowops._arguments import number, whole
 from flowops.interpolants.noise_level import noise_level, time_of_noise_level
-from flowops.times.law import OneTime, Pair, Request, TimeLaw, check_law, check_whole
-from flowops.times.single import LogNoise
+from flowops.times.law import LogNoise, OneTime, Pair, Request, TimeLaw, check_law
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class Shrinking(TimeLaw):
         for name in ("k", "b"):
             if number(getattr(self, name), name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
-        check_whole(self.steps_per_stage, "steps_per_stage", 1)
-        check_whole(self.stages, "stages", 1)
+        whole(self.steps_per_stage, "steps_per_stage", 1)
+        whole(self.stages, "stages", 1)
 
     def stage(self, step: int | None) -> int:
         """$a$ at a training step; `stages` for None."""

@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from flowops.couplings import Independent, OptimalTransport, Sinkhorn
+from flowops.couplings import COUPLINGS, Coupling, Independent, OptimalTransport, Sinkhorn
 from flowops.couplings.coupling import transport_cost
 from tests.examples import EVENT_IDS, EVENTS, normal, uniform
 
@@ -81,6 +81,58 @@ def test_no_gradient_flows_through_the_choice() -> None:
     (coupled.x1 - coupled.x0).square().sum().backward()
     assert x0.grad is not None
     torch.testing.assert_close(x0.grad, 2 * (x0 - coupled.x1).detach())
+
+
+class TestBlocks:
+    """Rows divided at random into blocks, and assigned within each."""
+
+    N = 60
+    X0, X1 = normal(N, 2), 2 * normal(N, 2, seed=1) + 1
+
+    def rows(self, block: int | None, seed: int = 0) -> Tensor:
+        labels = OptimalTransport(block=block)(
+            self.X0, self.X1, torch.arange(self.N), generator=torch.Generator().manual_seed(seed)
+        ).labels
+        assert labels is not None
+        return labels
+
+    @pytest.mark.parametrize("block", [60, 61, 10_000])
+    def test_a_block_of_the_batch_is_the_whole(self, block: int) -> None:
+        assert torch.equal(self.rows(block), self.rows(None))
+
+    def test_a_block_of_one_row_exchanges_nothing(self) -> None:
+        assert torch.equal(self.rows(1), torch.arange(self.N))
+
+    @pytest.mark.parametrize("block", [2, 7, 20, 59])
+    def test_every_row_is_used_once_and_only_rows_of_one_block_are_exchanged(self, block: int) -> None:
+        rows = self.rows(block)
+        assert torch.equal(rows.sort().values, torch.arange(self.N))
+        parts = torch.randperm(self.N, generator=torch.Generator().manual_seed(0)).split(block)
+        for part in parts:
+            assert sorted(rows[part].tolist()) == sorted(part.tolist())
+            alone = OptimalTransport()(self.X0[part], self.X1[part], part)
+            assert torch.equal(alone.labels, rows[part])  # type: ignore[arg-type]
+        assert not torch.equal(rows, torch.arange(self.N))
+
+    def test_larger_blocks_come_closer_to_the_best(self) -> None:
+        costs = [
+            sum(total_cost(self.X0, self.X1[self.rows(block, seed)]) for seed in range(20)) / 20
+            for block in (1, 3, 12, 60)
+        ]
+        assert costs == sorted(costs, reverse=True)
+        assert costs[-1] < costs[-2] < costs[0]
+
+    def test_blocks_follow_the_generator(self) -> None:
+        assert torch.equal(self.rows(7, seed=1), self.rows(7, seed=1))
+        assert not torch.equal(self.rows(7, seed=1), self.rows(7, seed=2))
+
+    def test_conditions_stay_with_their_rows(self) -> None:
+        labels = torch.arange(self.N) % 3
+        coupled = OptimalTransport(1e6, block=20)(
+            self.X0, self.X1, labels, labels0=labels, generator=torch.Generator().manual_seed(0)
+        )
+        assert torch.equal(coupled.labels, labels)  # type: ignore[arg-type]
+        assert not torch.equal(coupled.x1, self.X1)
 
 
 class TestPOT:
@@ -249,6 +301,7 @@ def test_a_condition_weight_needs_conditions_on_both_sides(labels: Tensor | None
     ("build", "sentence"),
     [
         (lambda: OptimalTransport(-1.0), "`condition_weight` must not be negative, got -1.0"),
+        (lambda: OptimalTransport(block=0), "`block` must be a whole number of at least 1, got 0"),
         (lambda: Sinkhorn(0.0), "`epsilon` must be positive, got 0.0"),
         (lambda: Sinkhorn(tolerance=-1.0), "`tolerance` must be positive"),
         (lambda: Sinkhorn(iterations=0), "`iterations` must be a whole number of at least 1, got 0"),
@@ -258,3 +311,16 @@ def test_a_condition_weight_needs_conditions_on_both_sides(labels: Tensor | None
 def test_wrong_parameters_are_refused(build: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         build()
+
+
+def test_couplings_by_name() -> None:
+    assert COUPLINGS.make("independent") == Independent()
+    assert COUPLINGS.make("optimal-transport", options={"block": 16}) == OptimalTransport(block=16)
+    assert COUPLINGS.make("sinkhorn", options={"epsilon": 0.5, "iterations": 7}) == Sinkhorn(0.5, 7)
+    own: Coupling = Sinkhorn(0.3)
+    assert COUPLINGS.make(own) is own
+    assert COUPLINGS.make("flowops.couplings.optimal_transport:Sinkhorn") == Sinkhorn()
+    with pytest.raises(ValueError, match="`coupling` must be one of .*, got 'sinkhron'; did you mean 'sinkhorn'"):
+        COUPLINGS.make("sinkhron")
+    with pytest.raises(TypeError, match="`coupling` must name a function that returns Coupling, .* returned list"):
+        COUPLINGS.make("builtins:list")

@@ -1,15 +1,17 @@
-"""What all laws share: arguments, seeds, dtypes, ranges, a repr that is the call, and the end of every curriculum."""
+"""What all laws share, from arguments to the end of every curriculum, and the laws of one time by exact statistics."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from flowops import times
-from flowops.interpolants import linear
+from flowops.interpolants import Interpolant, edm, linear, trigonometric, variance_preserving
 from flowops.times import (
     Annealed,
     DataRatio,
@@ -145,13 +147,13 @@ def test_a_new_law_is_one_method() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"n": 0}, ValueError, "`n` must be a positive number of draws, got 0"),
-        ({"n": 2.0}, ValueError, "`n` must be a positive number of draws, got 2.0"),
-        ({"n": True}, ValueError, "`n` must be a positive number of draws, got True"),
+        ({"n": 0}, ValueError, "`n` must be a whole number of at least 1, got 0"),
+        ({"n": 2.0}, ValueError, "`n` must be a whole number of at least 1, got 2.0"),
+        ({"n": True}, ValueError, "`n` must be a whole number of at least 1, got True"),
         ({"dtype": torch.bfloat16}, TypeError, "`dtype` must be torch.float32 or torch.float64, got torch.bfloat16"),
         ({"dtype": torch.int64}, TypeError, "`dtype` must be torch.float32 or torch.float64, got torch.int64"),
-        ({"step": -1}, ValueError, "`step` must be a training step, 0 or more, or None .*, got -1"),
-        ({"step": 1.5}, ValueError, "`step` must be a training step, 0 or more, or None .*, got 1.5"),
+        ({"step": -1}, ValueError, "`step` must be a whole number of at least 0, got -1"),
+        ({"step": 1.5}, ValueError, "`step` must be a whole number of at least 0, got 1.5"),
         ({"interpolant": "linear"}, TypeError, "`interpolant` must be an Interpolant, got str"),
     ],
 )
@@ -201,3 +203,51 @@ def test_every_law_is_tested_here() -> None:
     laws = {name for name, value in vars(times).items() if isinstance(value, type) and issubclass(value, times.Law)}
     covered = {type(law).__name__ for law in (*ONE_TIME, *PAIRS)}
     assert laws - covered == {"Law", "OneTime", "TimeLaw"}
+
+
+N = 20_000
+RATE = 1e-6  # of a false alarm of a statistic, at a fixed seed
+
+
+def many(law: OneTime, **options: Any) -> Tensor:
+    return law(N, generator=torch.Generator().manual_seed(7), dtype=torch.float64, **options)
+
+
+def assert_law(sample: Tensor, law: Any) -> None:
+    """Kolmogorov-Smirnov."""
+    assert stats.kstest(sample.numpy(), law.cdf).pvalue > RATE
+
+
+def test_uniform() -> None:
+    assert_law(many(Uniform()), stats.uniform())
+    assert_law(many(Uniform(0.25, 0.75)), stats.uniform(0.25, 0.5))
+
+
+def test_the_statistics_see_a_wrong_law() -> None:
+    t = many(Uniform()).numpy()
+    assert stats.kstest(t, stats.uniform(0.0, 1.1).cdf).pvalue < RATE
+    assert stats.kstest(t, stats.beta(1.1, 1.0).cdf).pvalue < RATE
+
+
+def test_logit_normal() -> None:
+    t = many(LogitNormal(-0.4, 1.3))
+    assert_law((t / (1 - t)).log(), stats.norm(-0.4, 1.3))
+
+
+@pytest.mark.parametrize("I", [linear(), trigonometric(), variance_preserving()], ids=lambda I: I.name)
+def test_log_noise_is_normal_in_the_log_of_the_noise_level(I: Interpolant) -> None:
+    t = many(LogNoise(-1.1, 1.2), interpolant=I)
+    assert_law((I.alpha(t) / I.beta(t)).log(), stats.norm(-1.1, 1.2))
+
+
+def test_log_noise_of_the_linear_interpolant_is_logit_normal() -> None:
+    t = many(LogNoise(0.4, 1.0), interpolant=linear())
+    torch.testing.assert_close(1 - t, many(LogitNormal(0.4, 1.0)))
+
+
+def test_log_noise_beyond_the_schedule_falls_on_its_ends() -> None:
+    t = many(LogNoise(0.0, 1.0), interpolant=edm(0.5, 2.0))
+    outside = stats.norm.cdf(-np.log(2))
+    for end in (0.0, 1.0):
+        count = int((t == end).sum())
+        assert stats.binomtest(count, N, outside).pvalue > RATE

@@ -1,16 +1,14 @@
-"""The laws by exact statistics. Each test of a law has a false-alarm rate of one in a million, at a fixed seed."""
+"""Laws of pairs by exact statistics, at a false-alarm rate of one in a million each, and what becomes of a pair."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch import Tensor
 
-from flowops.interpolants import Interpolant, edm, linear, trigonometric, variance_preserving
 from flowops.times import (
     Annealed,
     DataRatio,
@@ -18,10 +16,13 @@ from flowops.times import (
     EndpointFixed,
     FullSquare,
     LogitNormal,
-    LogNoise,
     Step,
-    Uniform,
     UpperTriangle,
+    ahead,
+    as_drawn,
+    behind,
+    on_diagonal,
+    to_end,
 )
 
 N = 20_000
@@ -35,41 +36,6 @@ def draw(law: Any, n: int = N, **options: Any) -> Any:
 def assert_law(sample: Tensor, law: Any) -> None:
     """Kolmogorov-Smirnov."""
     assert stats.kstest(sample.numpy(), law.cdf).pvalue > RATE
-
-
-def test_uniform() -> None:
-    assert_law(draw(Uniform()), stats.uniform())
-    assert_law(draw(Uniform(0.25, 0.75)), stats.uniform(0.25, 0.5))
-
-
-def test_the_statistics_see_a_wrong_law() -> None:
-    t = draw(Uniform()).numpy()
-    assert stats.kstest(t, stats.uniform(0.0, 1.1).cdf).pvalue < RATE
-    assert stats.kstest(t, stats.beta(1.1, 1.0).cdf).pvalue < RATE
-
-
-def test_logit_normal() -> None:
-    t = draw(LogitNormal(-0.4, 1.3))
-    assert_law((t / (1 - t)).log(), stats.norm(-0.4, 1.3))
-
-
-@pytest.mark.parametrize("I", [linear(), trigonometric(), variance_preserving()], ids=lambda I: I.name)
-def test_log_noise_is_normal_in_the_log_of_the_noise_level(I: Interpolant) -> None:
-    t = draw(LogNoise(-1.1, 1.2), interpolant=I)
-    assert_law((I.alpha(t) / I.beta(t)).log(), stats.norm(-1.1, 1.2))
-
-
-def test_log_noise_of_the_linear_interpolant_is_logit_normal() -> None:
-    t = draw(LogNoise(0.4, 1.0), interpolant=linear())
-    torch.testing.assert_close(1 - t, draw(LogitNormal(0.4, 1.0)))
-
-
-def test_log_noise_beyond_the_schedule_falls_on_its_ends() -> None:
-    t = draw(LogNoise(0.0, 1.0), interpolant=edm(0.5, 2.0))
-    outside = stats.norm.cdf(-np.log(2))
-    for end in (0.0, 1.0):
-        count = int((t == end).sum())
-        assert stats.binomtest(count, N, outside).pvalue > RATE
 
 
 def test_the_upper_triangle_is_uniform() -> None:
@@ -154,3 +120,45 @@ def test_annealing_shrinks_each_interval_by_a_fraction_that_grows_linearly(step:
 def test_annealing_from_zero_starts_on_the_diagonal() -> None:
     s, t = draw(Annealed(UpperTriangle(), start=0.0, steps=10), step=0)
     torch.testing.assert_close(s, t, rtol=0, atol=1e-15)
+
+
+class TestMiddles:
+    """The times $(s, u, t)$ at which a residual is evaluated, made of a pair in either order."""
+
+    PAIR = draw(FullSquare(), 50)
+    FRACTIONS: list[Any] = [0.0, 0.25, 1.0, torch.linspace(0, 1, 50, dtype=torch.float64)]
+
+    @pytest.mark.parametrize("fraction", FRACTIONS, ids=["0", "1/4", "1", "each"])
+    def test_the_middle_divides_the_pair(self, fraction: Any) -> None:
+        s, t = self.PAIR
+        (a, u, b), (c, w, e) = ahead(s, t, fraction), behind(s, t, fraction)
+        assert u is not None
+        assert w is not None
+        for time, expected in ((a, s), (b, t), (c, s), (e, t)):
+            assert torch.equal(time, expected)
+        torch.testing.assert_close(u - s, fraction * (t - s))
+        torch.testing.assert_close(t - w, fraction * (t - s))
+        torch.testing.assert_close(u + w, s + t)
+        for middle in (u, w):
+            assert ((middle - s) * (t - middle) >= 0).all()
+
+    def test_the_ends_are_met_exactly(self) -> None:
+        s, t = self.PAIR
+        for middle, fraction, end in ((ahead, 0.0, s), (ahead, 1.0, t), (behind, 0.0, t), (behind, 1.0, s)):
+            assert torch.equal(middle(s, t, fraction)[1], end)  # type: ignore[arg-type]
+
+    def test_the_others_ask_for_no_fraction(self) -> None:
+        s, t = self.PAIR
+        for fraction in self.FRACTIONS:
+            assert as_drawn(s, t, fraction) == (s, None, t)
+            assert on_diagonal(s, t, fraction) == (s, None, s)
+            start, u, end = to_end(s, t, fraction)
+            assert (start, u) == (s, t)
+            assert torch.equal(end, torch.ones_like(s))
+
+    @pytest.mark.parametrize("middle", [as_drawn, on_diagonal, to_end, ahead, behind])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_shape_and_dtype_are_those_of_the_pair(self, middle: Any, dtype: torch.dtype) -> None:
+        s, t = UpperTriangle()(7, dtype=dtype)
+        for time in middle(s, t, 0.1):
+            assert time is None or (time.shape, time.dtype) == ((7,), dtype)
