@@ -1,10 +1,9 @@
-"""Data sets: pure functions from a step to its batch, toys in the plane, pictures, pairs."""
+"""Data sets: pure functions from a step to its batch; laws in the plane, images, pairs."""
 
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
-from flowops.data.images import Images, Split
-from flowops.data.paired_arrays import PairedArrays
-from flowops.data.pixels import to_float, to_uint8
+from flowops.data.images import Images, Split, to_float, to_uint8
+from flowops.data.pairs import Pairs, transported
 from flowops.data.prefetched import Prefetched
 from flowops.data.registry import NAMES, describe, open_dataset
 from flowops.data.toys import Toy
@@ -14,7 +13,7 @@ __all__ = [
     "Batch",
     "Dataset",
     "Images",
-    "PairedArrays",
+    "Pairs",
     "Prefetched",
     "Split",
     "Toy",
@@ -22,4 +21,5 @@ __all__ = [
     "open_dataset",
     "to_float",
     "to_uint8",
+    "transported",
 ]

@@ -11,8 +11,9 @@ class Batch(NamedTuple):
     """Samples with their labels, and with their base samples where the set is a set of pairs.
 
     Attributes:
-        x0: base samples, `[n, *event]` float32, or None where the base is standard normal noise, drawn by who trains.
-        x1: data samples, `[n, *event]` float32; pictures lie in [-1, 1].
+        x0: base samples, `[n, *event]` float32, or None: then the training pairs the data with standard normal
+            noise of its own.
+        x1: data samples, `[n, *event]` float32; images lie in [-1, 1].
         labels: `[n]` int64, or None.
     """
 

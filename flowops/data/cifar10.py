@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from flowops._extras import require
-from flowops.data._fingerprint import fingerprint
-from flowops.data._paths import check_folder
-from flowops.data.images import Images, Split
+from flowops._named import require
+from flowops.data.files.paths import check_folder
+from flowops.data.images import Images, Split, fingerprint
 
 _FOLDER = "cifar-10-batches-py"
 
 
 def open_cifar10(path: Path | str | None, *, flip: bool = True, download: bool = False) -> Images:
-    """The 50,000 and 10,000 pictures of CIFAR-10, event `[3, 32, 32]`, ten classes, held in memory (184 MB).
+    """The 50,000 and 10,000 images of CIFAR-10, event `[3, 32, 32]`, ten classes, held in memory (184 MB).
 
     Args:
         path: the folder that holds `cifar-10-batches-py`, or that folder itself.
-        flip: whether the pictures of a batch are mirrored at random.
+        flip: whether the images of a batch are mirrored at random.
         download: fetch the archive (170 MB) into `path` if it is not there; an archive that lies there is unpacked.
 
     Raises:
@@ -57,7 +56,7 @@ def open_cifar10(path: Path | str | None, *, flip: bool = True, download: bool =
         "cifar10",
         splits,
         classes=tuple(held["train"].classes),
-        provenance=f"cifar10: Krizhevsky 2009, original archive, {counts} pictures, {fingerprint(splits)}",
+        provenance=f"cifar10: Krizhevsky 2009, original archive, {counts} images, {fingerprint(splits)}",
         flips=flip,
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Self
 
 import torch
 
 from flowops.data.batch import Batch
+from flowops.interpolants import Interpolant
+from flowops.problems import Problem
 
 
 class Dataset(ABC):
@@ -19,7 +22,18 @@ class Dataset(ABC):
         event: shape of a sample.
         classes: names of the classes by label, empty without labels.
         provenance: one line: what, which version, how many, and a fingerprint of the content.
-        size: training samples, or None for a law that is drawn from without end. Finite sets have a length too.
+        size: training samples, or None where every step draws fresh ones. Finite sets have a length too.
+        normal_base: whether base samples are standard normal, be they drawn by the training (`x0` is None) or paired
+            with the data: then sampling starts from fresh noise.
+        defaults: settings of a training that suit the set, by name, such as `{"steps": 2000, "network.kind": "mlp"}`;
+            what a configuration says itself comes first.
+        problem: the law as a reference problem, with its exact field and density, for an interpolant; None where
+            nothing is known in closed form.
+
+    >>> from flowops.data import open_dataset
+    >>> digits = open_dataset("digits")
+    >>> digits.batch(0, 32, seed=0).x1.shape
+    torch.Size([32, 1, 8, 8])
     """
 
     name: str
@@ -27,6 +41,9 @@ class Dataset(ABC):
     classes: tuple[str, ...] = ()
     provenance: str
     size: int | None = None
+    normal_base: bool = True
+    defaults: Mapping[str, Any] = MappingProxyType({})
+    problem: Callable[[Interpolant], Problem[Any, Any]] | None = None
 
     @abstractmethod
     def batch(self, step: int, n: int, *, seed: int) -> Batch:

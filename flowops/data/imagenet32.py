@@ -2,8 +2,8 @@
 
 The box-resized one (Chrabaszcz et al. 1707.08819) comes as ten training batches and one validation batch, pickled or as
 .npz: rows of 3072 bytes (red, green, blue), labels from 1 to 1000 in an order of its own; 1,281,167 and 50,000
-pictures. The older one (van den Oord et al. 1601.06759, `train_32x32` and `valid_32x32`) comes as picture files without
-labels; 1,281,149 and 49,999 pictures.
+images. The older one (van den Oord et al. 1601.06759, `train_32x32` and `valid_32x32`) comes as image files without
+labels; 1,281,149 and 49,999 images.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flowops.data._fingerprint import fingerprint
-from flowops.data._imagenet_batches import find_batches, read_batch, read_labels
-from flowops.data._packed import Allocate, Content, Fill, load, pack, place
-from flowops.data._paths import check_folder
-from flowops.data._sources import Source, open_source, stamp
-from flowops.data.folder import Layout, read
-from flowops.data.images import Images, Split
+from flowops.data.files.imagenet_batches import find_batches, read_batch, read_labels
+from flowops.data.files.packed import Allocate, Content, Fill, load, pack, place
+from flowops.data.files.paths import check_folder
+from flowops.data.files.sources import Source, open_source, stamp
+from flowops.data.image_folder import Layout, read
+from flowops.data.images import Images, Split, fingerprint
 
 _SHAPE, _CLASSES = (3, 32, 32), tuple(str(number) for number in range(1, 1001))
 _WHAT = "a folder with train_data_batch_1 to _10 (pickled or .npz), or with train_32x32 (a folder or an archive)"
 _ARCHIVES = ("", ".tar", ".zip", ".tar.gz", ".tgz", ".tar.xz")
-_BOX, _OLDER = 1281167, 1281149  # training pictures as published
-_CHUNK = 1 << 15  # pictures averaged at once
+_BOX, _OLDER = 1281167, 1281149  # training images as published
+_CHUNK = 1 << 15  # images averaged at once
 
 
 def open_imagenet32(path: Path | str | None, *, flip: bool = True, cache: Path | str | None = None) -> Images:
@@ -37,7 +36,7 @@ def open_imagenet32(path: Path | str | None, *, flip: bool = True, cache: Path |
 
     Args:
         path: the folder with the files.
-        flip: whether the pictures of a batch are mirrored at random.
+        flip: whether the images of a batch are mirrored at random.
         cache: folder for the packed arrays, 3.9 GB; `.flowops` in `path` if None. Packed anew if the files change.
 
     Raises:
@@ -51,7 +50,7 @@ def open_imagenet32(path: Path | str | None, *, flip: bool = True, cache: Path |
         mark, fill = stamp(file for files in batches.values() for file in files), _from_batches(batches)
     else:
         sources = _find_sources(folder)
-        mark, fill = " ".join(source.stamp() for source in sources.values()), _from_pictures(sources)
+        mark, fill = " ".join(source.stamp() for source in sources.values()), _from_images(sources)
     kept = place(folder, cache)
     packed = load(kept, mark) or pack(kept, mark, fill)
     return Images(
@@ -65,7 +64,7 @@ def open_imagenet32(path: Path | str | None, *, flip: bool = True, cache: Path |
 
 
 def _find_sources(folder: Path) -> dict[str, Source]:
-    """The folders or archives of pictures by split."""
+    """The folders or archives of images by split."""
     sources = {}
     for split, stem in (("train", "train_32x32"), ("test", "valid_32x32")):
         found = [folder / (stem + ending) for ending in _ARCHIVES if (folder / (stem + ending)).exists()]
@@ -94,13 +93,13 @@ def _from_batches(batches: dict[str, list[Path]]) -> Fill:
     return fill
 
 
-def _from_pictures(sources: dict[str, Source]) -> Fill:
+def _from_images(sources: dict[str, Source]) -> Fill:
     def fill(allocate: Allocate) -> Content:
         splits = {}
         for split, source in sources.items():
             found = read(source, Layout({split: source.names()}, {}, ()), _SHAPE, allocate)
             splits.update(found)
-        return Content({}, (), _provenance("unlabelled pictures, van den Oord et al. 1601.06759", _OLDER, splits))
+        return Content({}, (), _provenance("unlabelled images, van den Oord et al. 1601.06759", _OLDER, splits))
 
     return fill
 
@@ -111,4 +110,4 @@ def _provenance(kind: str, official: int, splits: dict[str, Split]) -> str:
     means = " ".join(f"{value:.2f}" for value in (torch.as_tensor(total) / (len(train) * 1024)).tolist())
     whole = "" if len(train) == official else f" (not the {official} of the published set)"
     counts = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
-    return f"imagenet32: {kind}; {counts} pictures{whole}; channel means {means}; {fingerprint(splits)}"
+    return f"imagenet32: {kind}; {counts} images{whole}; channel means {means}; {fingerprint(splits)}"

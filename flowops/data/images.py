@@ -1,30 +1,28 @@
-"""A set of pictures of one size, kept as bytes: on the device where they are few, mapped from a file where not."""
+"""A set of images of one size, kept as bytes: on the device where they are few, mapped from a file where not."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from types import MappingProxyType
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from flowops._keys import generator
-from flowops.data._checks import check_available
-from flowops.data._devices import indexed, moved
+from flowops._keys import content_hash, generator
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
-from flowops.data.epochs import permutation, rows
-from flowops.data.pixels import to_float
+from flowops.data.rows import chosen, indexed, moved, rows
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures `[n, channels, height, width]` uint8, and their labels `[n]` int64 or None.
+    """Images `[n, channels, height, width]` uint8, and their labels `[n]` int64 or None.
 
     Raises:
-        TypeError, ValueError: for other dtypes and shapes, and for no pictures.
+        TypeError, ValueError: for other dtypes and shapes, and for no images.
     """
 
     pixels: Tensor
@@ -40,7 +38,7 @@ class Split:
             )
         if self.labels is not None and (self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]):
             raise ValueError(
-                f"`labels` must be int64 of shape [{len(self.pixels)}], one per picture, got {self.labels.dtype} of "
+                f"`labels` must be int64 of shape [{len(self.pixels)}], one per image, got {self.labels.dtype} of "
                 f"shape {list(self.labels.shape)}; convert them with long()."
             )
 
@@ -61,18 +59,30 @@ class Split:
         return Split(self.pixels.pin_memory(), None if self.labels is None else self.labels.pin_memory())
 
 
+def fingerprint(splits: Mapping[str, Split]) -> str:
+    """A short name for the images and labels of all splits, the same wherever they were read from."""
+
+    def parts() -> Iterator[str | Tensor]:
+        for name in sorted(splits):
+            labels = splits[name].labels
+            yield from (name, splits[name].pixels, "no labels" if labels is None else labels)
+
+    return content_hash(parts())
+
+
 class Images(Dataset):
-    """Labelled or unlabelled pictures, drawn without replacement within an epoch, mirrored at random if `flips`.
+    """Labelled or unlabelled images, drawn without replacement within an epoch, mirrored at random if `flips`.
 
     Args:
         name: as in `open_dataset`.
-        splits: the pictures by split; "train" is the one that `batch` draws from.
+        splits: the images by split; "train" is the one that `batch` draws from.
         classes: names by label.
         provenance: one line, as in `Dataset`.
-        flips: whether every picture of a batch is mirrored left to right with probability one half, drawn anew at
+        flips: whether every image of a batch is mirrored left to right with probability one half, drawn anew at
             every step.
-        resident: whether `to` moves all pictures to the device. False for pictures mapped from a file, of which only
+        resident: whether `to` moves all images to the device. False for images mapped from a file, of which only
             the rows of a batch travel.
+        defaults: as in `Dataset`.
 
     Raises:
         ValueError: if there is no split "train".
@@ -87,11 +97,12 @@ class Images(Dataset):
         classes: tuple[str, ...] = (),
         flips: bool = False,
         resident: bool = True,
+        defaults: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         if "train" not in splits:
             raise ValueError(f"`splits` must hold a split 'train', got {sorted(splits)}; name one of them so.")
         self.name, self.classes, self.provenance = name, classes, provenance
-        self.splits, self.flips, self.resident = splits, flips, resident
+        self.splits, self.flips, self.resident, self.defaults = splits, flips, resident, defaults
         self.device = torch.device("cpu")
         self.event = splits["train"].pixels.shape[1:]
         self.size: int = len(splits["train"])
@@ -117,11 +128,10 @@ class Images(Dataset):
 
     def reference(self, n: int, *, split: str = "train", seed: int = 0) -> Batch:
         held = self._split(split)
-        check_available(n, len(held), split, self.name)
-        return self._finish(held.take(permutation(len(held), "reference", split, seed)[:n]), None)
+        return self._finish(held.take(chosen(n, len(held), split, seed, self.name)), None)
 
-    def pictures(self, split: str = "train") -> Tensor:
-        """All pictures of a split as bytes, `[n, channels, height, width]`, where they are kept and in their order.
+    def pixels(self, split: str = "train") -> Tensor:
+        """All images of a split as bytes, `[n, channels, height, width]`, where they are kept and in their order.
 
         Raises:
             ValueError: if there is no such split.
@@ -148,3 +158,30 @@ class Images(Dataset):
         if flip is not None:
             pixels = torch.where(moved(flip, self.device)[:, None, None, None], pixels.flip(-1), pixels)
         return Batch(None, to_float(pixels), taken.labels)
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """Bytes as states: `x / 127.5 - 1` in float32, any shape.
+
+    Raises:
+        TypeError: for anything but uint8.
+    """
+    if pixels.dtype != torch.uint8:
+        raise TypeError(f"`pixels` must be uint8, got {pixels.dtype}; floating images need no conversion.")
+    return pixels.float().div_(127.5).sub_(1)
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """The nearest image: `127.5 (x + 1)`, rounded and clamped to the range 0..255 of an image, any shape.
+
+    The exact inverse of `to_float`.
+
+    Raises:
+        TypeError: for a tensor without a floating dtype.
+        ValueError: for values that are not finite, which no image can show.
+    """
+    if not x.is_floating_point():
+        raise TypeError(f"`x` must have a floating dtype, got {x.dtype}; bytes need no conversion.")
+    if not bool(x.isfinite().all()):
+        raise ValueError("`x` must be finite to become an image, got nan or inf; look for where it was computed.")
+    return x.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

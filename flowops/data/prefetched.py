@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from flowops.data._checks import check_draw
+from flowops._arguments import whole
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
+from flowops.data.rows import check_draw
 
 _Queue: TypeAlias = queue.Queue[Callable[[], Batch] | BaseException]
 
@@ -37,8 +38,7 @@ class Prefetched(Iterator[Batch]):
 
     def __init__(self, dataset: Dataset, n: int, seed: int, start_step: int = 0, *, ahead: int = 2) -> None:
         check_draw(start_step, n)
-        if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
-            raise ValueError(f"`ahead` must be a number of batches of at least 1, got {ahead!r}; pass ahead=2.")
+        whole(ahead, "ahead", 1)
         self.waited = 0.0
         self._ready: _Queue = queue.Queue(ahead)
         self._closed = threading.Event()

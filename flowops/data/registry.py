@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowops._named import check_options, load, meant, options_of
 from flowops.data import toys
 from flowops.data.cifar10 import open_cifar10
 from flowops.data.dataset import Dataset
 from flowops.data.digits import digits
-from flowops.data.folder import open_folder
+from flowops.data.image_folder import open_folder
 from flowops.data.imagenet32 import open_imagenet32
-from flowops.data.paired_arrays import open_pairs
+from flowops.data.pairs import open_pairs, transported
 
 
 @dataclass(frozen=True)
 class Entry:
-    """How a data set is opened: `open(**options)`, or `open(path, **options)` where it is read from files."""
+    """How a data set is opened: `open(**options)`, or `open(place, **options)` where it is made from something else.
+
+    Attributes:
+        open: makes it.
+        summary: a line for a list.
+        place: what it is made from, `path` or the name of another `dataset`; empty for a set that needs nothing.
+    """
 
     open: Callable[..., Dataset]
     summary: str
-    files: bool = False
+    place: str = ""
+
+
+def _transported(dataset: str | None, **options: Any) -> Dataset:
+    if dataset is None:
+        raise ValueError("`dataset` must say what is transported, got 'transported' alone; write transported:digits.")
+    return transported(open_dataset(str(dataset)), **options)
 
 
 ENTRIES: dict[str, Entry] = {
@@ -35,10 +45,13 @@ ENTRIES: dict[str, Entry] = {
     "spirals": Entry(toys.spirals, "two spiral arms, labelled"),
     "pinwheel": Entry(toys.pinwheel, "five sheared arms, labelled"),
     "digits": Entry(digits, "1797 handwritten digits of 8 x 8, labelled"),
-    "cifar10": Entry(open_cifar10, "CIFAR-10 from its original archive, labelled", files=True),
-    "imagenet32": Entry(open_imagenet32, "ImageNet at 32 x 32, either published version", files=True),
-    "folder": Entry(open_folder, "pictures of one size in folders or an archive, `folder:PATH`", files=True),
-    "pairs": Entry(open_pairs, "base and data samples from an .npz or .safetensors file, `pairs:FILE`", files=True),
+    "cifar10": Entry(open_cifar10, "CIFAR-10 from its original archive, labelled", "path"),
+    "imagenet32": Entry(open_imagenet32, "ImageNet at 32 x 32, either published version", "path"),
+    "folder": Entry(open_folder, "images of one size in folders or an archive, `folder:PATH`", "path"),
+    "pairs": Entry(open_pairs, "base and data samples from an .npz or .safetensors file, `pairs:FILE`", "path"),
+    "transported": Entry(
+        _transported, "another set paired with noise by optimal transport, `transported:NAME`", "dataset"
+    ),
 }
 """Every named data set."""
 
@@ -46,8 +59,8 @@ NAMES: tuple[str, ...] = tuple(ENTRIES)
 """What `open_dataset` takes as a name, apart from `package.module:factory`."""
 
 
-def open_dataset(name: str, *, path: Path | str | None = None, **options: Any) -> Dataset:
-    """The data set of that name.
+def open_dataset(name: str | Dataset, *, path: Path | str | None = None, **options: Any) -> Dataset:
+    """The data set of that name; a data set is returned as it is.
 
     Args:
         name: one of `NAMES`, with its path behind a colon where it is read from files, as in `folder:PATH`; or
@@ -60,22 +73,23 @@ def open_dataset(name: str, *, path: Path | str | None = None, **options: Any) -
         TypeError: for an unknown option, or a factory that returns something else.
         OSError: for files that are not there.
     """
+    if isinstance(name, Dataset):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"`dataset` must be the name of a data set or a Dataset, got {type(name).__name__}; pass one.")
     head, _, tail = name.partition(":")
     if head not in ENTRIES:
-        return _from_factory(name, head, tail, path, options)
+        return _from_factory(name, path, options)
     entry = ENTRIES[head]
     if tail:
-        if path is not None or not entry.files:
-            taken = f"`path` given, {path}" if entry.files else "no files"
-            raise ValueError(f"`name` must be {head!r} alone with {taken}, got {name!r}; leave out {':' + tail!r}.")
+        if path is not None or not entry.place:
+            taken = f"`path` given, {path}" if entry.place else "no files"
+            raise ValueError(f"`dataset` must be {head!r} alone with {taken}, got {name!r}; leave out {':' + tail!r}.")
         path = tail
-    if path is not None and not entry.files:
+    if path is not None and not entry.place:
         raise ValueError(f"`path` must be None for {head}, which is read from no file, got {path}; leave it out.")
-    known = _options(entry)
-    if unknown := sorted(set(options) - set(known)):
-        offered = ", ".join(known) or "none"
-        raise TypeError(f"`options` of {head} must be among {offered}, got {unknown[0]!r}; leave it out.")
-    return entry.open(path, **options) if entry.files else entry.open(**options)
+    check_options(options, _options(entry), head)
+    return entry.open(path, **options) if entry.place else entry.open(**options)
 
 
 def describe() -> str:
@@ -88,21 +102,18 @@ def describe() -> str:
 
 
 def _options(entry: Entry) -> dict[str, Any]:
-    parameters = inspect.signature(entry.open).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    return options_of(transported if entry.open is _transported else entry.open)
 
 
-def _from_factory(name: str, module: str, factory: str, path: Path | str | None, options: dict[str, Any]) -> Dataset:
-    if not factory:
-        close = difflib.get_close_matches(name, ENTRIES, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise ValueError(f"`name` must be one of {', '.join(NAMES)} or package.module:factory, got {name!r}{hint}")
+def _from_factory(name: str, path: Path | str | None, options: dict[str, Any]) -> Dataset:
+    head, colon, tail = name.partition(":")
+    hint = meant(head, ENTRIES).replace("'?", f"{colon}{tail}'?")
+    if not colon:
+        raise ValueError(f"`dataset` must be one of {', '.join(NAMES)} or package.module:factory, got {name!r}{hint}")
     try:
-        make = getattr(importlib.import_module(module), factory)
-    except (ModuleNotFoundError, AttributeError) as error:
-        close = difflib.get_close_matches(module, ENTRIES, 1)
-        hint = f"did you mean {close[0] + ':' + factory!r}?" if close else "check that it can be imported from here."
-        raise ValueError(f"`name` must name a function to import, got {name!r} ({error}); {hint}") from error
+        make = load(name, "dataset")
+    except ValueError as error:
+        raise ValueError(str(error).rstrip(".") + hint) from error
     made = make(**options) if path is None else make(path, **options)
     if not isinstance(made, Dataset):
         raise TypeError(f"{name} must return a flowops.data.Dataset, got {type(made).__name__}; subclass it.")

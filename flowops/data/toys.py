@@ -1,4 +1,4 @@
-"""Laws in the plane, drawn from without end: a checkerboard, moons, spirals, a pinwheel and eight modes."""
+"""Laws in the plane, drawn anew at every step: a checkerboard, moons, spirals, a pinwheel, eight modes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from flowops import interpolants, problems
+from flowops._arguments import whole
 from flowops._keys import generator
-from flowops.data._checks import check_count, check_draw
-from flowops.data._devices import indexed, moved
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
+from flowops.data.rows import check_draw, indexed, moved
 from flowops.interpolants import Interpolant
 
-Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
+Points = Callable[[int, torch.Generator], tuple[Tensor, Tensor | None]]
 """`(n, generator) -> points [n, 2] float32, labels [n] int64 or None`."""
 
 _MODES, _RADIUS, _DEVIATION = 8, 0.8, 0.06
@@ -31,21 +31,20 @@ class Toy(Dataset):
         name: as in `open_dataset`.
         draw: how it is drawn from, on the CPU.
         classes: names by label, empty without labels.
-        problem: the law as a reference problem, with its exact field and density, for an interpolant; None where
-            nothing is known in closed form.
+        problem: as in `Dataset`.
     """
 
     def __init__(
         self,
         name: str,
-        draw: Draw,
+        draw: Points,
         *,
         classes: tuple[str, ...] = (),
         problem: Callable[[Interpolant], problems.Problem[Any, Any]] | None = None,
     ) -> None:
         self.name, self.draw, self.classes, self.problem = name, draw, classes, problem
         self.event, self.size = torch.Size([2]), None
-        self.provenance = f"{name}: a law in the plane, drawn from without end" + (
+        self.provenance = f"{name}: a law in the plane, fresh draws at every step" + (
             f", {len(classes)} classes" if classes else ""
         )
         self.device = torch.device("cpu")
@@ -59,7 +58,7 @@ class Toy(Dataset):
         return lambda: self._moved(*drawn)
 
     def reference(self, n: int, *, split: str = "train", seed: int = 0) -> Batch:
-        check_count(n)
+        whole(n, "n")
         if split not in ("train", "test"):
             raise ValueError(f"`split` must be one of train, test for {self.name}, got {split!r}; choose one of them.")
         return self._moved(*self.draw(n, generator(self.name, "reference", split, seed)))

@@ -41,20 +41,18 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_pictures_labels_and_classes_are_those_of_the_files(root: Path) -> None:
+def test_images_labels_and_classes_are_those_of_the_files(root: Path) -> None:
     for path in (root, root / "cifar-10-batches-py"):
         images = open_cifar10(path)
-        assert images.pictures().flatten(1).tolist() == np.concatenate([BATCHES[n]["data"] for n in NAMES[:5]]).tolist()
-        assert images.pictures("test").flatten(1).tolist() == BATCHES["test_batch"]["data"].tolist()
+        assert images.pixels().flatten(1).tolist() == np.concatenate([BATCHES[n]["data"] for n in NAMES[:5]]).tolist()
+        assert images.pixels("test").flatten(1).tolist() == BATCHES["test_batch"]["data"].tolist()
         labels = images.splits["train"].labels
         assert labels is not None
         assert labels.tolist() == [label for name in NAMES[:5] for label in BATCHES[name]["labels"]]
         assert labels.dtype == torch.int64
         assert images.classes == tuple(CLASSES)
         assert images.event == torch.Size([3, 32, 32])
-        assert images.provenance.startswith(
-            "cifar10: Krizhevsky 2009, original archive, 20 train, 4 test pictures, sha"
-        )
+        assert images.provenance.startswith("cifar10: Krizhevsky 2009, original archive, 20 train, 4 test images, sha")
 
 
 def test_flips_are_the_default(root: Path) -> None:

@@ -17,7 +17,7 @@ def test_the_grey_levels_are_exactly_rounded() -> None:
     expected = [int(Fraction(int(v) * 255, 16) + Fraction(1, 2)) for v in range(17)]
     train = [row for row in range(1797) if row % 6 != 5]
     levels = torch.tensor(found.images[train]).long()
-    assert torch.equal(images.pictures()[:, 0].long(), torch.tensor(expected)[levels])
+    assert torch.equal(images.pixels()[:, 0].long(), torch.tensor(expected)[levels])
 
 
 def test_the_splits_are_fixed_and_disjoint_and_hold_all_classes() -> None:

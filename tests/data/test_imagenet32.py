@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from flowops.data import Images, imagenet32, open_dataset
-from flowops.data._imagenet_batches import read_batch
+from flowops.data.files.imagenet_batches import read_batch
 from flowops.data.imagenet32 import open_imagenet32
-from tests.data.pictures import Picture, encoded, picture, planes, written_folder, written_tar, written_zip
+from tests.data.image_files import Pixels, encoded, pixels, planes, written_folder, written_tar, written_zip
 
 TRAIN = [f"train_data_batch_{number}" for number in range(1, 11)]
 RANDOM = np.random.default_rng(0)
@@ -55,12 +55,12 @@ def write_all(write: Writer, folder: Path, without: str = "") -> Path:
 def test_rows_are_planes_of_red_green_and_blue_in_the_order_of_the_batches(write: Writer, tmp_path: Path) -> None:
     images = open_imagenet32(write_all(write, tmp_path))
     data = np.concatenate([BATCHES[name]["data"] for name in TRAIN])
-    pixels = images.pictures()
+    pixels = images.pixels()
     assert pixels.shape == (21, 3, 32, 32)
     for channel, row, column in ((0, 0, 0), (1, 0, 0), (2, 31, 30), (0, 1, 0)):
         expected = data[:, 1024 * channel + 32 * row + column]
         assert pixels[:, channel, row, column].tolist() == expected.tolist()
-    assert images.pictures("test").flatten(1).tolist() == BATCHES["val_data"]["data"].tolist()
+    assert images.pixels("test").flatten(1).tolist() == BATCHES["val_data"]["data"].tolist()
 
 
 @WRITERS
@@ -77,7 +77,7 @@ def test_both_formats_are_the_same_set_and_say_which_version_they_are(tmp_path: 
     pickled, npz = (open_imagenet32(write_all(w, tmp_path / w.__name__)) for w in (write_pickle, write_npz))
     assert torch.equal(pickled.batch(1, 30, seed=0).x1, npz.batch(1, 30, seed=0).x1)
     for images, form in ((pickled, "pickled"), (npz, ".npz")):
-        start = f"imagenet32: box-resized batches ({form}), Chrabaszcz et al. 1707.08819; 21 train, 2 test pictures"
+        start = f"imagenet32: box-resized batches ({form}), Chrabaszcz et al. 1707.08819; 21 train, 2 test images"
         assert images.provenance.startswith(f"{start} (not the 1281167 of the published set); channel means ")
     assert pickled.provenance.split("; ")[1:] == npz.provenance.split("; ")[1:]
     means = images.provenance.split("channel means ")[1].split(";")[0].split()
@@ -98,7 +98,7 @@ def test_batches_may_lie_where_their_archives_unpack(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", ".tar", ".zip"])
 def test_the_older_version_has_no_labels_and_says_so(kind: str, tmp_path: Path) -> None:
-    arrays = {name: {f"{k:07d}.png": picture(7 * k + s, 32, 32) for k in range(3 - s)} for s, name in enumerate("tv")}
+    arrays = {name: {f"{k:07d}.png": pixels(7 * k + s, 32, 32) for k in range(3 - s)} for s, name in enumerate("tv")}
     for name, stem in (("t", "train_32x32"), ("v", "valid_32x32")):
         files = {f"{stem}/{file}": encoded(array) for file, array in arrays[name].items()}
         if kind == "folder":
@@ -106,15 +106,13 @@ def test_the_older_version_has_no_labels_and_says_so(kind: str, tmp_path: Path) 
         else:
             (written_zip if kind == ".zip" else written_tar)(tmp_path / f"{stem}{kind}", files)
     images = open_imagenet32(tmp_path)
-    start = (
-        "imagenet32: unlabelled pictures, van den Oord et al. 1601.06759; 3 train, 2 test pictures (not the 1281149 "
-    )
+    start = "imagenet32: unlabelled images, van den Oord et al. 1601.06759; 3 train, 2 test images (not the 1281149 "
     assert images.provenance.startswith(start)
     assert images.classes == ()
     assert images.batch(0, 2, seed=0).labels is None
     for split, name in (("train", "t"), ("test", "v")):
         expected = np.stack([planes(array) for array in arrays[name].values()])
-        assert np.array_equal(images.pictures(split).numpy(), expected)
+        assert np.array_equal(images.pixels(split).numpy(), expected)
 
 
 def test_it_is_packed_once_and_packed_anew_when_the_files_change(
@@ -127,7 +125,7 @@ def test_it_is_packed_once_and_packed_anew_when_the_files_change(
     assert (folder / ".flowops/train.npy").is_file()
     reads = []
 
-    def counted(file: Path, count: int) -> Picture:
+    def counted(file: Path, count: int) -> Pixels:
         reads.append(file)
         return read_batch(file, count)
 

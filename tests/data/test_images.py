@@ -1,18 +1,23 @@
-"""Sets of pictures: pure batches, flips that are fair and that labels ignore, references, devices."""
+"""Sets of images: bytes and states, pure batches, flips that are fair and that labels ignore, references, devices."""
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
 from scipy import stats
 
-from flowops.data import Images, Split, to_float
+from flowops.data import Images, Split, to_float, to_uint8
+from flowops.data.images import fingerprint
+
+BYTES = torch.arange(256, dtype=torch.uint8)
 
 
 def numbered(size: int = 10, **options: Any) -> Images:
-    """Pictures `[2, 3, 4]` of which the corner tells the number and the last column differs; labels are numbers."""
+    """Images `[2, 3, 4]` of which the corner tells the number and the last column differs; labels are numbers."""
     pixels = torch.zeros(size, 2, 3, 4, dtype=torch.uint8)
     pixels[:, :, :, 0] = torch.arange(size, dtype=torch.uint8)[:, None, None]
     pixels[:, :, :, 3] = 255
@@ -41,19 +46,19 @@ def test_batches_are_pure_and_differ_by_step_and_seed(flips: bool) -> None:
     assert not torch.equal(one.batch(0, 13, seed=1).x1, one.batch(0, 13, seed=2).x1)
 
 
-def test_pictures_stay_with_their_labels_and_are_floats_from_bytes() -> None:
+def test_images_stay_with_their_labels_and_are_floats_from_bytes() -> None:
     images = numbered()
     batch = images.batch(2, 25, seed=0)
     assert batch.labels is not None
     assert batch.x0 is None
     assert batch.x1.dtype == torch.float32
     assert batch.labels.dtype == torch.int64
-    assert torch.equal(batch.x1, to_float(images.pictures()[batch.labels]))
+    assert torch.equal(batch.x1, to_float(images.pixels()[batch.labels]))
 
 
-def test_half_of_the_pictures_are_mirrored_as_a_whole() -> None:
+def test_half_of_the_images_are_mirrored_as_a_whole() -> None:
     images = numbered(flips=True)
-    plain = to_float(images.pictures())
+    plain = to_float(images.pixels())
     batches = [images.batch(step, 10, seed=5) for step in range(100)]
     mirrored = []
     for batch in batches:
@@ -77,7 +82,7 @@ def test_a_reference_is_a_part_of_its_split_without_flips() -> None:
         batch = images.reference(size, split=split, seed=2)
         assert batch.labels is not None
         assert sorted(batch.labels.tolist()) == list(range(size))
-        assert torch.equal(batch.x1, to_float(images.pictures(split)[batch.labels]))
+        assert torch.equal(batch.x1, to_float(images.pixels(split)[batch.labels]))
         assert torch.equal(batch.x1[:, 0, 0, 0], to_float((batch.labels + shift).to(torch.uint8)))
         part = images.reference(2, split=split, seed=2)
         assert torch.equal(part.x1, batch.x1[:2])
@@ -88,12 +93,12 @@ def test_a_reference_is_a_part_of_its_split_without_flips() -> None:
 def test_batches_come_out_on_the_device(resident: bool) -> None:
     images = numbered(flips=True, resident=resident)
     moved = images.to("meta")
-    assert moved.pictures().device.type == ("meta" if resident else "cpu")
+    assert moved.pixels().device.type == ("meta" if resident else "cpu")
     for batch in (moved.batch(0, 5, seed=0), moved.reference(3)):
         assert batch.labels is not None
         assert batch.x1.device.type == batch.labels.device.type == "meta"
     assert images.batch(0, 5, seed=0).x1.device.type == "cpu"
-    assert images.pictures().device.type == "cpu"
+    assert images.pixels().device.type == "cpu"
 
 
 @pytest.mark.gpu
@@ -117,7 +122,7 @@ def test_length_and_event_are_those_of_the_training_samples() -> None:
     assert repr(images) == "Images(numbered: for tests)"
 
 
-def test_unlabelled_pictures_have_no_labels() -> None:
+def test_unlabelled_images_have_no_labels() -> None:
     pixels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
     images = Images("plain", {"train": Split(pixels)}, provenance="")
     assert images.batch(0, 2, seed=0).labels is None
@@ -130,16 +135,68 @@ def test_what_is_not_there_is_refused() -> None:
         images.reference(1, split="val")
     with pytest.raises(ValueError, match="`n` must be at most the 4 samples that numbered has in its split 'test'"):
         images.reference(5, split="test")
-    with pytest.raises(ValueError, match="`n` must be a positive number"):
+    with pytest.raises(ValueError, match="`n` must be a whole number of at least 1, got 0"):
         images.reference(0)
     for pixels, labels, error, sentence in (
         (torch.zeros(2, 1, 2, 2), None, TypeError, "`pixels` must be uint8, got torch.float32"),
-        (images.pictures()[0], None, ValueError, "`pixels` must have shape .*, got \\[2, 3, 4\\]"),
-        (images.pictures()[:0], None, ValueError, "with n of at least 1, got \\[0, 2, 3, 4\\]"),
-        (images.pictures(), torch.arange(9), ValueError, "`labels` must be int64 of shape \\[10\\], one per picture"),
-        (images.pictures(), torch.zeros(10), ValueError, "got torch.float32 of shape"),
+        (images.pixels()[0], None, ValueError, "`pixels` must have shape .*, got \\[2, 3, 4\\]"),
+        (images.pixels()[:0], None, ValueError, "with n of at least 1, got \\[0, 2, 3, 4\\]"),
+        (images.pixels(), torch.arange(9), ValueError, "`labels` must be int64 of shape \\[10\\], one per image"),
+        (images.pixels(), torch.zeros(10), ValueError, "got torch.float32 of shape"),
     ):
         with pytest.raises(error, match=sentence):
             Split(pixels, labels)
     with pytest.raises(ValueError, match="`splits` must hold a split 'train', got \\['test'\\]"):
         Images("x", {"test": Split(torch.zeros(1, 1, 1, 1, dtype=torch.uint8))}, provenance="")
+
+
+def test_every_byte_survives_the_round_trip() -> None:
+    assert torch.equal(to_uint8(to_float(BYTES)), BYTES)
+    assert torch.equal(to_uint8(to_float(BYTES).double()), BYTES)
+
+
+def test_bytes_become_the_nearest_float_to_the_exact_value_up_to_two_roundings() -> None:
+    exact = torch.tensor([float(Fraction(k * 2, 255) - 1) for k in range(256)], dtype=torch.float64)
+    assert (to_float(BYTES).double() - exact).abs().max() <= 2 * torch.finfo(torch.float32).eps
+    assert to_float(BYTES)[[0, 255]].tolist() == [-1.0, 1.0]
+
+
+def test_a_state_becomes_the_nearest_byte_of_the_range() -> None:
+    x = torch.tensor([-3.0, -1.001, -1 + 0.49 / 127.5, -1 + 0.51 / 127.5, 0.999, 1.0, 7.0])
+    assert to_uint8(x).tolist() == [0, 0, 0, 1, 255, 255, 255]
+
+
+def test_the_arguments_are_left_as_they_are() -> None:
+    x = torch.tensor([[0.25, -2.0]])
+    to_uint8(x)
+    assert x.tolist() == [[0.25, -2.0]]
+    to_float(BYTES)
+    assert BYTES[7] == 7
+
+
+def test_other_dtypes_and_values_that_no_image_shows_are_refused() -> None:
+    with pytest.raises(TypeError, match="`pixels` must be uint8, got torch.float32"):
+        to_float(torch.zeros(2))
+    with pytest.raises(TypeError, match="`x` must have a floating dtype, got torch.uint8"):
+        to_uint8(BYTES)
+    for value in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="`x` must be finite to become an image"):
+            to_uint8(torch.tensor([0.0, value]))
+
+
+def test_a_fingerprint_changes_with_every_byte_every_label_and_the_names_of_the_splits() -> None:
+    pixels = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    one = pixels.clone()
+    one[3, 0, 1, 1] = 1
+    sets = [
+        {"train": Split(pixels)},
+        {"test": Split(pixels)},
+        {"train": Split(one)},
+        {"train": Split(pixels.reshape(4, 1, 1, 4))},
+        {"train": Split(pixels, torch.zeros(4, dtype=torch.int64))},
+        {"train": Split(pixels, torch.tensor([0, 0, 0, 1]))},
+        {"train": Split(pixels), "test": Split(pixels)},
+    ]
+    assert len({fingerprint(splits) for splits in sets}) == len(sets)
+    both = {"train": Split(pixels), "test": Split(one)}
+    assert fingerprint(both) == fingerprint(dict(reversed(both.items())))

@@ -104,7 +104,11 @@ def test_waiting_is_measured() -> None:
 
 @pytest.mark.parametrize(
     ("n", "start", "ahead", "sentence"),
-    [(0, 0, 1, "`n` must be a positive"), (1, -1, 1, "`step` must be"), (1, 0, 0, "`ahead` must be a number")],
+    [
+        (0, 0, 1, "`n` must be a whole number"),
+        (1, -1, 1, "`step` must be"),
+        (1, 0, 0, "`ahead` must be a whole number"),
+    ],
 )
 def test_wrong_arguments_are_refused(n: int, start: int, ahead: int, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):

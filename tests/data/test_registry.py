@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
-import torch
 
-from flowops.data import NAMES, Batch, Dataset, describe, open_dataset
+from flowops.data import NAMES, describe, open_dataset
 from flowops.data.registry import ENTRIES
-
-
-class Zeros(Dataset):
-    """A data set of one's own."""
-
-    def __init__(self, path: str = "", width: int = 3) -> None:
-        self.name, self.event, self.provenance = "zeros", torch.Size([width]), f"zeros from {path or 'nowhere'}"
-
-    def batch(self, step: int, n: int, *, seed: int) -> Batch:
-        return Batch(None, torch.zeros(n, *self.event), None)
-
-    def reference(self, n: int, *, split: str = "train", seed: int = 0) -> Batch:
-        return self.batch(0, n, seed=seed)
-
-    def to(self, device: torch.device | str) -> Self:
-        return self
 
 
 def nothing() -> None:
     """No data set."""
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not ENTRIES[name].files])
+@pytest.mark.parametrize("name", [name for name in NAMES if not ENTRIES[name].place])
 def test_a_set_without_files_opens_by_its_name(name: str) -> None:
     dataset = open_dataset(name)
     assert dataset.name == name
@@ -40,7 +23,7 @@ def test_a_set_without_files_opens_by_its_name(name: str) -> None:
     assert dataset.batch(0, 2, seed=0).x1.shape == (2, *dataset.event)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].files])
+@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].place == "path"])
 def test_a_set_of_files_asks_for_its_path(name: str) -> None:
     with pytest.raises(ValueError, match="`path` must be .*, got none; pass path="):
         open_dataset(name)
@@ -58,11 +41,6 @@ def test_a_factory_of_ones_own_is_imported(tmp_path: Path) -> None:
         open_dataset(f"{module}:nothing")
 
 
-def test_the_default_preparation_is_the_whole_batch() -> None:
-    assert torch.equal(Zeros().prepared(0, 4, seed=0)().x1, torch.zeros(4, 3))
-    assert repr(Zeros()) == "Zeros(zeros from nowhere)"
-
-
 def test_the_description_names_every_set_with_its_options() -> None:
     lines = describe().splitlines()
     assert [line.split()[0] for line in lines] == list(NAMES)
@@ -72,19 +50,29 @@ def test_the_description_names_every_set_with_its_options() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "error", "sentence"),
     [
-        ("digit", {}, ValueError, "`name` must be one of .*digits.* or package.module:factory.*did you mean 'digits'"),
+        (
+            "digit",
+            {},
+            ValueError,
+            "`dataset` must be one of .*digits.* or package.module:factory.*did you mean 'digits'",
+        ),
         ("zzzz", {}, ValueError, "got 'zzzz'.$"),
-        ("foldr:/x", {}, ValueError, "`name` must name a function to import.*did you mean 'folder:/x'"),
+        ("foldr:/x", {}, ValueError, "`dataset` must name something to import.*did you mean 'folder:/x'"),
         ("torch:nothing_there", {}, ValueError, "nothing_there.*check that it can be imported"),
         ("digits", {"path": "/x"}, ValueError, "`path` must be None for digits, which is read from no file, got /x"),
-        ("digits:/x", {}, ValueError, "`name` must be 'digits' alone with no files, got 'digits:/x'; leave out ':/x'"),
-        ("folder:/x", {"path": "/y"}, ValueError, "`name` must be 'folder' alone with `path` given, /y, got"),
-        ("digits", {"flip": True}, TypeError, "`options` of digits must be among none, got 'flip'"),
+        (
+            "digits:/x",
+            {},
+            ValueError,
+            "`dataset` must be 'digits' alone with no files, got 'digits:/x'; leave out ':/x'",
+        ),
+        ("folder:/x", {"path": "/y"}, ValueError, "`dataset` must be 'folder' alone with `path` given, /y, got"),
+        ("digits", {"flip": True}, TypeError, "`flip` must be an option of digits, which has none"),
         (
             "folder:/x",
             {"flips": True},
             TypeError,
-            "`options` of folder must be among flip, channels, cache, got 'flips'",
+            "`flips` must be an option of folder, which has flip, channels, cache; did you mean 'flip'",
         ),
     ],
 )

@@ -114,6 +114,6 @@ def test_what_is_not_there_is_refused() -> None:
     law = toy("moons")
     with pytest.raises(ValueError, match="`split` must be one of train, test for moons, got 'val'"):
         law.reference(3, split="val")
-    with pytest.raises(ValueError, match="`n` must be a positive number"):
+    with pytest.raises(ValueError, match="`n` must be a whole number of at least 1, got 0"):
         law.batch(0, 0, seed=0)
     assert not torch.equal(law.reference(9, split="test").x1, law.reference(9).x1)

@@ -1,4 +1,4 @@
-"""Files of pictures as arrays of one size."""
+"""Files of images as arrays of one size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowops._extras import require
+from flowops._named import require
 
 Bytes = npt.NDArray[np.uint8]
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # others run programs or read further files
@@ -25,11 +25,11 @@ _CHUNK, _THREADS = 256, 8
 
 
 def decode(name: str, content: bytes, origin: Path, shape: tuple[int, ...] | None, channels: int | None) -> Bytes:
-    """The picture of a file, `[channels, height, width]`.
+    """The image of a file, `[channels, height, width]`.
 
     Args:
-        name: of the file, for errors.
-        content: of the file.
+        name: name of the file, for errors.
+        content: bytes of the file.
         origin: the folder or archive it comes from, for errors.
         shape: that it must have, or None.
         channels: 1 or 3, or None for those of the file. Grey becomes colour where asked for, never the reverse.
@@ -37,16 +37,16 @@ def decode(name: str, content: bytes, origin: Path, shape: tuple[int, ...] | Non
     Raises:
         ValueError: for a broken file, another size, or a mode that does not fit into the channels without loss.
     """
-    image = require("PIL.Image", "images")
-    broken = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, image.DecompressionBombError)
+    pillow = require("PIL.Image", "images")
+    broken = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, pillow.DecompressionBombError)
     try:
-        with image.open(io.BytesIO(content), formats=_FORMATS) as picture:
-            channels = channels or (1 if picture.mode in ("L", "1") else 3)
-            fault = _fault(picture, shape, channels)
-            found = None if fault else np.asarray(picture.convert(_EXACT[channels][picture.mode]))
+        with pillow.open(io.BytesIO(content), formats=_FORMATS) as image:
+            channels = channels or (1 if image.mode in ("L", "1") else 3)
+            fault = _fault(image, shape, channels)
+            found = None if fault else np.asarray(image.convert(_EXACT[channels][image.mode]))
     except broken as error:
         raise ValueError(
-            f"`path` must hold whole {', '.join(_FORMATS)} pictures, got {name} in {origin}, which cannot be read "
+            f"`path` must hold whole {', '.join(_FORMATS)} images, got {name} in {origin}, which cannot be read "
             f"({error}); replace or remove it."
         ) from error
     if found is None:
@@ -54,21 +54,21 @@ def decode(name: str, content: bytes, origin: Path, shape: tuple[int, ...] | Non
     return found[None] if channels == 1 else found.transpose(2, 0, 1)
 
 
-def _fault(picture: Any, shape: tuple[int, ...] | None, channels: int) -> str | None:
-    """What is wrong with a picture, seen before its pixels are read."""
-    width, height = picture.size
+def _fault(image: Any, shape: tuple[int, ...] | None, channels: int) -> str | None:
+    """What is wrong with an image, seen before its pixels are read."""
+    width, height = image.size
     if shape is not None and (height, width) != shape[1:]:
-        return f"pictures of one size, {shape[2]} x {shape[1]} as its first, got {width} x {height}"
-    if picture.mode not in _EXACT[channels]:
+        return f"images of one size, {shape[2]} x {shape[1]} as its first, got {width} x {height}"
+    if image.mode not in _EXACT[channels]:
         kind = "grey" if channels == 1 else "colour"
-        return f"{kind} pictures of 8 bits per channel (pass channels=3 for a mixture), got mode {picture.mode}"
+        return f"{kind} images of 8 bits per channel (pass channels=3 for a mixture), got mode {image.mode}"
     return None
 
 
 def decode_all(
     files: Iterable[tuple[str, bytes]], origin: Path, shape: tuple[int, ...], channels: int
 ) -> Iterator[tuple[str, Bytes]]:
-    """Every file's name with its picture, in order, decoded by a few threads, a bounded number of files ahead.
+    """Every file's name with its image, in order, decoded by a few threads, a bounded number of files ahead.
 
     Cost: 0.06 ms per JPEG of 32 x 32, mostly outside the decoder: threads help with larger ones only.
     """

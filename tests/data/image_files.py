@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 
-def picture(seed: int, height: int = 4, width: int = 5, channels: int = 3) -> Picture:
+def pixels(seed: int, height: int = 4, width: int = 5, channels: int = 3) -> Pixels:
     """Random bytes, `[height, width, 3]`, or `[height, width]` for one channel."""
     shape = (height, width) if channels == 1 else (height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def encoded(array: Picture, form: str = "PNG", **options: Any) -> bytes:
-    """The file of a picture."""
+def encoded(array: Pixels, form: str = "PNG", **options: Any) -> bytes:
+    """The file of an image."""
     stream = io.BytesIO()
     Image.fromarray(array).save(stream, form, **options)
     return stream.getvalue()
@@ -57,6 +57,6 @@ def written_zip(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def planes(array: Picture) -> Picture:
-    """`[channels, height, width]`, as the data sets hold a picture."""
+def planes(array: Pixels) -> Pixels:
+    """`[channels, height, width]`, as the data sets hold an image."""
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)

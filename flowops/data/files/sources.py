@@ -1,4 +1,4 @@
-"""Where files of pictures lie: a folder, a tar archive or a zip archive, read in place. Nothing is ever unpacked."""
+"""Where files of images lie: a folder, a tar archive or a zip archive, read in place. Nothing is ever unpacked."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from flowops.data._paths import check_folder, check_present
+from flowops.data.files.paths import check_folder, check_present
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
-_LARGEST = 1 << 28  # bytes of one file; more is no picture, but an archive made to fill the memory
+_LARGEST = 1 << 28  # bytes of one file; more is no image, but an archive made to fill the memory
 
 
 class Source(ABC):
-    """Files of pictures below `path`: those with one of `SUFFIXES` whose path has no part that starts with a dot."""
+    """Files of images below `path`: those with one of `SUFFIXES` whose path has no part that starts with a dot."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,15 +56,15 @@ def open_source(path: Path | str | None) -> Source:
         OSError: if there is nothing.
         ValueError: for an empty folder, or a file that is no archive.
     """
-    path = check_present(path, "a folder or an archive of pictures")
+    path = check_present(path, "a folder or an archive of images")
     if path.is_dir():
-        return _Folder(check_folder(path, "a folder of pictures"))
+        return _Folder(check_folder(path, "a folder of images"))
     if path.name.lower().endswith(_TARS):
         return _Tar(path)
     if path.suffix.lower() == ".zip":
         return _Zip(path)
     raise ValueError(
-        f"`path` must be a folder of pictures, or an archive ending in {', '.join(_TARS)} or .zip, got the file "
+        f"`path` must be a folder of images, or an archive ending in {', '.join(_TARS)} or .zip, got the file "
         f"{path}; name the folder it lies in."
     )
 

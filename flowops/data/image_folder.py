@@ -1,4 +1,4 @@
-"""Any pictures of one size: a folder or an archive of PNG, JPEG, BMP or WebP files, with classes and splits by folder.
+"""Any images of one size: a folder or an archive of PNG, JPEG, BMP or WebP files, with classes and splits by folder.
 
 `a.png, b.png, ...` is a set without labels; `cat/a.png, dog/b.png, ...` has the classes cat and dog, in the order of
 their names; `train/...` and `test/...` (or `val`, `valid`, `validation`), each of one of these forms, are its splits.
@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flowops.data._decoding import decode, decode_all
-from flowops.data._fingerprint import fingerprint
-from flowops.data._packed import Allocate, Content, load, pack, place
-from flowops.data._sources import SUFFIXES, Source, open_source
-from flowops.data.images import Images, Split
+from flowops.data.files.decoding import decode, decode_all
+from flowops.data.files.packed import Allocate, Content, load, pack, place
+from flowops.data.files.sources import SUFFIXES, Source, open_source
+from flowops.data.images import Images, Split, fingerprint
 
 _VALIDATION = ("val", "valid", "validation")
-_RESIDENT = 2 << 30  # bytes of all pictures; more are mapped from a file
+_RESIDENT = 2 << 30  # bytes of all images; more are mapped from a file
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,18 @@ class Layout:
     def summary(self) -> str:
         """How many of what."""
         counts = ", ".join(f"{len(names)} {split}" for split, names in self.names.items())
-        return f"{counts} pictures in {len(self.classes) or 'no'} classes"
+        return f"{counts} images in {len(self.classes) or 'no'} classes"
 
 
 def open_folder(
     path: Path | str | None, *, flip: bool = True, channels: int | None = None, cache: Path | str | None = None
 ) -> Images:
-    """The pictures at `path`, decoded at once; the same samples whether it is a folder or an archive of it.
+    """The images at `path`, decoded at once; the same samples whether it is a folder or an archive of it.
 
     Args:
         path: a folder, or an archive (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), which is read without unpacking it.
-        flip: whether the pictures of a batch are mirrored at random.
-        channels: 1 for grey, 3 for colour, None for what the first picture is. Grey pictures become colour with 3.
+        flip: whether the images of a batch are mirrored at random.
+        channels: 1 for grey, 3 for colour, None for what the first image is. Grey images become colour with 3.
         cache: folder for the packed arrays of a set beyond 2 GB; if None, `.flowops` in the folder or beside the
             archive. Smaller sets are held in memory.
 
@@ -88,11 +87,11 @@ def arrange(source: Source) -> Layout:
     """The splits and classes of the files of a source.
 
     Raises:
-        ValueError: for a source without pictures, or with pictures both in folders and beside them.
+        ValueError: for a source without images, or with images both in folders and beside them.
     """
     paths = {name: name.split("/") for name in source.names()}
     if not paths:
-        raise ValueError(f"`path` must hold pictures ending in {', '.join(SUFFIXES)}, got none in {source.path}.")
+        raise ValueError(f"`path` must hold images ending in {', '.join(SUFFIXES)}, got none in {source.path}.")
     while len({parts[0] for parts in paths.values()}) == 1 and all(len(parts) > 1 for parts in paths.values()):
         paths = {name: parts[1:] for name, parts in paths.items()}
     names: dict[str, list[str]] = {"train": list(paths)}
@@ -102,7 +101,7 @@ def arrange(source: Source) -> Layout:
         paths = {name: parts[1:] for name, parts in paths.items()}
     flat = [name for name, parts in paths.items() if len(parts) == 1]
     if flat and len(flat) < len(paths):
-        raise source.refuse(flat[0], "pictures in one folder per class, or all in one folder, not both")
+        raise source.refuse(flat[0], "images in one folder per class, or all in one folder, not both")
     if flat:
         return Layout(names, {}, ())
     classes = tuple(sorted({parts[0] for parts in paths.values()}))
@@ -112,12 +111,12 @@ def arrange(source: Source) -> Layout:
 
 
 def read(source: Source, layout: Layout, shape: tuple[int, ...], allocate: Allocate) -> dict[str, Split]:
-    """The pictures of a source, decoded into one array per split."""
+    """The images of a source, decoded into one array per split."""
     arrays = {split: allocate(split, (len(names), *shape)) for split, names in layout.names.items()}
     rows = layout.rows()
-    for name, picture in decode_all(source.read(), source.path, shape, shape[0]):
+    for name, image in decode_all(source.read(), source.path, shape, shape[0]):
         split, row = rows[name]
-        arrays[split][row] = picture
+        arrays[split][row] = image
     return _splits(arrays, layout)
 
 
@@ -127,7 +126,7 @@ def _splits(arrays: dict[str, npt.NDArray[np.uint8]], layout: Layout) -> dict[st
 
 
 def _shape(source: Source, channels: int | None) -> tuple[int, ...]:
-    """The shape of the first picture of a source that has one."""
+    """The shape of the first image of a source that has one."""
     name, content = next(source.read())
     return decode(name, content, source.path, None, channels).shape
 

@@ -1,4 +1,4 @@
-"""Large sets of pictures, packed once into plain arrays in a folder and mapped into memory from there.
+"""Large sets of images, packed once into plain arrays in a folder and mapped into memory from there.
 
 The folder holds `<split>.npy` (bytes, `[n, channels, height, width]`), `<split>-labels.npy` where there are labels, and
 `manifest.json`, written last, which names what was packed. A set whose files have changed since is packed anew.
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from flowops._files import write_text, written
-from flowops.data._decoding import Bytes
+from flowops.data.files.decoding import Bytes
 from flowops.data.images import Split
 
 Allocate = Callable[[str, tuple[int, ...]], Bytes]
@@ -38,7 +38,7 @@ class Content:
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Pictures by split, mapped from files, with their class names and provenance."""
+    """Images by split, mapped from files, with their class names and provenance."""
 
     splits: dict[str, Split]
     classes: tuple[str, ...]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowops.data._unpickling import read_pickle
+from flowops.data.files.unpickling import read_pickle
 
 BATCH: dict[str, Any] = {
     "data": np.arange(24, dtype=np.uint8).reshape(4, 6),

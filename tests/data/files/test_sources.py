@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flowops.data._sources import open_source
-from tests.data.pictures import written_folder, written_tar, written_zip
+from flowops.data.files.sources import open_source
+from tests.data.image_files import written_folder, written_tar, written_zip
 
 FILES = {"b/2.png": b"two", "a/1.JPG": b"one", "a/deep/er/3.webp": b"three"}
 OTHERS = {"README.txt": b"", "a/.hidden.png": b"", ".cache/x.png": b"", "a/._1.png": b""}
@@ -98,7 +98,7 @@ def test_a_broken_archive_is_named(suffix: str, damage: str, tmp_path: Path) -> 
         dict(open_source(path).read())
 
 
-def test_a_file_too_large_for_a_picture_is_refused_unread(tmp_path: Path) -> None:
+def test_a_file_too_large_for_a_image_is_refused_unread(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         member = tarfile.TarInfo("a/1.png")
         member.size = 1 << 40
@@ -113,11 +113,11 @@ def test_a_file_too_large_for_a_picture_is_refused_unread(tmp_path: Path) -> Non
         next(open_source(tmp_path / "tree").read())
 
 
-def test_a_path_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_path_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "x.rar").write_bytes(b"")
     for path, error, sentence in (
-        (None, ValueError, "`path` must be a folder or an archive of pictures, got none"),
+        (None, ValueError, "`path` must be a folder or an archive of images, got none"),
         (tmp_path / "gone", FileNotFoundError, "got .*gone, where there is nothing"),
         (tmp_path / "empty", ValueError, "got the empty folder .*empty"),
         (tmp_path / "x.rar", ValueError, "or an archive ending in .tar, .*got the file .*x.rar"),

@@ -1,4 +1,4 @@
-"""Folders and archives of pictures: layouts, pixels, modes, errors that name the file, and mapped files."""
+"""Folders and archives of images: layouts, pixels, modes, errors that name the file, and mapped files."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-from flowops.data import Images, folder, open_dataset
-from flowops.data.folder import open_folder
-from tests.data.pictures import Picture, encoded, picture, planes, written_folder, written_tar, written_zip
+from flowops.data import Images, image_folder, open_dataset
+from flowops.data.image_folder import open_folder
+from tests.data.image_files import Pixels, encoded, pixels, planes, written_folder, written_tar, written_zip
 
 NAMES = ["dog/b.png", "cat/z.png", "cat/a.png", "dog/inner/c.png"]
 
 
-def files(names: list[str], first: int = 0, **options: Any) -> tuple[dict[str, bytes], dict[str, Picture]]:
-    arrays = {name: picture(first + k, **options) for k, name in enumerate(names)}
+def files(names: list[str], first: int = 0, **options: Any) -> tuple[dict[str, bytes], dict[str, Pixels]]:
+    arrays = {name: pixels(first + k, **options) for k, name in enumerate(names)}
     return {name: encoded(array) for name, array in arrays.items()}, arrays
 
 
-def held(images: Images, split: str = "train") -> list[Picture]:
-    return list(images.pictures(split).numpy())
+def held(images: Images, split: str = "train") -> list[Pixels]:
+    return list(images.pixels(split).numpy())
 
 
 def labels(images: Images, split: str = "train") -> list[int]:
@@ -32,7 +32,7 @@ def labels(images: Images, split: str = "train") -> list[int]:
     return found.tolist()
 
 
-def same(images: list[Picture], arrays: list[Picture]) -> bool:
+def same(images: list[Pixels], arrays: list[Pixels]) -> bool:
     return len(images) == len(arrays) and all(np.array_equal(a, planes(b)) for a, b in zip(images, arrays, strict=True))
 
 
@@ -54,7 +54,7 @@ def test_an_archive_is_the_same_set_as_its_folder(tmp_path: Path) -> None:
     ]
     sets = [open_folder(path) for path in paths]
     for images in sets[1:]:
-        assert torch.equal(images.pictures(), sets[0].pictures())
+        assert torch.equal(images.pixels(), sets[0].pixels())
         assert images.classes == sets[0].classes
         assert labels(images) == labels(sets[0])
         assert images.provenance.split(": ")[1] == sets[0].provenance.split(": ")[1]
@@ -76,7 +76,7 @@ def test_the_fingerprint_tells_a_changed_pixel_and_a_changed_label(tmp_path: Pat
     assert len(found) == len(variants)
 
 
-def test_pictures_in_one_folder_have_no_labels(tmp_path: Path) -> None:
+def test_images_in_one_folder_have_no_labels(tmp_path: Path) -> None:
     contents, arrays = files(["b.png", "a.png"])
     images = open_folder(written_folder(tmp_path / "x", contents))
     assert images.classes == ()
@@ -110,7 +110,7 @@ def test_a_folder_around_everything_is_looked_through(tmp_path: Path) -> None:
     assert list(images.splits) == ["train", "test"]
 
 
-def test_pictures_in_folders_and_beside_them_are_refused(tmp_path: Path) -> None:
+def test_images_in_folders_and_beside_them_are_refused(tmp_path: Path) -> None:
     contents, _ = files(["cat/1.png", "dog/1.png", "stray.png"])
     with pytest.raises(ValueError, match="all in one folder, not both, got stray.png in .*x"):
         open_folder(written_folder(tmp_path / "x", contents))
@@ -118,13 +118,13 @@ def test_pictures_in_folders_and_beside_them_are_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("form", "suffix"), [("JPEG", "jpg"), ("JPEG", "JPEG"), ("BMP", "bmp"), ("WEBP", "webp")])
 def test_pixels_are_those_of_the_decoder(form: str, suffix: str, tmp_path: Path) -> None:
-    content = encoded(picture(0, 16, 16), form)
+    content = encoded(pixels(0, 16, 16), form)
     images = open_folder(written_folder(tmp_path / "x", {f"1.{suffix}": content}))
     with Image.open(tmp_path / "x" / f"1.{suffix}") as found:
         assert same(held(images), [np.asarray(found)])
 
 
-def test_grey_pictures_have_one_channel_unless_colour_is_asked_for(tmp_path: Path) -> None:
+def test_grey_images_have_one_channel_unless_colour_is_asked_for(tmp_path: Path) -> None:
     contents, arrays = files(["1.png", "2.png"], channels=1)
     path = written_folder(tmp_path / "x", contents)
     assert same(held(open_folder(path)), list(arrays.values()))
@@ -133,9 +133,9 @@ def test_grey_pictures_have_one_channel_unless_colour_is_asked_for(tmp_path: Pat
 
 
 def test_a_mixture_of_modes_is_refused_or_becomes_colour_when_asked_for(tmp_path: Path) -> None:
-    grey, colour = picture(0, channels=1), picture(1)
+    grey, colour = pixels(0, channels=1), pixels(1)
     path = written_folder(tmp_path / "x", {"1.png": encoded(grey), "2.png": encoded(colour)})
-    with pytest.raises(ValueError, match=r"grey pictures .*pass channels=3 .*got mode RGB, at 2.png"):
+    with pytest.raises(ValueError, match=r"grey images .*pass channels=3 .*got mode RGB, at 2.png"):
         open_folder(path)
     assert same(held(open_folder(path, channels=3)), [np.stack([grey] * 3, 2), colour])
 
@@ -151,35 +151,35 @@ def test_modes_that_lose_something_are_refused(mode: str, tmp_path: Path) -> Non
 
 
 def test_palettes_are_colours(tmp_path: Path) -> None:
-    image = Image.fromarray(picture(3)).quantize(8)
+    image = Image.fromarray(pixels(3)).quantize(8)
     (tmp_path / "x").mkdir()
     image.save(tmp_path / "x/1.png")
     assert same(held(open_folder(tmp_path / "x")), [np.asarray(image.convert("RGB"))])
 
 
 def test_another_size_names_the_file_its_size_and_the_expected_one(tmp_path: Path) -> None:
-    contents = {"a/1.png": encoded(picture(0, 4, 5)), "b/2.png": encoded(picture(1, 7, 6))}
+    contents = {"a/1.png": encoded(pixels(0, 4, 5)), "b/2.png": encoded(pixels(1, 7, 6))}
     with pytest.raises(ValueError, match="one size, 5 x 4 as its first, got 6 x 7, at b/2.png in .*x"):
         open_folder(written_folder(tmp_path / "x", contents))
 
 
 @pytest.mark.parametrize("kind", ["cut", "text", "empty", "gif"])
 def test_a_broken_file_is_named(kind: str, tmp_path: Path) -> None:
-    whole = encoded(picture(1, 32, 32), "JPEG")
+    whole = encoded(pixels(1, 32, 32), "JPEG")
     broken = {
         "cut": whole[: len(whole) // 2],
-        "text": b"no picture",
+        "text": b"no image",
         "empty": b"",
-        "gif": encoded(picture(1)[..., 0], "GIF"),
+        "gif": encoded(pixels(1)[..., 0], "GIF"),
     }
-    contents = {"a.jpg": encoded(picture(0, 32, 32), "JPEG"), "b.jpg": broken[kind], "c.jpg": whole}
+    contents = {"a.jpg": encoded(pixels(0, 32, 32), "JPEG"), "b.jpg": broken[kind], "c.jpg": whole}
     for path in (written_folder(tmp_path / "x", contents), written_tar(tmp_path / "x.tar", contents)):
-        with pytest.raises(ValueError, match=f"whole PNG, JPEG, BMP, WEBP pictures, got b.jpg in .*{path.name}"):
+        with pytest.raises(ValueError, match=f"whole PNG, JPEG, BMP, WEBP images, got b.jpg in .*{path.name}"):
             open_folder(path)
 
 
 def test_many_files_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowops.data._decoding._CHUNK", 3)
+    monkeypatch.setattr("flowops.data.files.decoding._CHUNK", 3)
     names = [f"{k:03d}.png" for k in range(100)]
     contents, arrays = files(names)
     assert same(held(open_folder(written_folder(tmp_path / "x", contents))), list(arrays.values()))
@@ -189,7 +189,7 @@ def test_a_large_set_is_mapped_from_a_file_and_packed_once(tmp_path: Path, monke
     contents, _ = files([f"train/{name}" for name in NAMES] + ["test/cat/1.png"])
     path = written_folder(tmp_path / "x", contents)
     small = open_folder(path)
-    monkeypatch.setattr(folder, "_RESIDENT", 0)
+    monkeypatch.setattr(image_folder, "_RESIDENT", 0)
     large = open_folder(path)
     assert not large.resident
     assert sorted(file.name for file in (path / ".flowops").iterdir()) == [
@@ -203,12 +203,12 @@ def test_a_large_set_is_mapped_from_a_file_and_packed_once(tmp_path: Path, monke
         assert images.provenance == small.provenance
         assert torch.equal(images.batch(1, 9, seed=0).x1, small.batch(1, 9, seed=0).x1)
         assert torch.equal(images.reference(1, split="test").x1, small.reference(1, split="test").x1)
-    monkeypatch.setattr(folder, "read", None)
+    monkeypatch.setattr(image_folder, "read", None)
     assert open_folder(path).provenance == small.provenance  # nothing was read again
 
 
 def test_a_large_archive_is_packed_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "_RESIDENT", 0)
+    monkeypatch.setattr(image_folder, "_RESIDENT", 0)
     contents, arrays = files(["1.png", "2.png"])
     assert same(held(open_folder(written_tar(tmp_path / "x.tar", contents))), list(arrays.values()))
     assert (tmp_path / ".x.tar.flowops/train.npy").is_file()
@@ -224,7 +224,7 @@ def test_flips_are_the_default_and_can_be_left_out(tmp_path: Path) -> None:
 
 def test_unsuitable_arguments_are_refused(tmp_path: Path) -> None:
     written_folder(tmp_path / "x", {"notes.txt": b""})
-    with pytest.raises(ValueError, match="`path` must hold pictures ending in .png, .*, got none in .*x"):
+    with pytest.raises(ValueError, match="`path` must hold images ending in .png, .*, got none in .*x"):
         open_folder(tmp_path / "x")
     with pytest.raises(ValueError, match="`channels` must be 1, 3 or None, got 4"):
         open_folder(tmp_path / "x", channels=4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowops.data._packed import Allocate, Content, load, pack
+from flowops.data.files.packed import Allocate, Content, load, pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 3, 2, 4), dtype=np.uint8)
 LABELS = np.array([4, 0, 1, 2, 2])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowops.data.epochs import permutation, rows
+from flowops.data.rows import permutation, rows
 
 
 @pytest.mark.parametrize("n", [1, 3, 7, 10, 16, 25])
@@ -50,7 +50,10 @@ def test_a_permutation_is_computed_once_per_epoch(monkeypatch: pytest.MonkeyPatc
     assert drawn == [100, 100, 100]
 
 
-@pytest.mark.parametrize(("step", "n", "sentence"), [(-1, 1, "`step` must be"), (0, 0, "`n` must be a positive")])
+@pytest.mark.parametrize(
+    ("step", "n", "sentence"),
+    [(-1, 1, "`step` must be a whole number of at least 0"), (0, 0, "`n` must be a whole number of at least 1")],
+)
 def test_steps_and_sizes_that_are_none_are_refused(step: int, n: int, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         rows(10, step, n, seed=0)

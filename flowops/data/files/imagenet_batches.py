@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flowops.data._unpickling import read_pickle
+from flowops.data.files.unpickling import read_pickle
 
 _BATCHES, _COLUMNS, _CLASSES = 10, 3072, 1000
 _PATTERNS = ("train_data_batch_*", "*/train_data_batch_*", "val_data*", "*/val_data*")
@@ -60,7 +60,7 @@ def read_labels(file: Path) -> npt.NDArray[np.int64]:
 
 
 def read_batch(file: Path, count: int) -> npt.NDArray[np.uint8]:
-    """The pictures of a batch, `[count, 3072]`.
+    """The images of a batch, `[count, 3072]`.
 
     Raises:
         ValueError: for another shape or dtype.

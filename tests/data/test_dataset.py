@@ -1,0 +1,85 @@
+"""What every data set is: settings that suit it, a preparation in two parts, a line that tells what it is."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, cast
+
+import pytest
+import torch
+
+from flowops.data import Dataset, open_dataset
+from flowops.data.registry import ENTRIES
+from flowops.networks import NETWORKS
+from flowops.runs.settings import GENERAL, TrainConfig, check_config, completed, get
+from tests.data.zeros import Zeros
+
+OPENED = [name for name, entry in ENTRIES.items() if not entry.place]
+
+
+class Quick(Zeros):
+    """One that names its own settings."""
+
+    defaults = MappingProxyType({"steps": 7, "network.kind": "mlp", "network.options": ("width=8", "depth=1")})
+
+
+def complete(dataset: Dataset, config: TrainConfig) -> TrainConfig:
+    return completed(config, dataset.defaults, dataset.event)
+
+
+def test_the_default_preparation_is_the_whole_batch() -> None:
+    assert torch.equal(Zeros().prepared(0, 4, seed=0)().x1, torch.zeros(4, 3))
+    assert repr(Zeros()) == "Zeros(zeros from nowhere)"
+
+
+def test_a_set_without_labels_of_fresh_draws_from_noise_is_the_default() -> None:
+    assert (Zeros.classes, Zeros.size, Zeros.normal_base, Zeros.problem, dict(Zeros.defaults)) == (
+        (),
+        None,
+        True,
+        None,
+        {},
+    )
+
+
+def test_the_settings_of_no_set_are_shared_by_being_written_to() -> None:
+    for dataset in (Zeros(), Quick(), *map(open_dataset, OPENED)):
+        with pytest.raises(TypeError):
+            cast(Any, dataset.defaults)["steps"] = 1
+
+
+class TestDefaults:
+    @pytest.mark.parametrize("name", OPENED)
+    def test_those_of_every_named_set_complete_a_configuration(self, name: str) -> None:
+        dataset = open_dataset(name)
+        config = complete(dataset, TrainConfig(name))
+        for setting, value in {**GENERAL, **dataset.defaults}.items():
+            assert get(config, setting) == value
+        check_config(config)
+
+    def test_what_a_configuration_says_comes_first(self) -> None:
+        config = complete(Quick(), TrainConfig("zeros", steps=3))
+        assert config.steps == 3
+        assert config.batch == GENERAL["batch"]
+        assert complete(Quick(), TrainConfig("zeros")).steps == 7
+        assert complete(Zeros(), TrainConfig("zeros")).steps == GENERAL["steps"]
+
+    def test_options_of_a_network_are_kept_beside_those_given(self) -> None:
+        given = TrainConfig("zeros")
+        for network, options in (
+            (given.network, ("width=8", "depth=1")),
+            (type(given.network)(options=("depth=3",)), ("width=8", "depth=3")),
+            (type(given.network)("unet"), ()),
+        ):
+            found = complete(Quick(), TrainConfig("zeros", network=network)).network
+            assert set(found.options) == set(options)
+
+    @pytest.mark.parametrize("name", OPENED)
+    def test_the_network_they_name_is_made_with_their_options(self, name: str) -> None:
+        network = complete(open_dataset(name), TrainConfig(name)).network
+        known = NETWORKS.options(network.kind)
+        assert {text.partition("=")[0] for text in network.options} <= set(known)
+
+    def test_the_digits_have_some_of_their_own(self) -> None:
+        assert open_dataset("digits").defaults["network.kind"] == "mlp"
+        assert complete(open_dataset("digits"), TrainConfig("digits")).steps != GENERAL["steps"]
