@@ -1,14 +1,8 @@
-"""How far samples are from a law that is known, from other samples, or from pictures."""
+"""How far samples are from a known law, from other samples, or from images."""
 
-from flowops.metrics.classifier import (
-    Classifier,
-    SavedClassifier,
-    classifier_extractor,
-    load_classifier,
-    save_classifier,
-)
 from flowops.metrics.discrepancy import energy_distance, maximum_mean_discrepancy
-from flowops.metrics.extractor import PROTOCOL, Extractor, open_extractor
+from flowops.metrics.extractor import PROTOCOL, Extractor
+from flowops.metrics.extractors import EXTRACTORS, open_extractor
 from flowops.metrics.feature_statistics import FeatureStatistics, statistics
 from flowops.metrics.frechet import frechet_distance, frechet_inception_distance
 from flowops.metrics.histogram import cell_masses, histogram_kl
@@ -17,7 +11,7 @@ from flowops.metrics.manifold import PrecisionRecall, precision_recall
 from flowops.metrics.wasserstein import sliced_wasserstein2, wasserstein2
 
 __all__ = [
-    # a law that is known
+    # a known law
     "cell_masses",
     "histogram_kl",
     # two samples of points
@@ -25,23 +19,18 @@ __all__ = [
     "maximum_mean_discrepancy",
     "sliced_wasserstein2",
     "wasserstein2",
-    # pictures: features and their statistics
+    # images: features and their statistics
     "PROTOCOL",
+    "EXTRACTORS",
     "Extractor",
     "FeatureStatistics",
     "open_extractor",
     "statistics",
-    # pictures: distances
+    # images: distances
     "KernelDistance",
     "PrecisionRecall",
     "frechet_distance",
     "frechet_inception_distance",
     "kernel_distance",
     "precision_recall",
-    # features of a small classifier
-    "Classifier",
-    "SavedClassifier",
-    "classifier_extractor",
-    "load_classifier",
-    "save_classifier",
 ]

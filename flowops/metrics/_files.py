@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from flowops._extras import require
+from flowops._named import require
 
 
 def opened(path: Path, format: str, what: str) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -1,6 +1,6 @@
-r"""Mean and covariance of the features of pictures, and the file that keeps them with where they come from.
+r"""Mean and covariance of the features of images, and the file that keeps them with where they come from.
 
-The pictures are seen once, a chunk at a time. Means $\mu$ and scatters $S=\sum_i(f_i-\mu)(f_i-\mu)^T$ of two parts are
+The images are seen once, a chunk at a time. Means $\mu$ and scatters $S=\sum_i(f_i-\mu)(f_i-\mu)^T$ of two parts are
 merged by $S=S_a+S_b+\frac{n_an_b}{n_a+n_b}\,\delta\delta^T$ with $\delta=\mu_b-\mu_a$ in float64: no sum of squares is
 formed, from which a large mean would have to be subtracted again (Chan, Golub and LeVeque 1979).
 """
@@ -15,8 +15,8 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-from flowops._extras import require
 from flowops._files import written
+from flowops._named import require
 from flowops.metrics._files import opened
 from flowops.metrics.extractor import PROTOCOL, Extractor, chunks
 
@@ -25,14 +25,14 @@ _FORMAT: Final = "flowops feature statistics 1"
 
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
-    """Moments of the features of a set of pictures.
+    """Moments of the features of a set of images.
 
     Args:
         mean: `[d]` float64.
         covariance: `[d, d]` float64, with $1/(n-1)$.
-        count: $n$, the number of pictures.
+        count: $n$, the number of images.
         extractor: name of what computed the features.
-        provenance: which pictures these are, one line.
+        provenance: which images these are, one line.
         protocol: version of the protocol.
 
     Raises:
@@ -57,11 +57,11 @@ class FeatureStatistics:
         if not bool(self.mean.isfinite().all() and self.covariance.isfinite().all()):
             raise ValueError("`mean` and `covariance` must be finite, got nan or inf; look at the features.")
         if self.count < 2:
-            raise ValueError(f"`count` must be at least 2 for a covariance, got {self.count}; take more pictures.")
+            raise ValueError(f"`count` must be at least 2 for a covariance, got {self.count}; take more images.")
 
     @property
     def dimension(self) -> int:
-        """Features per picture."""
+        """Features per image."""
         return len(self.mean)
 
     def save(self, path: Path | str) -> None:
@@ -113,22 +113,22 @@ class FeatureStatistics:
 def statistics(
     images: Tensor | Iterable[Tensor], extractor: Extractor, *, provenance: str, chunk: int = 500
 ) -> FeatureStatistics:
-    """The statistics of pictures, on the CPU.
+    """The statistics of images, on the CPU.
 
     Args:
         images: uint8 `[n, channels, height, width]`, or a stream of such tensors, such as a model that is being sampled
             from; only a chunk of it is kept.
         extractor: see `open_extractor`.
-        provenance: one line that goes into the file: which pictures, of which split or of which model.
-        chunk: pictures at a time; the result does not depend on it beyond rounding.
+        provenance: one line that goes into the file: which images, of which split or of which model.
+        chunk: images at a time; the result does not depend on it beyond rounding.
 
     Raises:
-        TypeError, ValueError: for pictures that are none, fewer than two, or no provenance.
+        TypeError, ValueError: for images that are none, fewer than two, or no provenance.
 
-    Cost: the extractor, and $d^2$ multiplications per picture.
+    Cost: the extractor, and $d^2$ multiplications per image.
     """
     if not isinstance(provenance, str) or not provenance.strip():
-        raise ValueError(f"`provenance` must say which pictures these are, got {provenance!r}; name the set and split.")
+        raise ValueError(f"`provenance` must say which images these are, got {provenance!r}; name the set and split.")
     count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
     for part in chunks(images, chunk):
         features = extractor(part).double()
@@ -140,5 +140,5 @@ def statistics(
         scatter = scatter + centered.T @ centered + (count * m / total) * torch.outer(delta, delta)
         mean, count = mean + delta * (m / total), total
     if count < 2:
-        raise ValueError(f"`images` must be at least 2 pictures, got {count}; pass more.")
+        raise ValueError(f"`images` must be at least 2 images, got {count}; pass more.")
     return FeatureStatistics(mean.cpu(), (scatter / (count - 1)).cpu(), count, extractor.name, provenance)

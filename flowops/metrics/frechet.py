@@ -1,4 +1,4 @@
-r"""The Fréchet distance of two sets of pictures: between the normal laws with the moments of their features.
+r"""The Fréchet distance of two sets of images: between the normal laws with the moments of their features.
 
 It is $W_2^2$ of the two normal laws. That of the features of the published Inception network is called FID, no other.
 """
@@ -21,16 +21,16 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> Tensor:
     result is below $10^{-11}$; the roots of the eigenvalues of $A^{1/2}BA^{1/2}$, or of $AB$, leave $3\cdot10^{-5}$.
 
     The estimate is biased upwards, by about $c/n$: $c$ depends on the law, so that values are only comparable at equal
-    $n$. Two sets of real pictures of the sizes in use give the value of a perfect model.
+    $n$. Two sets of real images of the sizes in use give the value of a perfect model.
 
     Raises:
         ValueError: for statistics of different extractors, protocols or dimensions.
 
     Warns:
-        UserWarning: if one set has no more pictures than features, so that its covariance is singular.
+        UserWarning: if one set has no more images than features, so that its covariance is singular.
 
     Cost: two eigenvalue and one singular value decomposition of $d\times d$ matrices.
-    Source: Dowson and Landau 1982; for pictures Heusel et al. 1706.08500.
+    Source: Dowson and Landau 1982; for images Heusel et al. 1706.08500.
     """
     for name, wanted, got in (
         ("extractor", a.extractor, b.extractor),
@@ -41,8 +41,8 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> Tensor:
             raise ValueError(f"`b` must have the {name} of `a`, {wanted!r}, got {got!r}; compute its statistics anew.")
     if min(a.count, b.count) <= a.dimension:
         warnings.warn(
-            f"Statistics of {min(a.count, b.count)} pictures in {a.dimension} dimensions are singular, and their "
-            f"distance is far too large; take several times as many pictures as there are features.",
+            f"Statistics of {min(a.count, b.count)} images in {a.dimension} dimensions are singular, and their "
+            f"distance is far too large; take several times as many images as there are features.",
             stacklevel=2,
         )
     roots = torch.linalg.svdvals(_root(a.covariance) @ _root(b.covariance))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_state, number
+from flowops._arguments import check_state, number, whole
 from flowops.problems import Problem
 
 _CHUNK = 65536  # points at which a density is evaluated together
@@ -94,7 +94,7 @@ def cell_masses(
     Cost: $(\text{points}\cdot\text{bins})^d$ values of the density.
     """
     bins, low, high = _box(bins, low, high)
-    _whole(points, "points")
+    whole(points, "points")
     if len(problem.event) != 1:
         raise ValueError(f"`problem` must have states of one axis, got event {list(problem.event)}; flatten them.")
     d, n = problem.event[0], bins * points
@@ -114,13 +114,7 @@ def _box(bins: int, low: float, high: float) -> tuple[int, float, float]:
     low, high = number(low, "low"), number(high, "high")
     if not low < high:
         raise ValueError(f"`low` must be below `high`, got [{low}, {high}]; swap them.")
-    return _whole(bins, "bins"), low, high
-
-
-def _whole(value: int, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer, got {value!r}; pass 50, say.")
-    return value
+    return whole(bins, "bins"), low, high
 
 
 def _check_samples(samples: Tensor, d: int) -> None:

@@ -7,7 +7,6 @@ looked for where torch keeps downloads, and a missing one is told with its addre
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from flowops._extras import require
+from flowops._files import digest
+from flowops._named import require
 from flowops.metrics.extractor import Extractor
 
 NAME: Final = "inception-2015-12-05"
@@ -25,7 +25,7 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 def inception_extractor(weights: Path | str | None = None, *, device: torch.device | str = "cpu") -> Extractor:
-    """The features before the last layer, of pictures with three channels and any size.
+    """The features before the last layer, of images with three channels and any size.
 
     Args:
         weights: the file; None to look for it where torch keeps downloads.
@@ -43,7 +43,7 @@ def inception_extractor(weights: Path | str | None = None, *, device: torch.devi
             f"The weights of Inception must be in {path}, and are not; download {URL} (96 MB) to that place, or pass "
             f"weights=FILE."
         )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = digest(path, "sha256")
     if found != SHA256:
         raise ValueError(
             f"{path} must be {FILE} with SHA-256 {SHA256[:16]}..., got {found[:16]}...; download it again from {URL}."

@@ -1,7 +1,7 @@
 r"""The kernel distance of two sets of features, which for Inception's features is known as KID.
 
 $\mathrm{MMD}^2$ with the kernel $(f\cdot g/d+1)^3$, unbiased, averaged over subsets. Unlike the Fréchet distance it has
-no bias that falls with the number of pictures, so that small sets can be judged.
+no bias that falls with the number of images, so that small sets can be judged.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowops._arguments import whole
 from flowops._keys import generator as generator_of
 from flowops.metrics._points import points
 
@@ -23,7 +24,7 @@ class KernelDistance:
     Attributes:
         mean: the distance; below zero by chance for equal laws.
         deviation: standard deviation over the subsets, which other programs print beside the mean.
-        standard_error: of the mean, for pictures drawn anew; see `kernel_distance`.
+        standard_error: standard error of the mean, for images drawn anew; see `kernel_distance`.
     """
 
     mean: float
@@ -42,8 +43,8 @@ def kernel_distance(
     of the same rows agree more than independent ones do, by $1-\varphi$ in the variance.
 
     Args:
-        real: features of real pictures.
-        fake: features of the pictures to be judged.
+        real: features of real images.
+        fake: features of the images to be judged.
         subsets: how many.
         size: rows of each, fewer than there are.
         generator: where the subsets are drawn from; if None, always the same ones.
@@ -55,12 +56,11 @@ def kernel_distance(
     """
     real, fake = points(real, fake, least=2)
     smaller = min(len(real), len(fake))
-    if isinstance(subsets, bool) or not isinstance(subsets, int) or subsets < 2:
-        raise ValueError(f"`subsets` must be a number of at least 2, got {subsets!r}; pass 100.")
-    if isinstance(size, bool) or not isinstance(size, int) or not 2 <= size < smaller:
+    whole(subsets, "subsets", 2)
+    if not 2 <= whole(size, "size", 2) < smaller:
         raise ValueError(
             f"`size` must be at least 2 and below the {smaller} rows of the smaller set, got {size!r}; pass "
-            f"size={max(2, smaller // 10)}, or more pictures."
+            f"size={max(2, smaller // 10)}, or more images."
         )
     source = generator_of("subsets") if generator is None else generator
     values = torch.stack([_unbiased(*(_some(rows, size, source) for rows in (real, fake))) for _ in range(subsets)])

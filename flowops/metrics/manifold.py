@@ -1,8 +1,8 @@
-r"""Precision and recall: how many fakes look real, and how many real pictures could have been made.
+r"""Precision and recall: how many fakes look real, and how many real images could have been made.
 
 Each set stands for the union of balls around its features that reach to their `k`-th neighbour in the set. Precision is
 the share of the fakes in the union of the real ones, recall the share of the real ones in the union of the fakes. A
-model that makes one picture well has precision 1 and recall near 0.
+model that makes one image well has precision 1 and recall near 0.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flowops._arguments import whole
 from flowops.metrics._points import blocks, centered, points
 
 
@@ -27,11 +28,11 @@ class PrecisionRecall:
 def precision_recall(real: Tensor, fake: Tensor, *, k: int = 3) -> PrecisionRecall:
     """Both shares for features `[n, d]` and `[m, d]`, as `Extractor.features` gives them.
 
-    Values depend on the numbers of pictures; the paper takes 50,000 of each.
+    Values depend on the numbers of images; the paper takes 50,000 of each.
 
     Args:
-        real: features of real pictures.
-        fake: features of the pictures to be judged.
+        real: features of real images.
+        fake: features of the images to be judged.
         k: which neighbour the balls reach to; a point is no neighbour of itself.
 
     Raises:
@@ -40,8 +41,7 @@ def precision_recall(real: Tensor, fake: Tensor, *, k: int = 3) -> PrecisionReca
     Cost: three matrices of distances, in blocks of rows.
     Source: Kynkäänniemi et al. 1904.06991, eqs. (1) and (2).
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"`k` must be a positive number of neighbours, got {k!r}; pass 3.")
+    whole(k, "k", 1)
     real, fake = centered(*points(real, fake, least=k + 1))
     real_radii, fake_radii = _radii(real, k), _radii(fake, k)
     precise, recalled = [], real.new_zeros(len(real), dtype=torch.bool)

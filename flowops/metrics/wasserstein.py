@@ -13,8 +13,9 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from flowops._extras import require
+from flowops._arguments import whole
 from flowops._keys import generator as generator_of
+from flowops._named import require
 from flowops.metrics._points import centered, distances, points, root
 
 _LARGEST = 5000  # points a side: a plan of twice as many takes eight times as long and four times the memory
@@ -71,8 +72,7 @@ def sliced_wasserstein2(
     Source: Bonneel et al. 2015, Sliced and Radon Wasserstein barycenters of measures.
     """
     x, y = centered(*points(x, y))
-    if isinstance(projections, bool) or not isinstance(projections, int) or projections < 1:
-        raise ValueError(f"`projections` must be a positive number of directions, got {projections!r}; pass 512, say.")
+    whole(projections, "projections", 1)
     source = generator_of("projections") if generator is None else generator
     directions = torch.randn(x.shape[1], projections, generator=source, device=source.device, dtype=torch.float64)
     directions = (directions / directions.norm(dim=0)).to(x.device)

@@ -111,7 +111,7 @@ def test_both_are_differentiable(distance: Any) -> None:
 
 
 @BOTH
-def test_pictures_in_float32_are_points_in_float64(distance: Any) -> None:
+def test_images_in_float32_are_points_in_float64(distance: Any) -> None:
     x, y = normal(6, 1, 4, 4, dtype=torch.float32), normal(9, 1, 4, 4, seed=1, dtype=torch.float32)
     value = distance(x, y)
     assert value.dtype == DOUBLE

@@ -19,17 +19,17 @@ pytest.importorskip("safetensors.torch")
 PIXELS = open_extractor("pixels")
 
 
-def pictures(n: int, seed: int = 0) -> Tensor:
+def images(n: int, seed: int = 0) -> Tensor:
     return torch.randint(256, (n, 1, 2, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def of(n: int, **arguments: Any) -> FeatureStatistics:
-    return statistics(pictures(n), PIXELS, provenance="random bytes", **arguments)
+    return statistics(images(n), PIXELS, provenance="random bytes", **arguments)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100])
 def test_moments_are_numpys_whatever_the_chunk(chunk: int) -> None:
-    rows = pictures(30).reshape(30, 6).numpy() / 255.0
+    rows = images(30).reshape(30, 6).numpy() / 255.0
     found = of(30, chunk=chunk)
     assert (found.count, found.dimension, found.extractor) == (30, 6, "pixels")
     assert_close(found.mean, torch.from_numpy(rows.mean(0)))
@@ -37,7 +37,7 @@ def test_moments_are_numpys_whatever_the_chunk(chunk: int) -> None:
 
 
 def test_a_stream_of_batches_is_one_set() -> None:
-    whole = pictures(30)
+    whole = images(30)
     stream = statistics((part for part in whole.split([4, 0, 26])), PIXELS, provenance="stream", chunk=10)
     assert_close(stream.covariance, of(30).covariance)
     assert stream.count == 30
@@ -45,13 +45,13 @@ def test_a_stream_of_batches_is_one_set() -> None:
 
 def test_a_mean_of_a_hundred_million_leaves_the_covariance_its_digits() -> None:
     far = Extractor("far", lambda images: images.flatten(1).double() + 1e8)
-    found = statistics(pictures(300), far, provenance="random bytes", chunk=7)
+    found = statistics(images(300), far, provenance="random bytes", chunk=7)
     assert_close(found.covariance, of(300).covariance * 255**2, rtol=1e-9, atol=1e-6)
 
 
 def test_features_in_float32_are_added_in_float64() -> None:
     single = Extractor("single", lambda images: images.flatten(1).float() / 255)
-    found = statistics(pictures(300), single, provenance="random bytes", chunk=7)
+    found = statistics(images(300), single, provenance="random bytes", chunk=7)
     assert found.mean.dtype == torch.float64
     assert_close(found.covariance, of(300).covariance, rtol=0, atol=1e-7)
 
@@ -119,10 +119,10 @@ def test_moments_that_do_not_fit_are_refused(mean: Tensor, covariance: Tensor, m
         FeatureStatistics(mean, covariance, 9, "e", "p")
 
 
-def test_one_picture_has_no_covariance_and_no_provenance_no_use() -> None:
-    with pytest.raises(ValueError, match="`images` must be at least 2 pictures, got 1"):
+def test_one_image_has_no_covariance_and_no_provenance_no_use() -> None:
+    with pytest.raises(ValueError, match="`images` must be at least 2 images, got 1"):
         of(1)
-    with pytest.raises(ValueError, match="`provenance` must say which pictures these are"):
-        statistics(pictures(9), PIXELS, provenance=" ")
-    with pytest.raises(ValueError, match="`chunk` must be a positive number of pictures, got 0"):
+    with pytest.raises(ValueError, match="`provenance` must say which images these are"):
+        statistics(images(9), PIXELS, provenance=" ")
+    with pytest.raises(ValueError, match="`chunk` must be a whole number of at least 1, got 0"):
         of(9, chunk=0)

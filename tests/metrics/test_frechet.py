@@ -99,9 +99,9 @@ def test_other_dimensions_are_refused() -> None:
         frechet_distance(of_rows(normal(9, 3)), of_rows(normal(9, 4)))
 
 
-def test_too_few_pictures_are_warned_of() -> None:
+def test_too_few_images_are_warned_of() -> None:
     mean, covariance = torch.zeros(4, dtype=DOUBLE), torch.eye(4, dtype=DOUBLE)
-    with pytest.warns(UserWarning, match="Statistics of 4 pictures in 4 dimensions are singular"):
+    with pytest.warns(UserWarning, match="Statistics of 4 images in 4 dimensions are singular"):
         frechet_distance(stats(mean, covariance, count=4), stats(mean, covariance))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -109,12 +109,15 @@ def test_masses_of_a_smooth_law_converge_to_those_of_scipy() -> None:
         ({"bins": 3}, "table of 3 entries per axis"),
         ({"reference": torch.tensor([0.5, 0.6])}, "add up to one, got a sum of 1.1"),
         ({"reference": torch.tensor([-0.5, 1.5])}, "add up to one"),
-        ({"bins": 0}, "`bins` must be a positive integer, got 0"),
+        ({"bins": 0}, "`bins` must be a whole number of at least 1, got 0"),
         ({"low": 1.0}, "`low` must be below `high`"),
         ({"empty": -1.0}, "`empty` must not be negative"),
         ({"reference": problems.logistic()}, "no density in closed form"),
         ({"reference": problems.checkerboard(linear()), "low": 2.0, "high": 3.0}, "must have mass in the box"),
-        ({"reference": problems.checkerboard(linear()), "points": 0}, "`points` must be a positive integer"),
+        (
+            {"reference": problems.checkerboard(linear()), "points": 0},
+            "`points` must be a whole number of at least 1, got 0",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:

@@ -39,7 +39,7 @@ def test_equal_laws_are_at_zero_in_the_mean_and_others_above() -> None:
     assert repeated(0.5, 80, 20, 1)[0].mean > 10 * means.std()
 
 
-def test_the_standard_error_is_the_deviation_over_pictures_drawn_anew() -> None:
+def test_the_standard_error_is_the_deviation_over_images_drawn_anew() -> None:
     found = repeated(0.7, 100, 50, 150)
     spread = torch.tensor([each.mean for each in found]).std().item()
     errors = torch.tensor([each.standard_error for each in found]).mean().item()
@@ -57,8 +57,8 @@ def test_the_subsets_are_the_same_unless_drawn() -> None:
     ("arguments", "message"),
     [
         ({"size": 40}, "`size` must be at least 2 and below the 40 rows"),
-        ({"size": 1}, "`size` must be at least 2"),
-        ({"size": 10, "subsets": 1}, "`subsets` must be a number of at least 2, got 1"),
+        ({"size": 1}, "`size` must be a whole number of at least 2, got 1"),
+        ({"size": 10, "subsets": 1}, "`subsets` must be a whole number of at least 2, got 1"),
         ({"fake": torch.zeros(40, 5)}, "event of `x`"),
     ],
 )

@@ -53,7 +53,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_makes_no_sense_is_refused() -> None:
-    with pytest.raises(ValueError, match="`k` must be a positive number of neighbours, got 0"):
+    with pytest.raises(ValueError, match="`k` must be a whole number of at least 1, got 0"):
         precision_recall(normal(9, 2), normal(9, 2), k=0)
     with pytest.raises(ValueError, match="`y` must have at least 4 samples, got 3"):
         precision_recall(normal(9, 2), normal(3, 2))

@@ -84,7 +84,7 @@ def test_the_slope_in_the_samples_is_that_of_finite_differences(distance: Any) -
 
 
 @pytest.mark.parametrize("distance", [wasserstein2, sliced_wasserstein2])
-def test_pictures_in_float32_are_points_in_float64(distance: Any) -> None:
+def test_images_in_float32_are_points_in_float64(distance: Any) -> None:
     x, y = normal(30, 1, 4, 4, dtype=torch.float32), normal(20, 1, 4, 4, seed=1, dtype=torch.float32)
     value = distance(x, y)
     assert value.dtype == DOUBLE
@@ -142,5 +142,5 @@ def test_what_makes_no_sense_is_refused(distance: Any, x: Tensor, y: Tensor, mes
 
 
 def test_no_projections_are_refused() -> None:
-    with pytest.raises(ValueError, match="`projections` must be a positive number"):
+    with pytest.raises(ValueError, match="`projections` must be a whole number of at least 1, got 0"):
         sliced_wasserstein2(torch.zeros(2, 1), torch.zeros(2, 1), projections=0)

@@ -11,17 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowops.report import save_comparison, save_curve, save_pictures
+from flowops.pictures import drawable, drawing, save_comparison, save_curves, save_pictures
 from tests.examples import normal
+from tests.images import read
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("torchvision")
-
-
-def read(path: Path) -> Any:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
 
 
 def ramp(n: int, c: int, side: int) -> Tensor:
@@ -81,8 +77,80 @@ def test_points_and_losses_that_are_not_finite_do_not_stop_a_picture(tmp_path: P
     save_comparison(tmp_path / "x.png", {"diverged": points})
     save_comparison(tmp_path / "lost.png", {"diverged": points[1:]})
     for name, losses in (("gap", [1.0, math.nan, 0.5]), ("none", [math.nan] * 3), ("negative", [-1.0, 0.0, 2.0])):
-        save_curve(tmp_path / f"{name}.png", [1, 2, 3], losses)
+        save_curves(tmp_path / f"{name}.png", {"loss": ([1, 2, 3], losses)})
     assert read(tmp_path / "gap.png").std() > 1
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> Any:
+    """The axes of the figure that `save_curves` is about to write."""
+    figures: list[Any] = []
+    monkeypatch.setattr(drawing, "save_figure", lambda _, figure: figures.append(figure))
+    save_curves("nowhere.png", *arguments, **options)
+    return figures[0].axes[0]
+
+
+class TestCurves:
+    CURVES: dict[str, Any] = {"a": ([1, 2, 4], [3.0, math.nan, 1.0]), "b": ([1, 3], [0.5, math.inf])}
+
+    def test_they_pass_through_their_places_and_leave_gaps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        axes = drawn(monkeypatch, self.CURVES, labels=("time", "error"))
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+        assert list(lines) == ["a", "b"]
+        np.testing.assert_array_equal(lines["a"], [[1, 3], [2, math.nan], [4, 1]])
+        np.testing.assert_array_equal(lines["b"], [[1, 0.5], [3, math.nan]])
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("time", "error")
+
+    def test_a_level_takes_the_colour_of_its_curve_and_a_stranger_is_named(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        a, b, level, stranger = drawn(monkeypatch, self.CURVES, levels={"b": 0.2, "bound": 0.7}).lines
+        assert a.get_color() != b.get_color() == level.get_color() != stranger.get_color()
+        assert [set(line.get_ydata()) for line in (level, stranger)] == [{0.2}, {0.7}]
+        assert stranger.get_label() == "bound"
+
+    @pytest.mark.parametrize("logarithmic", ["", "x", "y", "xy"])
+    def test_the_axes_asked_for_are_logarithmic(self, logarithmic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        axes = drawn(monkeypatch, self.CURVES, logarithmic=logarithmic)
+        for axis, scale in (("x", axes.get_xscale()), ("y", axes.get_yscale())):
+            assert scale == ("log" if axis in logarithmic else "linear")
+
+    def test_a_legend_stands_where_there_is_more_than_one_thing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        one = {"a": self.CURVES["a"]}
+        for curves, levels, wanted in (
+            (one, None, []),
+            (one, {"bound": 1.0}, ["a", "bound"]),
+            (self.CURVES, {}, ["a", "b"]),
+        ):
+            figure = drawn(monkeypatch, curves, levels=levels).figure
+            assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == wanted
+
+    @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+    def test_the_suffix_decides_the_format(self, suffix: str, tmp_path: Path) -> None:
+        path = tmp_path / "figures" / f"x.{suffix}"
+        save_curves(path, self.CURVES, logarithmic="xy")
+        assert {"png": b"PNG", "svg": b"<svg", "pdf": b"%PDF"}[suffix] in path.read_bytes()
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("event", "known"),
+    [
+        ((2,), True),
+        ((1, 8, 8), True),
+        ((3, 4, 5), True),
+        ((3,), False),
+        ((), False),
+        ((2, 8, 8), False),
+        ((2, 2), False),
+    ],
+)
+def test_what_can_be_drawn_is_drawn(event: tuple[int, ...], known: bool, tmp_path: Path) -> None:
+    assert drawable(event) is drawable(list(event)) is known
+    if known:
+        save_pictures(tmp_path / "x.png", torch.zeros(2, *event))
+    else:
+        with pytest.raises(ValueError, match="`x` must be images"):
+            save_pictures(tmp_path / "x.png", torch.zeros(2, *event))
 
 
 def test_a_picture_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +185,13 @@ def test_a_picture_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mon
             lambda p: save_comparison(p, {"a": torch.ones(4, 2), "b": torch.ones(4, 1, 2, 2)}),
             r"`rows` must hold samples of one event, got shapes \[4, 2\], \[4, 1, 2, 2\]",
         ),
-        (lambda p: save_curve(p, [1, 2], [1.0]), "must be as many and not empty, got 2 and 1"),
-        (lambda p: save_curve(p, [], []), "must be as many and not empty, got 0 and 0"),
+        (lambda p: save_curves(p, {}), "`curves` must hold at least one labelled curve, got none"),
+        (lambda p: save_curves(p, {"a": ([1, 2], [1.0])}), "must have as many places as values, got 2 and 1"),
+        (
+            lambda p: save_curves(p, {"a": ([1], [1.0])}, logarithmic="z"),
+            "`logarithmic` must name axes, x, y or xy, got 'z'",
+        ),
+        (lambda p: save_curves(p, {"a": ([1], [1.0]), "b": ([], [])}), "as many places as values, got 0 and 0"),
     ],
 )
 def test_wrong_arguments_are_refused(tmp_path: Path, save: Any, sentence: str) -> None:

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowops._extras import require
 from flowops._files import written
-from flowops.data.pixels import to_uint8
-from flowops.report.figure import new_figure, save_figure
+from flowops._named import require
+from flowops.data.images import to_uint8
 
 SIDE = 64  # pixels to which small pictures are enlarged
 SHOWN, COLUMNS = 64, 16  # images of each sampler in a comparison, and how many stand side by side
@@ -27,7 +26,7 @@ def save_pictures(path: Path | str, x: Tensor, *, columns: int | None = None, sc
     """Images as a grid, one beside the other, or points as a scatter plot, in a PNG file.
 
     Args:
-        path: of the file, `.png`.
+        path: place of the file, `.png`.
         x: images `[n, c, h, w]`, or points `[n, 2]`.
         columns: images in a row; None for about as many as rows.
         scale: pixels in the file for the side of one of an image; None enlarges small images to about 64 pixels.
@@ -57,7 +56,7 @@ def save_comparison(path: Path | str, rows: Mapping[str, Tensor]) -> None:
     """Samples of several samplers under their labels: images one row for each, points one panel for each.
 
     Args:
-        path: of the file; its suffix decides the format.
+        path: place of the file; its suffix decides the format.
         rows: images `[n, c, h, w]` or points `[n, 2]` for each label, all of one event; the first 64 images are shown,
             16 side by side.
 
@@ -74,29 +73,54 @@ def save_comparison(path: Path | str, rows: Mapping[str, Tensor]) -> None:
     save_figure(Path(path), _image_rows(rows) if kinds == {"images"} else _point_panels(rows))
 
 
-def save_curve(path: Path | str, steps: Sequence[float | int], losses: Sequence[float]) -> None:
-    """Losses over steps, on a logarithmic axis if all of them are positive; what is not finite leaves a gap.
+def save_curves(
+    path: Path | str,
+    curves: Mapping[str, tuple[Sequence[float | int], Sequence[float | int]]],
+    *,
+    labels: tuple[str, str] = ("step", "loss"),
+    levels: Mapping[str, float] | None = None,
+    logarithmic: str = "",
+) -> None:
+    """Curves over a common axis, and horizontal lines; what is not finite leaves a gap.
+
+    Args:
+        path: place of the file; its suffix decides the format.
+        curves: places and values of each, under its label.
+        labels: names of the two axes.
+        levels: heights of the lines, under their labels; a line takes the colour of the curve of its label.
+        logarithmic: which axes are, such as "x", "y" or "xy".
 
     Raises:
-        ValueError: if there are none, or not as many steps as losses.
+        ValueError: if there are none, not as many places as values, or no such axes.
         ImportError: without matplotlib; the message names the extra.
     """
-    if not len(steps) or len(steps) != len(losses):
-        raise ValueError(f"`steps` and `losses` must be as many and not empty, got {len(steps)} and {len(losses)}.")
-    values = np.asarray(losses, np.float64)
-    finite = values[np.isfinite(values)]
-    figure = new_figure(7.0, 4.0)
-    axes = figure.subplots()
-    axes.plot(
-        steps,
-        np.where(np.isfinite(values), values, np.nan),
-        linewidth=1,
-        color="#34558b",
-        marker="." if len(values) < 50 else "",
-    )
-    axes.set(xlabel="step", ylabel="loss", yscale="log" if len(finite) and (finite > 0).all() else "linear")
+    if not curves:
+        raise ValueError("`curves` must hold at least one labelled curve, got none.")
+    if set(logarithmic) - {"x", "y"}:
+        raise ValueError(f"`logarithmic` must name axes, x, y or xy, got {logarithmic!r}; pass '' for none.")
+    figure = new_figure(8.0, 4.0)
+    axes, colours = figure.subplots(), {}
+    for label, (places, values) in curves.items():
+        if not len(places) or len(places) != len(values):
+            raise ValueError(f"`curves` must have as many places as values, got {len(places)} and {len(values)}.")
+        finite = np.where(np.isfinite(np.asarray(values, np.float64)), values, np.nan)
+        marker = "o" if len(values) < 50 else ""
+        (line,) = axes.plot(places, finite, linewidth=1.2, marker=marker, markersize=4, label=label)
+        colours[label] = line.get_color()
+    for label, height in (levels or {}).items():
+        known = {"color": colours[label], "linestyle": ":"} if label in colours else {"color": "black", "label": label}
+        axes.axhline(height, linewidth=0.8, **known)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.set(**{f"{axis}scale": "log" for axis in logarithmic})
     axes.grid(alpha=0.3)
+    if len(curves) > 1 or levels:
+        figure.legend(fontsize="small", loc="outside right upper")
     save_figure(Path(path), figure)
+
+
+def drawable(event: Sequence[int]) -> bool:
+    """Whether samples of this shape are images with one or three channels, or points of the plane."""
+    return tuple(event) == (2,) or (len(event) == 3 and event[0] in (1, 3))
 
 
 def _kind(x: Tensor, name: str) -> Literal["images", "points"]:
@@ -151,3 +175,20 @@ def _scatter(axes: Any, x: Tensor, label: str = "") -> None:
     size, alpha = (2.5, 0.5) if len(x) > 1000 else (8.0, 0.8)
     axes.scatter(*x[finite].T.numpy(), s=size, alpha=alpha, color="#34558b", linewidths=0, rasterized=True)
     axes.set(title="\n".join(filter(None, [label, lost])), aspect="equal")
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of that size in inches.
+
+    Raises:
+        ImportError: without matplotlib; the message names the extra.
+    """
+    figure = require("matplotlib.figure", "plots").Figure(figsize=(width, height), layout="constrained")
+    require("matplotlib.backends.backend_agg", "plots").FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(path: Path | str, figure: Any, *, dpi: int = 150) -> None:
+    """Write a figure; the suffix of the path decides the format."""
+    with written(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
