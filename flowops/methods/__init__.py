@@ -1,46 +1,51 @@
-r"""Training methods of flow maps, one row each.
+"""Training methods of flow maps, one row each.
 
 `METHODS[name]` is a row with its defaults, `get_method(name, **options)` one with options; both are called as
-`method(X, interpolant, x0, x1, teacher=..., labels=..., step=..., generator=...)` and return a `MethodResult`. A term
-of a row is residual x velocity source x stop-gradient x law of the times x weight x norm; `table()` prints them all,
-and `row` adds one.
+`method(X, interpolant, x0, x1, teacher=..., average=..., labels=..., step=..., generator=...)` and return a
+`MethodResult`. A term of a row is residual x velocity source x stop-gradient x law of the times x weight x norm;
+`table()` prints them all. `row` makes a row of your own, `preset` one that is another row under other settings.
 """
 
 from flowops._compile import compile_loss
-from flowops.methods.correction import uncontrasted
-from flowops.methods.method import Method
+from flowops.fields import uncontrasted
+from flowops.methods import compared
+from flowops.methods.declare import preset, replaced, row
+from flowops.methods.draw import Draw, TermDraw
+from flowops.methods.method import Method, Row
 from flowops.methods.norms import Lp, Norm, PseudoHuber, Squared
-from flowops.methods.options import MEANING
-from flowops.methods.point import Difference, Point
-from flowops.methods.registry import METHODS, get_method, row, table
+from flowops.methods.options import Option
+from flowops.methods.point import CONDITIONAL, OWN, TEACHER, Difference, TermPoint, VelocitySource
 from flowops.methods.result import MethodResult, NonFinite
-from flowops.methods.sources import CONDITIONAL, OWN, TEACHER, Source
+from flowops.methods.table import METHODS, get_method, table
 from flowops.methods.term import Term
 from flowops.methods.weights import Adaptive, Constant, Learned, OfTimes, TimePower, Weight
-
-from flowops.methods import rows  # isort: skip  (fills METHODS, so it comes last)
 
 __all__ = [
     # the table
     "METHODS",
     "get_method",
     "table",
-    "rows",
     # a call
     "compile_loss",
     "Method",
     "MethodResult",
     "NonFinite",
+    "Draw",
+    "TermDraw",
     # parts of a row
     "row",
+    "preset",
+    "replaced",
+    "Row",
     "Term",
-    "Point",
+    "Option",
+    "compared",
+    "TermPoint",
     "Difference",
-    "Source",
+    "VelocitySource",
     "TEACHER",
     "OWN",
     "CONDITIONAL",
-    "MEANING",
     # norms
     "Norm",
     "Squared",

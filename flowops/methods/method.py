@@ -6,7 +6,6 @@ operators that `torch.compile` takes whole.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowops._arguments import check_like, check_state
+from flowops._arguments import check_labels, check_like, check_state, whole
 from flowops._compile import compile_loss
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap
-from flowops.methods.draws import draw_terms
-from flowops.methods.evaluation import evaluate_terms
-from flowops.methods.options import SHARED, check_guidance, check_labels, check_options, check_teacher
-from flowops.methods.point import Draw
+from flowops.methods.draw import Draw, TermDraw, draw_terms
+from flowops.methods.norms import Squared
+from flowops.methods.options import Option, values_of
+from flowops.methods.point import Difference, Teacher, TermPoint, teacher_solution
 from flowops.methods.result import MethodResult
 from flowops.methods.term import Term
+from flowops.methods.weights import Adaptive, Weight
+
+TEACHERS = {"field": (VelocityField,), "map": (FlowMap,), "field or map": (VelocityField, FlowMap)}
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,26 @@ class Row:
     Attributes:
         name: as in `METHODS`.
         forms: its terms, one entry for each value of the option `form`; a single one under the empty name.
-        defaults: its own options with their defaults, beside those that all rows share.
+        options: those that it offers, with their defaults; the ones that every row has come last.
         paper: the options under which the paper ran it, where they differ from the defaults.
         teacher: `""`, or the kind of teacher: `"field"`, `"map"`, `"field or map"`, each also as `"optional ..."`.
         source: papers and equations.
         summary: what it does, with the translation of the paper's clock and letters.
+        preset_of: the row that this one is with other settings, empty for an idea of its own.
+        settings: which settings these are, in words.
+        alpha: the step of `alpha-flow` from the options and the training step; None for other rows.
     """
 
     name: str
     forms: Mapping[str, tuple[Term, ...]]
-    defaults: Mapping[str, Any]
+    options: tuple[Option, ...]
     paper: Mapping[str, Any]
     teacher: str
     source: str
     summary: str
+    preset_of: str = ""
+    settings: str = ""
+    alpha: Callable[[Any, int | None], float | None] | None = None
 
 
 class Method(nn.Module):
@@ -56,9 +64,17 @@ class Method(nn.Module):
     Attributes:
         row: what it is; `row.source` and `row.summary` say where it comes from.
         terms: its terms, chosen by the option `form` where there is a choice.
-        options: every option with its value.
+        options: every option with its value, frozen.
 
     The parameters of a learned weight, if there is one, are those of the module.
+
+    >>> from flowops import LearnedMap, interpolants
+    >>> from flowops.methods import get_method
+    >>> from flowops.networks import MLP
+    >>> x0, x1 = torch.randn(2, 64, 2, generator=torch.Generator().manual_seed(0))
+    >>> result = get_method("lsd", eta=0.5)(LearnedMap(MLP(2)), interpolants.linear(), x0, x1)
+    >>> list(result.terms), result.per_sample.shape
+    (['diagonal', 'lagrangian'], torch.Size([64]))
 
     Raises:
         TypeError: for an option that the row does not have.
@@ -67,18 +83,17 @@ class Method(nn.Module):
 
     def __init__(self, row: Row, **options: Any) -> None:
         super().__init__()
-        defaults = {**SHARED, **row.defaults}
-        for key in options:
-            if key not in defaults:
-                close = difflib.get_close_matches(key, defaults, 1)
-                hint = f"; did you mean `{close[0]}`?" if close else "."
-                known = ", ".join(sorted(defaults))
-                raise TypeError(f"`{key}` must be an option of {row.name}, which has {known}{hint}")
         self.row, self.name, self.given = row, row.name, options
         self.__doc__ = f"{row.summary}\n\nSource: {row.source}."
-        self.options = check_options({**defaults, **options}, row.forms)
-        self.weight: nn.Module = self.options.weight
-        self.terms = row.forms[getattr(self.options, "form", "")]
+        self.options = values_of(row.options, options, row.name)
+        _check_together(row, self.options)
+        self.weight: Weight | None = self.options.weight
+        self._weights: list[Weight] = []
+        if self.options.p:
+            self._weights.append(Adaptive(self.options.p, self.options.c))
+        if self.weight is not None:
+            self._weights.append(self.weight)
+        self.terms = row.forms[self.options.form if len(row.forms) > 1 else ""]
 
     def with_options(self, **options: Any) -> Method:
         """The same row with further options."""
@@ -92,6 +107,7 @@ class Method(nn.Module):
         x1: Tensor,
         *,
         teacher: VelocityField | FlowMap | None = None,
+        average: FlowMap | None = None,
         labels: Tensor | None = None,
         step: int | None = None,
         generator: torch.Generator | None = None,
@@ -104,8 +120,9 @@ class Method(nn.Module):
             interpolant: $I$; a latent is drawn where it has one.
             x0: base samples `[batch, *event]`.
             x1: data samples, coupled with `x0` row by row.
-            teacher: the field to distil, for `pfmm` the map of the previous round, with `ema_teacher` the average of
-                `X`; ignored by methods that need none.
+            teacher: the field or map that is distilled, for `pfmm` the map of the previous round; methods that need
+                none do not look at it.
+            average: the exponential average of `X`, which is the constant side with `ema_teacher=True`.
             labels: one per sample, given to `X` (and the teacher, if it takes one) as the condition `label`.
             step: number of training steps done; drives warm-up, curricula and annealing. None means their end.
             generator: source of the draws, which all follow from one number taken from it; on the CPU it costs no
@@ -113,12 +130,14 @@ class Method(nn.Module):
             seed: that number itself, to repeat a call exactly; no generator is used then.
 
         Raises:
-            TypeError, ValueError: for operators or samples of a wrong kind, and for a teacher or a label that is
-                missing.
+            TypeError, ValueError: for operators or samples of a wrong kind, and for a teacher, an average or a label
+                that is missing.
         """
-        given: dict[str, Any] = {"labels": labels, "step": step, "generator": generator, "seed": seed}
-        draw = self.draw(X, interpolant, x0, x1, teacher=teacher, **given)
-        return self.evaluate(X, interpolant, draw, teacher=teacher)
+        draw = self.draw(
+            X, interpolant, x0, x1, teacher=teacher, average=average, labels=labels, step=step, generator=generator,
+            seed=seed,
+        )  # fmt: skip
+        return self.evaluate(X, interpolant, draw, teacher=teacher, average=average)
 
     def draw(
         self,
@@ -128,6 +147,7 @@ class Method(nn.Module):
         x1: Tensor,
         *,
         teacher: VelocityField | FlowMap | None = None,
+        average: FlowMap | None = None,
         labels: Tensor | None = None,
         step: int | None = None,
         generator: torch.Generator | None = None,
@@ -141,18 +161,52 @@ class Method(nn.Module):
                 )
         check_state(x0, "x0")
         check_like(x1, x0, "x1", "x0")
-        check_teacher(self, teacher)
-        check_guidance(self, X)
-        check_labels(self, labels, teacher, x0)
+        self._check_operators(X, teacher, average, labels)
+        if labels is not None:
+            check_labels(labels, x0, "labels")
+        if step is not None:
+            whole(step, "step", 0)
         if seed is None:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device if generator else None))
-        return draw_terms(self, X, interpolant, x0, x1, labels, step, seed)
+        alpha = None if self.row.alpha is None else self.row.alpha(self.options, step)
+        return draw_terms(
+            self.terms, self.options, interpolant, x0, x1, labels=labels, null_label=self._null_label(X, labels),
+            alpha=alpha, step=step, seed=seed,
+        )  # fmt: skip
 
     def evaluate(
-        self, X: FlowMap, interpolant: Interpolant, draw: Draw, *, teacher: VelocityField | FlowMap | None = None
+        self,
+        X: FlowMap,
+        interpolant: Interpolant,
+        draw: Draw,
+        *,
+        teacher: VelocityField | FlowMap | None = None,
+        average: FlowMap | None = None,
     ) -> MethodResult:
         """The loss of what `draw` drew: a pure function, the part to compile."""
-        return evaluate_terms(self, X, interpolant, draw, teacher)
+        n = draw.size
+        per_term: dict[str, Tensor] = {}
+        starts: dict[int, Tensor] = {}  # of the last of several terms on the same rows
+        ends: dict[int, Tensor] = {}
+        for term, drawn in zip(self.terms, draw.terms, strict=True):
+            if drawn is None:
+                continue
+            k = self._point(term, drawn, draw, X, interpolant, teacher, average)
+            for name, difference in term.residual(k).items():
+                values = self._per_sample(k, difference)
+                values = nn.functional.pad(values, (drawn.rows.start, n - drawn.rows.stop))
+                per_term[name] = per_term[name] + values if name in per_term else values
+            starts[drawn.rows.start], ends[drawn.rows.start] = k.s, k.t
+        per_sample = torch.stack(list(per_term.values())).sum(0)
+        return MethodResult(
+            loss=per_sample.mean(),
+            terms={name: values.mean() for name, values in per_term.items()},
+            per_sample=per_sample,
+            s=torch.cat(list(starts.values())),
+            t=torch.cat(list(ends.values())),
+            per_term=per_term,
+            seed=draw.seed,
+        )
 
     def compiled(self, **options: Any) -> Callable[..., MethodResult]:
         """`evaluate` inside `torch.compile`, whose `options` these are, without the products with zero tangents.
@@ -164,3 +218,135 @@ class Method(nn.Module):
     def extra_repr(self) -> str:
         """The name, and the options given."""
         return ", ".join([self.name, *(f"{key}={value!r}" for key, value in self.given.items())])
+
+    def _point(
+        self,
+        term: Term,
+        drawn: TermDraw,
+        draw: Draw,
+        X: FlowMap,
+        interpolant: Interpolant,
+        teacher: Teacher,
+        average: FlowMap | None,
+    ) -> TermPoint:
+        """The operators conditioned on the term's labels, and the state that the term starts from."""
+        o, s, x0, x1 = self.options, drawn.s, drawn.x0, drawn.x1
+        unconditional: FlowMap | None = None
+        unguided: Teacher = None
+        guidance: Tensor | None = None
+        if drawn.labels is not None:
+            if o.guidance != 1:
+                null = torch.full_like(drawn.labels, self._null_label(X, drawn.labels))  # type: ignore[arg-type]
+                unconditional, unguided = X.given(label=null), _given(teacher, label=null)
+                scale = torch.where(drawn.kept, o.guidance, 1.0) if drawn.guidance is None else drawn.guidance
+                guidance = scale.to(x0.dtype)
+            X, teacher = X.given(label=drawn.labels), _given(teacher, label=drawn.labels)
+            average = None if average is None else average.given(label=drawn.labels)
+        if unconditional is not None and (scales := drawn.guidance) is not None:
+            X, unconditional = X.given(guidance=scales), unconditional.given(guidance=torch.ones_like(scales))
+            average = None if average is None else average.given(guidance=scales)
+            if isinstance(teacher, FlowMap) and teacher.takes("guidance"):  # it is a guided flow itself
+                teacher, unguided = teacher.given(guidance=scales), None
+        if term.pairs == "teacher flow":
+            zero, one = torch.zeros_like(s), torch.ones_like(s)
+            x1 = teacher_solution(teacher, unguided, guidance, zero, one, x0)
+        if o.start == "interpolant" or term.share == "eta":
+            x = interpolant.combination("value", s, x0, x1, drawn.z).to(x0.dtype)
+        else:
+            with torch.no_grad():
+                x = X(torch.zeros_like(s), s, x0)
+        return TermPoint(
+            X=X,
+            unconditional=unconditional,
+            teacher=teacher,
+            unguided=unguided,
+            average=average,
+            interpolant=interpolant,
+            s=s,
+            u=drawn.u,
+            t=drawn.t,
+            x=x,
+            x0=x0,
+            x1=x1,
+            z=drawn.z,
+            guidance=guidance,
+            source=term.velocity,
+            frozen=term.stop_gradient and o.stop_gradient,
+            warmup=draw.warmup,
+            alpha=draw.alpha,
+            options=o,
+        )
+
+    def _per_sample(self, k: TermPoint, difference: Difference) -> Tensor:
+        """Norm and weight of one difference, `[batch]`."""
+        o = self.options
+        delta = difference.left - (difference.right.detach() if k.frozen else difference.right)
+        if k.frozen and o.normalize is not None:
+            held = delta.detach()
+            length = Squared()(held).sqrt().reshape(-1, *[1] * (held.ndim - 1))
+            delta = delta - held + held / (length + o.normalize)
+        loss = o.norm(delta)
+        if self._weights:
+            squared = loss if isinstance(o.norm, Squared) else Squared()(delta)
+            for weight in self._weights:
+                loss = weight(loss, squared, k.s, k.t)
+        return difference.factor * loss
+
+    def _null_label(self, X: FlowMap, labels: Tensor | None) -> int | None:
+        """The label that stands for none, where one is wanted: the option, or the `null_label` of a network inside."""
+        o = self.options
+        if labels is None or (o.guidance == 1 and not o.label_dropout):
+            return None
+        if o.null_label is not None:
+            return int(o.null_label)
+        for module in X.modules():
+            if isinstance(label := getattr(module, "null_label", None), int):
+                return label
+        raise ValueError(
+            "`null_label` must be known to drop labels or to guide, got None and no network with a `null_label`; pass "
+            "it as an option."
+        )
+
+    def _check_operators(self, X: FlowMap, teacher: object, average: object, labels: Tensor | None) -> None:
+        """Refuse a teacher or an average that is missing or of the wrong kind, and labels that are missing."""
+        o, wanted = self.options, self.row.teacher.removeprefix("optional ")
+        if o.ema_teacher and not isinstance(average, FlowMap):
+            raise TypeError(
+                f"`average` must be a FlowMap with ema_teacher=True, got {type(average).__name__}; pass the average of "
+                f"X."
+            )
+        optional = teacher is None and self.row.teacher.startswith("optional ")
+        if wanted and not optional and not isinstance(teacher, TEACHERS[wanted]):
+            names = {"field": "a VelocityField", "map": "a FlowMap", "field or map": "a VelocityField or a FlowMap"}
+            hints = {"field": "teacher=b, or X.velocity() of a map X", "map": "teacher=X, or b.flow_map() of a field b"}
+            got = "none" if teacher is None else type(teacher).__name__
+            hint = hints.get(wanted, "teacher=b")
+            raise TypeError(f"`teacher` must be {names[wanted]} for {self.name}, got {got}; pass {hint}.")
+        if isinstance(o.guidance, tuple) and not X.takes("guidance"):
+            raise ValueError(
+                f"`X` must take a condition `guidance` with guidance={o.guidance}, and its network has none; build it "
+                f"with guidance=True, or pass one number."
+            )
+        if labels is None:
+            for name, plain in (("guidance", 1.0), ("label_dropout", 0.0)):
+                if (value := getattr(o, name)) != plain:
+                    raise ValueError(
+                        f"`labels` must be given with {name}={value}, got None; pass one label per sample."
+                    )
+        elif o.guidance != 1 and wanted and isinstance(teacher, VelocityField) and not teacher.takes("label"):
+            raise ValueError("`teacher` must take a `label` to be guided, this one takes none; distil a guided field.")
+
+
+def _check_together(row: Row, o: Any) -> None:
+    """Refuse options that exclude each other."""
+    if o.guidance != 1 and not any(t.guided and t.velocity for terms in row.forms.values() for t in terms):
+        raise ValueError(
+            "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
+        )
+    if o.normalize is not None and not o.stop_gradient:
+        raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")
+
+
+def _given(teacher: Teacher, *, label: Tensor) -> Teacher:
+    """The teacher on these labels, if it takes any."""
+    return teacher.given(label=label) if teacher is not None and teacher.takes("label") else teacher

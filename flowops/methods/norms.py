@@ -1,4 +1,4 @@
-"""How the difference of two sides becomes one number per sample, batched throughout."""
+"""How the difference of two sides becomes one number per sample."""
 
 from __future__ import annotations
 

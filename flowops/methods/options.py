@@ -1,71 +1,63 @@
-"""The options that rows share: what each means, what it may be."""
+"""Options of training methods: what each is called, its default, what it means, and which values it may have.
+
+A row lists the options that it offers; `ETA(0.5)` is the option `ETA` with another default. What only one row has
+stands beside that row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, make_dataclass, replace
+from typing import Any
 
-from torch import Tensor, nn
-
-from flowops._operator import Operator
+from flowops._named import check_options
 from flowops._solvers.fixed import TABLEAUS
-from flowops.couplings.coupling import check_labels as check_rows
-from flowops.fields import VelocityField
-from flowops.maps import FlowMap
 from flowops.methods.norms import as_norm
-from flowops.methods.weights import Adaptive, as_weight
+from flowops.methods.weights import as_weight
 from flowops.times import TimeLaw
 
-if TYPE_CHECKING:
-    from flowops.methods.method import Method
-
-SHARED: Mapping[str, Any] = MappingProxyType(
-    {
-        "law": None,
-        "weight": 1.0,
-        "norm": "squared",
-        "p": 0.0,
-        "c": 1e-3,
-        "label_dropout": 0.0,
-        "null_label": None,
-        "guidance": 1.0,
-    }
-)
-FROZEN: Mapping[str, Any] = MappingProxyType({"stop_gradient": True, "normalize": None})
-"""The options of a term under a stop-gradient."""
-MEANING: Mapping[str, str] = MappingProxyType(
-    {
-        "law": "law of the pair of times of the last term; None for the row's own",
-        "weight": "a number, a function of (s, t) or a Weight such as `Learned(network)`",
-        "norm": '"squared", "pseudo-huber", "l1" or a Norm',
-        "p": "exponent of the adaptive weight sg(|D|^2 + c)^-p",
-        "c": "constant of the adaptive weight",
-        "label_dropout": "probability of replacing a label by the null label",
-        "null_label": "the label that stands for none; taken from the network if it has a `null_label`",
-        "guidance": "scale of classifier-free guidance of the velocity source, 1 for none; a pair (low, high) for one "
-        "drawn per sample, which the map is given as the condition `guidance`",
-        "eta": "fraction of the batch on the diagonal",
-        "form": "whether the residual is written for the map or for its average velocity",
-        "stop_gradient": "whether the side named in the table is a constant",
-        "normalize": "constant of the tangent normalization D / (|D| + normalize); None for none",
-        "warmup": "steps over which the tangent is switched on linearly; 0 for none",
-        "start": '"interpolant" or "pushforward" (the start point is X_{0,s}(x0): no data is used)',
-        "ema_teacher": "whether `teacher` is an exponential average of the map, used on the frozen side",
-        "epsilon": "the step as a fraction of t - s; None for a uniform one",
-        "gamma": "position of the time between s and t; None for a uniform one",
-        "solver": "one-step method that follows the velocity: " + ", ".join(sorted(TABLEAUS)),
-        "K": "steps of the teacher map between s and t",
-        "points": "number of times along the trajectory",
-        "alpha": "step of alpha-flow as a fraction of t - s; None for its annealing from 1 to 0",
-        "anneal": "steps (start, end) between which alpha falls from 1 to 0 along a sigmoid",
-        "follow": '"conditional" or "own": the velocity that is followed; along the own one alpha = 1 trains nothing',
-        "lam": "strength of the contrast, in [0, 1)",
-    }
-)
+Test = Callable[[Any], bool]
+INFINITY = float("inf")
 
 
-def _between(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Callable[[Any], bool]:
+@dataclass(frozen=True)
+class Option:
+    """One option of a row.
+
+    Attributes:
+        name: as it is passed.
+        default: its value where nothing is passed.
+        meaning: what it does, for a reader of the table.
+        wanted: the values it may have, in words.
+        holds: whether a value is one of them.
+        convert: what a value becomes, such as a norm of that name.
+    """
+
+    name: str
+    default: Any
+    meaning: str
+    wanted: str
+    holds: Test
+    convert: Callable[[Any], Any] = lambda value: value
+
+    def __call__(self, default: Any) -> Option:
+        """The same option with another default."""
+        return replace(self, default=default)
+
+    def checked(self, value: Any) -> Any:
+        """`value`, converted.
+
+        Raises:
+            ValueError: if it is none that the option may have.
+        """
+        if not self.holds(value):
+            raise ValueError(f"`{self.name}` must be {self.wanted}, got {value!r}; the option is {self.meaning}.")
+        return self.convert(value)
+
+
+def between(low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> Test:
+    """Numbers of an interval."""
+
     def holds(value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
@@ -74,120 +66,133 @@ def _between(low: float, high: float, *, open_low: bool = False, open_high: bool
     return holds
 
 
-def _among(*values: Any) -> Callable[[Any], bool]:
+def among(*values: Any) -> Test:
+    """Some values, each of its own type."""
     return lambda value: any(value is v or (type(value) is type(v) and value == v) for v in values)
 
 
-def _optional(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def optional(test: Test) -> Test:
+    """None, or what passes the test."""
     return lambda value: value is None or test(value)
 
 
-def _count(least: int) -> Callable[[Any], bool]:
+def count(least: int) -> Test:
+    """Whole numbers of at least `least`."""
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _scales(value: Any) -> bool:
-    finite = _between(-INFINITY, INFINITY, open_low=True, open_high=True)
+    finite = between(-INFINITY, INFINITY, open_low=True, open_high=True)
     if isinstance(value, tuple):
         return len(value) == 2 and all(map(finite, value)) and value[0] <= value[1]
     return finite(value)
 
 
-INFINITY = float("inf")
-ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "law": ("None or a TimeLaw", _optional(lambda value: isinstance(value, TimeLaw))),
-    "p": ("a number, at least 0", _between(0.0, INFINITY)),
-    "c": ("a positive number", _between(0.0, INFINITY, open_low=True)),
-    "label_dropout": ("a probability", _between(0.0, 1.0)),
-    "guidance": ("a finite number or a pair (low, high) of them", _scales),
-    "null_label": ("None or an integer label", _optional(_count(0))),
-    "eta": ("a fraction in [0, 1]", _between(0.0, 1.0)),
-    "stop_gradient": ("True or False", _among(True, False)),
-    "normalize": ("None or a positive number", _optional(_between(0.0, INFINITY, open_low=True))),
-    "warmup": ("a number of steps", _count(0)),
-    "start": ('"interpolant" or "pushforward"', _among("interpolant", "pushforward")),
-    "ema_teacher": ("True or False", _among(True, False)),
-    "epsilon": ("None or a fraction in (0, 1]", _optional(_between(0.0, 1.0, open_low=True))),
-    "gamma": ("None or a fraction in [0, 1]", _optional(_between(0.0, 1.0))),
-    "solver": ("one of " + ", ".join(sorted(TABLEAUS)), _among(*TABLEAUS)),
-    "K": ("a number of steps, at least 1", _count(1)),
-    "points": ("a number of times, at least 1", _count(1)),
-    "alpha": ("None or a number in [0, 1]", _optional(_between(0.0, 1.0))),
-    "anneal": (
-        "two increasing numbers of steps",
-        lambda value: isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] < value[1],
-    ),
-    "follow": ('"conditional" or "own"', _among("conditional", "own")),
-    "lam": ("a number in [0, 1)", _between(0.0, 1.0, open_high=True)),
-}
+def _anything(_: Any) -> bool:
+    return True
 
 
-def check_options(options: Mapping[str, Any], forms: Mapping[str, Any]) -> SimpleNamespace:
-    """The options with their values checked, norms and weights made from their names."""
-    for name, value in options.items():
-        wanted, holds = ALLOWED.get(name, ("", lambda _: True))
-        if name == "form":
-            wanted, holds = "one of " + ", ".join(forms), _among(*forms)
-        if not holds(value):
-            raise ValueError(f"`{name}` must be {wanted}, got {value!r}; the option is {MEANING[name]}.")
-    if options["guidance"] != 1 and not any(t.guided and t.velocity for terms in forms.values() for t in terms):
-        raise ValueError(
-            "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
-        )
-    namespace = SimpleNamespace(**options)
-    for name, default in (("ema_teacher", False), ("stop_gradient", True), ("normalize", None), ("warmup", 0)):
-        if not hasattr(namespace, name):
-            setattr(namespace, name, default)
-    namespace.norm, namespace.weight = as_norm(namespace.norm), as_weight(namespace.weight)
-    namespace.adaptive = Adaptive(namespace.p, namespace.c)
-    if namespace.normalize is not None and not namespace.stop_gradient:
-        raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")
-    return namespace
+# ------------------------------------------------------------------------------------------- of every row
+LAW = Option(
+    "law",
+    None,
+    "law of the pair of times of the last term; None for the row's own",
+    "None or a TimeLaw",
+    optional(lambda value: isinstance(value, TimeLaw)),
+)
+WEIGHT = Option(
+    "weight",
+    1.0,
+    "a number, a function of (s, t) or a Weight such as `Learned(network)`",
+    "a weight",
+    _anything,
+    convert=lambda value: None if isinstance(value, int | float) and value == 1 else as_weight(value),
+)
+NORM = Option("norm", "squared", '"squared", "pseudo-huber", "l1" or a Norm', "a norm", _anything, convert=as_norm)
+P = Option("p", 0.0, "exponent of the adaptive weight sg(|D|^2 + c)^-p", "a number, at least 0", between(0.0, INFINITY))
+C = Option("c", 1e-3, "constant of the adaptive weight", "a positive number", between(0.0, INFINITY, open_low=True))
+LABEL_DROPOUT = Option(
+    "label_dropout", 0.0, "probability of replacing a label by the null label", "a probability", between(0.0, 1.0)
+)
+NULL_LABEL = Option(
+    "null_label",
+    None,
+    "the label that stands for none; taken from the network if it has a `null_label`",
+    "None or an integer label",
+    optional(count(0)),
+)
+GUIDANCE = Option(
+    "guidance",
+    1.0,
+    "scale of classifier-free guidance of the velocity source, 1 for none; a pair (low, high) for one drawn "
+    "per sample, which the map is given as the condition `guidance`",
+    "a finite number or a pair (low, high) of them",
+    _scales,
+)
+SHARED = (LAW, WEIGHT, NORM, P, C, LABEL_DROPOUT, NULL_LABEL, GUIDANCE)
+"""The options that every row offers."""
+
+# ------------------------------------------------------------------- of some rows; the others keep the default
+ETA = Option("eta", 1.0, "fraction of the batch on the diagonal", "a fraction in [0, 1]", between(0.0, 1.0))
+STOP_GRADIENT = Option(
+    "stop_gradient", True, "whether the side named in the table is a constant", "True or False", among(True, False)
+)
+NORMALIZE = Option(
+    "normalize",
+    None,
+    "constant of the tangent normalization D / (|D| + normalize); None for none",
+    "None or a positive number",
+    optional(between(0.0, INFINITY, open_low=True)),
+)
+WARMUP = Option(
+    "warmup", 0, "steps over which the tangent is switched on linearly; 0 for none", "a number of steps", count(0)
+)
+START = Option(
+    "start",
+    "interpolant",
+    '"interpolant" or "pushforward" (the start point is X_{0,s}(x0): no data is used)',
+    '"interpolant" or "pushforward"',
+    among("interpolant", "pushforward"),
+)
+EMA_TEACHER = Option(
+    "ema_teacher",
+    False,
+    "whether the constant side is that of the exponential average of the map, passed as `average`",
+    "True or False",
+    among(True, False),
+)
+NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, START, EMA_TEACHER)
+"""What a call asks of every row; one that does not offer it has the default."""
+
+SOLVER = Option(
+    "solver",
+    "euler",
+    "one-step method that follows the velocity: " + ", ".join(sorted(TABLEAUS)),
+    "one of " + ", ".join(sorted(TABLEAUS)),
+    among(*TABLEAUS),
+)
 
 
-def check_labels(method: Method, labels: Tensor | None, teacher: object, x: Tensor) -> None:
-    """Refuse labels of another size, and options that need labels without any."""
-    if labels is None:
-        for name, plain in (("guidance", 1.0), ("label_dropout", 0.0)):
-            if (value := getattr(method.options, name)) != plain:
-                raise ValueError(f"`labels` must be given with {name}={value}, got None; pass one label per sample.")
-        return
-    check_rows(labels, x, "labels")
-    guided = method.options.guidance != 1 and method.row.teacher != ""
-    if guided and isinstance(teacher, VelocityField) and not takes_condition(teacher, "label"):
-        raise ValueError("`teacher` must take a `label` to be guided, this one takes none; distil a guided field.")
+def form_option(forms: Mapping[str, Any]) -> Option:
+    """The choice between forms of a row, the first being the default."""
+    return Option(
+        "form",
+        next(iter(forms)),
+        "whether the residual is written for the map or for its average velocity",
+        "one of " + ", ".join(forms),
+        among(*forms),
+    )
 
 
-def check_guidance(method: Method, X: FlowMap) -> None:
-    """Refuse a range of scales for a map that cannot be told which one it is."""
-    if isinstance(method.options.guidance, tuple) and not takes_condition(X, "guidance"):
-        raise ValueError(
-            f"`X` must take a condition `guidance` with guidance={method.options.guidance}, and its network has none; "
-            f"build it with guidance=True, or pass one number."
-        )
+def values_of(offered: tuple[Option, ...], given: Mapping[str, Any], owner: str) -> Any:
+    """The options of a row as one frozen object, with the values given and the defaults of the rest.
 
-
-def takes_condition(operator: nn.Module, name: str) -> bool:
-    """Whether an operator, or one inside it, has a condition of this name."""
-    return any(isinstance(m, Operator) and m._takes(name) for m in operator.modules())
-
-
-def check_teacher(method: Method, teacher: object) -> None:
-    """Refuse a teacher that is missing or of the wrong kind."""
-    kinds = {"field": VelocityField, "map": FlowMap, "field or map": (VelocityField, FlowMap)}
-    if method.options.ema_teacher and not isinstance(teacher, FlowMap):
-        raise TypeError(
-            f"`teacher` must be a FlowMap with ema_teacher=True, got {type(teacher).__name__}; pass the average of X."
-        )
-    wanted = method.row.teacher.removeprefix("optional ")
-    if wanted not in kinds or (teacher is None and method.row.teacher.startswith("optional ")):
-        return
-    if not isinstance(teacher, kinds[wanted]):  # type: ignore[arg-type]
-        names = {"field": "a VelocityField", "map": "a FlowMap", "field or map": "a VelocityField or a FlowMap"}
-        got = "none" if teacher is None else type(teacher).__name__
-        hints = {
-            "field": "teacher=b, or teacher=X.velocity() of a map X",
-            "map": "teacher=X, or b.flow_map() of a field b",
-        }
-        hint = hints.get(wanted, "teacher=b")
-        raise TypeError(f"`teacher` must be {names[wanted]} for {method.name}, got {got}; pass {hint}.")
+    Raises:
+        TypeError: for an option that the row does not offer.
+        ValueError: for a value that an option cannot have.
+    """
+    known = {option.name: option for option in offered}
+    check_options(given, dict(sorted(known.items())), owner)
+    every = {option.name: option for option in NEUTRAL} | known
+    values = {name: option.checked(given.get(name, option.default)) for name, option in every.items()}
+    return make_dataclass("Options", [(name, Any) for name in values], frozen=True)(**values)

@@ -1,21 +1,23 @@
-"""Where a term is evaluated: everything a residual may ask for, batched throughout."""
+r"""Where a term is evaluated: everything that a residual may ask for, and the velocity that the term follows.
+
+A velocity comes from a teacher, from the map's own diagonal $v_{t,t}$, or from the conditional velocity $\dot I_t$.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from flowops.fields import VelocityField
+from flowops._types import State, Times
+from flowops.fields import FrozenField, StoppedField, VelocityField, guided
 from flowops.interpolants import Interpolant
-from flowops.maps import FlowMap
-from flowops.residuals import Sides
+from flowops.maps import FlowMap, SolutionOperator
 
-if TYPE_CHECKING:
-    from flowops.methods.sources import Source
+Teacher = VelocityField | FlowMap | None
 
 
 class Difference(NamedTuple):
@@ -29,60 +31,16 @@ class Difference(NamedTuple):
 Differences = dict[str, Difference]
 
 
-class TermDraw(NamedTuple):
-    """Everything random in one term, and the part of the batch it is evaluated on."""
+@dataclass(frozen=True)
+class VelocitySource:
+    """Where the velocity of a term comes from: its name in the table, and the field that it is at a point."""
 
-    rows: slice
-    s: Tensor
-    u: Tensor | None
-    t: Tensor
-    x0: Tensor
-    x1: Tensor
-    z: Tensor | None
-    labels: Tensor | None
-    kept: Tensor
-    guidance: Tensor | None = None
-
-    def part(self, k: int, n: int) -> TermDraw | None:
-        """The rows of the batch that are `k` modulo `n`, numbered anew; None if the term has none of them."""
-        start, stop = (-((k - end) // n) for end in (self.rows.start, self.rows.stop))
-        if start == stop:
-            return None
-        own = slice((k - self.rows.start) % n, None, n)
-        tensors = (value if value is None else value[own] for value in self[1:])
-        return TermDraw(slice(start, stop), *tensors)  # type: ignore[arg-type]
+    name: str
+    field: Callable[[TermPoint], VelocityField]
 
 
-class Draw(NamedTuple):
-    """Everything random, or driven by the step, in one call of a method; None for a term without rows."""
-
-    terms: tuple[TermDraw | None, ...]
-    seed: Tensor
-    warmup: Tensor | None
-    alpha: Tensor | None
-
-    def part(self, k: int, n: int) -> Draw:
-        r"""Rows $k,k+n,k+2n,\dots$ of the batch, as the draw of a batch of that size.
-
-        The loss of the whole draw is the mean of those of its `n` parts, and so is its gradient: ranks and accumulated
-        micro-batches that share one draw follow the same step as one machine. Two exceptions: `contrastive-fm` pairs a
-        sample with another one of its own part, so there the equality is one in law; an adaptive solve shares its
-        steps among samples, so rows that solve an ODE agree to its tolerance. A part may have no row of a term, which
-        then is None and absent from the result's terms.
-
-        Raises:
-            ValueError: unless `n` divides the batch and `0 <= k < n`.
-        """
-        size = max(term.rows.stop for term in self.terms if term is not None)
-        if n < 1 or size % n:
-            raise ValueError(f"`n` must divide the batch of {size} samples, got {n}; choose a multiple as batch.")
-        if not 0 <= k < n:
-            raise ValueError(f"`k` must be the number of a part, from 0 to {n - 1}, got {k}; pass one of them.")
-        return self._replace(terms=tuple(None if term is None else term.part(k, n) for term in self.terms))
-
-
-@dataclass(frozen=True, eq=False)
-class Point:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TermPoint:
     r"""One term's part of a batch.
 
     Attributes:
@@ -90,6 +48,7 @@ class Point:
         unconditional: the map on the null label, or None where there is no guidance.
         teacher: a field or a map, conditioned on the labels; None if the caller gave none.
         unguided: the teacher on the null label, or None where there is no guidance.
+        average: the exponential average of the map, conditioned on the labels; None if the caller gave none.
         interpolant: $I$.
         s: start times `[batch]`.
         u: the time between, or None if the term has none.
@@ -108,8 +67,9 @@ class Point:
 
     X: FlowMap
     unconditional: FlowMap | None
-    teacher: VelocityField | FlowMap | None
-    unguided: VelocityField | FlowMap | None
+    teacher: Teacher
+    unguided: Teacher
+    average: FlowMap | None
     interpolant: Interpolant
     s: Tensor
     u: Tensor | None
@@ -119,18 +79,18 @@ class Point:
     x1: Tensor
     z: Tensor | None
     guidance: Tensor | None
-    source: Source | None
+    source: VelocitySource | None
     frozen: bool
     warmup: Tensor | None
     alpha: Tensor | None
-    options: SimpleNamespace
+    options: Any
 
     @property
     def b(self) -> VelocityField:
-        """The velocity of this term's source; without a graph if the term is frozen."""
+        """The velocity of this term's source; a residual calls it without recording a graph where it is frozen."""
         if self.source is None:
-            raise ValueError("This term has no velocity source; give its row one, such as `teacher` or `own`.")
-        return Stopped(self.source(self)) if self.frozen else self.source(self)
+            raise ValueError("This term has no velocity source; give its row one, such as TEACHER or OWN.")
+        return self.source.field(self)
 
     @property
     def middle(self) -> Tensor:
@@ -141,22 +101,76 @@ class Point:
 
     @property
     def target(self) -> FlowMap:
-        """The map on the frozen side: the exponential average passed as teacher, or the map itself."""
-        return self.teacher if self.options.ema_teacher and isinstance(self.teacher, FlowMap) else self.X
+        """The map on the frozen side: its exponential average, or the map itself."""
+        return self.average if self.options.ema_teacher and self.average is not None else self.X
+
+    def solution(self, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        r"""$\Phi_{s,t}(x)$ of the teacher: its value if it is a map, else a solve of its field, guided if asked for."""
+        return teacher_solution(self.teacher, self.unguided, self.guidance, s, t, x, rows)
 
 
-class Stopped(VelocityField):
-    r"""$\mathrm{sg}\,b_t(\mathrm{sg}\,x)$: values without a graph."""
+class ConditionalVelocity(VelocityField):
+    r"""$\dot I_t(x_0,x_1)$ as a field that ignores its state: right only at $x=I_t(x_0,x_1)$."""
 
-    def __init__(self, b: VelocityField) -> None:
+    def __init__(self, interpolant: Interpolant, x0: Tensor, x1: Tensor, z: Tensor | None) -> None:
         super().__init__()
-        self.b = b
+        self.interpolant, self.x0, self.x1, self.z = interpolant, x0, x1, z
 
-    def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.b(t.detach(), x.detach()).detach()
+    def forward(self, t: Times, x: State) -> State:
+        return self.interpolant.combination("derivative", t, self.x0, self.x1, self.z)
 
 
-def named(name: str, sides: Sides) -> Differences:
-    """The two sides of one residual under the name of its term."""
-    return {name: Difference(*sides)}
+def teacher_field(teacher: Teacher) -> VelocityField:
+    """The teacher as a field whose parameters are constants."""
+    if not isinstance(teacher, VelocityField):
+        hint = "pass teacher.velocity()" if isinstance(teacher, FlowMap) else "pass teacher=b"
+        raise TypeError(f"`teacher` must be a VelocityField for this method, got {type(teacher).__name__}; {hint}.")
+    return FrozenField(teacher) if any(p.requires_grad for p in teacher.parameters()) else teacher
+
+
+def guided_teacher(teacher: Teacher, unguided: Teacher, scale: Tensor | None) -> VelocityField:
+    """The field of the teacher, guided where there is a scale."""
+    b = teacher_field(teacher)
+    return b if scale is None or unguided is None else guided(b, teacher_field(unguided), scale)
+
+
+@torch.compiler.disable  # an adaptive solve cannot be compiled
+@torch.no_grad()
+def teacher_solution(
+    teacher: Teacher,
+    unguided: Teacher,
+    scale: Tensor | None,
+    s: Tensor,
+    t: Tensor,
+    x: Tensor,
+    rows: Tensor | None = None,
+) -> Tensor:
+    r"""$\Phi_{s,t}(x)$ of the teacher, on some rows of its conditions where `rows` are given."""
+    if unguided is not None and isinstance(teacher, FlowMap):
+        raise ValueError("`guidance` must be 1 with a map as teacher, got another scale; pass a field as teacher.")
+    flow = teacher if isinstance(teacher, FlowMap) else SolutionOperator(guided_teacher(teacher, unguided, scale))
+    return (flow if rows is None else flow.subset(rows))(s, t, x)
+
+
+def _teacher(k: TermPoint) -> VelocityField:
+    return guided_teacher(k.teacher, k.unguided, k.guidance)
+
+
+def _own(k: TermPoint) -> VelocityField:
+    return k.target.velocity()  # not guided: the diagonal has learned a guided target already
+
+
+def _conditional(k: TermPoint) -> VelocityField:
+    b = ConditionalVelocity(k.interpolant, k.x0, k.x1, k.z)
+    if k.guidance is None or k.unconditional is None:
+        return b
+    return guided(b, StoppedField(k.unconditional.velocity()), k.guidance)
+
+
+TEACHER = VelocitySource("teacher", _teacher)
+OWN = VelocitySource("own", _own)
+CONDITIONAL = VelocitySource("conditional", _conditional)
+TEACHER_OR_CONDITIONAL = VelocitySource(
+    "teacher, else conditional", lambda k: _conditional(k) if k.teacher is None else _teacher(k)
+)
+TEACHER_OR_OWN = VelocitySource("teacher, else own", lambda k: _own(k) if k.teacher is None else _teacher(k))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,16 +27,15 @@ class NonFinite:
         )
 
 
-@dataclass(frozen=True)
-class MethodResult:
-    r"""The loss of one batch and where it came from.
+class MethodResult(NamedTuple):
+    r"""The loss of one batch and where it came from; a tuple, which passes through every wrapper of a module.
 
     Attributes:
         loss: the batch mean of `per_sample`, 0-d.
         terms: what each term adds to the loss, 0-d each; they sum to it.
         per_sample: the loss of each sample, `[batch]`.
-        s: the start time of each sample, `[batch]`; with `t` it sorts `per_sample` into cells for telemetry. Of a
-            sample that several terms use it is the last one's.
+        s: the start time of each sample, `[batch]`; with `t` it sorts `per_sample` into cells for telemetry. Where
+            several terms use a sample these are the times of the last of them.
         t: the end time of each sample, `[batch]`.
         per_term: what each term adds to each sample, `[batch]` each; zero on the samples that a term does not use.
         seed: a 0-d integer on the CPU from which every draw of this call came; `method(..., seed=...)` repeats them.

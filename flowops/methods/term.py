@@ -3,89 +3,76 @@ r"""A term of a loss as one aligned row: residual x velocity source x stop-gradi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import SimpleNamespace
+from dataclasses import dataclass, fields
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from flowops.methods.point import Differences, Point
-from flowops.methods.sources import Source
-from flowops.times import TimeLaw, UpperTriangle
+from flowops.methods.point import Differences, TermPoint, VelocitySource
+from flowops.times import TimeLaw, UpperTriangle, as_drawn
 
-Triple = tuple[Tensor, Tensor | None, Tensor]
-Middle = Callable[[Tensor, Tensor, Tensor, SimpleNamespace], Triple]
-"""`(s, t, uniform, options) -> (s, u, t)`: what a pair of times of the law becomes."""
+Middle = Callable[[Tensor, Tensor, Tensor | float], tuple[Tensor, Tensor | None, Tensor]]
 
 
-def pair(s: Tensor, t: Tensor, _uniform: Tensor, _o: SimpleNamespace) -> Triple:
-    """The pair as it is, without a time between."""
-    return s, None, t
-
-
-def diagonal(s: Tensor, _t: Tensor, _uniform: Tensor, _o: SimpleNamespace) -> Triple:
-    """The start time of the pair as both times, whatever the law."""
-    return s, None, s
-
-
-def split(s: Tensor, t: Tensor, uniform: Tensor, o: SimpleNamespace) -> Triple:
-    r"""$u=\gamma s+(1-\gamma)t$ with $\gamma$ from the options, uniform if it is None."""
-    gamma = uniform if o.gamma is None else torch.full_like(uniform, o.gamma)
-    return s, torch.lerp(t, s, gamma), t
-
-
-def rung(s: Tensor, t: Tensor, _uniform: Tensor, _o: SimpleNamespace) -> Triple:
-    r"""The law's pair is $(s,u)$, adjacent rungs of a ladder; the end is $t=1$."""
-    return s, t, torch.ones_like(s)
-
-
-def forward_step(s: Tensor, t: Tensor, uniform: Tensor, o: SimpleNamespace) -> Triple:
-    r"""$u=s+\varepsilon(t-s)$, uniform between them if $\varepsilon$ is None."""
-    return s, torch.lerp(s, t, uniform if o.epsilon is None else o.epsilon), t
-
-
-def backward_step(s: Tensor, t: Tensor, uniform: Tensor, o: SimpleNamespace) -> Triple:
-    r"""$u=t+\varepsilon(s-t)$, uniform between them if $\varepsilon$ is None."""
-    return s, torch.lerp(t, s, uniform if o.epsilon is None else o.epsilon), t
-
-
-def alpha_step(s: Tensor, t: Tensor, _uniform: Tensor, o: SimpleNamespace) -> Triple:
-    r"""$u=\alpha t+(1-\alpha)s$."""
-    return s, torch.lerp(s, t, o.alpha), t
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Term:
     r"""One term of a method.
 
     Attributes:
-        sides: the residual, as two sides at a `Point`; its name is that of the term.
+        residual: what is compared, as two sides at a `TermPoint`; the first line of its docstring stands in the table.
         velocity: where the velocity comes from, or None.
-        stop: what is under the stop-gradient, in words of mathematics; empty if nothing is.
-        law: law of the pair of times; the option `law` replaces that of a method's last term. None stands for the
-            last term's law.
-        middle: what a pair becomes: `pair`, `diagonal`, `split`, `rung`, `forward_step`, `backward_step`, `alpha_step`.
+        stop_gradient: whether the right side is a constant; the option of that name, where the row offers it, can
+            switch it off.
+        constant: what is constant then, in words of mathematics, for the table.
+        law: law of the pair of times $(s,t)$; the option `law` replaces that of a method's last term. None stands for
+            the last term's law.
+        middle: what the residual wants of a pair: `as_drawn`, `on_diagonal`, `to_end`, `ahead` or `behind` of
+            `flowops.times`.
+        fraction: the option that says how far the time between is, of a `middle` that wants one; where it is None the
+            fraction is uniform.
         share: the part of the batch: `"all"`, `"eta"` (the fraction of the option) or `"rest"`.
         pairs: `"given"`, or `"teacher flow"` to replace the data by the teacher's flow of the base samples.
         guided: whether guidance can reach its velocity.
+
+    >>> from flowops.methods import CONDITIONAL, compared
+    >>> from flowops.times import Diagonal, on_diagonal
+    >>> Term(residual=compared.tangent, velocity=CONDITIONAL, law=Diagonal(), middle=on_diagonal)  # flow matching
+    Term(residual=tangent, velocity=conditional, law=Diagonal(law=Uniform(low=0.0, high=1.0)), middle=on_diagonal)
+
+    Raises:
+        ValueError: if the switch `stop_gradient` and its description do not go together.
     """
 
-    sides: Callable[[Point], Differences]
-    velocity: Source | None = None
-    stop: str = ""
+    residual: Callable[[TermPoint], Differences]
+    velocity: VelocitySource | None = None
+    stop_gradient: bool = False
+    constant: str = ""
     law: TimeLaw | None = UpperTriangle()
-    middle: Middle = pair
+    middle: Middle = as_drawn
+    fraction: str = ""
     share: str = "all"
     pairs: str = "given"
     guided: bool = True
 
+    def __post_init__(self) -> None:
+        if self.stop_gradient != bool(self.constant):
+            raise ValueError(
+                f"`constant` must say what is held exactly where `stop_gradient` is set, got stop_gradient="
+                f"{self.stop_gradient} and {self.constant!r}; mend the one that is wrong."
+            )
 
-def rows_of(share: str, n: int, eta: float, chance: Callable[[], float]) -> slice:
-    """The part of a batch of `n` that a term sees: a constant size, at least one row where both parts are wanted."""
-    if share == "all":
-        return slice(0, n)
-    if n == 1:
-        first = int(chance() < eta)
-    else:
-        first = min(max(round(eta * n), int(eta > 0)), n - int(eta < 1))
-    return slice(0, first) if share == "eta" else slice(first, n)
+    @property
+    def statement(self) -> str:
+        """What it compares, a line with formulas."""
+        return (self.residual.__doc__ or self.residual.__name__).splitlines()[0].rstrip(".")
+
+    def __repr__(self) -> str:
+        """The fields that differ from their defaults."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return f"Term({', '.join(f'{name}={_brief(value)}' for name, value in given.items())})"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, VelocitySource):
+        return value.name
+    return getattr(value, "__name__", repr(value))

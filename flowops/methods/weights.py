@@ -1,4 +1,4 @@
-r"""How the loss of a sample depends on its times, batched throughout.
+r"""How the loss of a sample depends on its times.
 
 A weight is a positive factor, except the learned one, which is the negative log-likelihood
 $e^{-w_{s,t}}L+w_{s,t}$ whose minimizer is $w_{s,t}=\log\mathbb E[L\mid s,t]$: it makes every $(s,t)$ count alike.

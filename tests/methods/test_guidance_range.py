@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowops import LearnedMap, VelocityField, guided, interpolants
-from flowops.methods import METHODS, Method, MethodResult, get_method
-from flowops.methods.point import Draw
+from flowops.methods import METHODS, Draw, Method, MethodResult, get_method
 from tests.examples import normal, over
 from tests.methods.rows import WITH_LABELS, batch, gradient
 from tests.programs import run
@@ -54,11 +53,14 @@ class ByLabel(VelocityField):
 
 def step(method: Method, X: LearnedMap, **options: Any) -> tuple[Draw, MethodResult]:
     """One call on a small labelled batch."""
-    teacher = options.pop("teacher", ByLabel() if method.row.teacher in ("field", "field or map") else None)
+    operators = {"average": options.pop("average", None)}
+    operators["teacher"] = options.pop(
+        "teacher", ByLabel() if method.row.teacher in ("field", "field or map") else None
+    )
     x0, x1 = batch(8)
     I = interpolants.linear()
-    draw = method.draw(X, I, x0, x1, teacher=teacher, labels=LABELS, seed=3)
-    return draw, method.evaluate(X, I, draw, teacher=teacher)
+    draw = method.draw(X, I, x0, x1, labels=LABELS, seed=3, **operators)
+    return draw, method.evaluate(X, I, draw, **operators)
 
 
 def test_scales_are_drawn_between_the_ends_and_a_dropped_label_has_scale_one() -> None:
@@ -144,7 +146,7 @@ def test_every_row_with_a_velocity_to_guide_takes_a_range(name: str) -> None:
 def test_an_average_of_the_map_is_told_the_scale_too(name: str) -> None:
     X = LearnedMap(Scaled())
     plain, averaged = (
-        gradient(step(get_method(name, guidance=RANGE, ema_teacher=ema), X, teacher=X)[1].loss, X)
+        gradient(step(get_method(name, guidance=RANGE, ema_teacher=ema), X, average=X)[1].loss, X)
         for ema in (False, True)
     )
     assert_close(plain, averaged)

@@ -1,13 +1,16 @@
-"""The options of the rows: their names, their values, what each changes."""
+"""The options of the rows: what each is, the values it may have, what it changes."""
 
 from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from flowops import VelocityField, guided
-from flowops.methods import MEANING, METHODS, Adaptive, Learned, Lp, PseudoHuber, TimePower, get_method
+from flowops.methods import METHODS, Adaptive, Learned, Lp, PseudoHuber, TimePower, get_method
+from flowops.methods.options import ETA, NEUTRAL, NORM, SHARED
 from flowops.networks import LearnedWeight
 from flowops.times import Diagonal, EndpointFixed, UpperTriangle
 from tests.examples import normal
@@ -18,7 +21,7 @@ from tests.methods.rows import NAMES, WITH_LABELS, call, gradient, learned
 def test_every_option_has_a_meaning_and_every_paper_setting_runs(name: str) -> None:
     method = METHODS[name]
     assert set(method.given) == set()
-    assert all(option in MEANING for option in vars(method.options) if option != "adaptive")
+    assert all(option.meaning and option.wanted for option in method.row.options)
     paper = {key: value for key, value in method.row.paper.items() if key != "ema_teacher"}
     assert call(get_method(name, **paper), step=5).loss.isfinite()
 
@@ -27,7 +30,7 @@ def test_every_option_has_a_meaning_and_every_paper_setting_runs(name: str) -> N
     ("name", "options", "message"),
     [
         ("lds", {}, "did you mean 'lsd'"),
-        ("lsd", {"etta": 1.0}, "did you mean `eta`"),
+        ("lsd", {"etta": 1.0}, "did you mean 'eta'"),
         ("lsd", {"lam": 0.1}, "`lam` must be an option of lsd, which has c, ema_teacher, eta"),
         ("lsd", {"eta": 1.5}, r"`eta` must be a fraction in \[0, 1\], got 1.5"),
         ("lsd", {"eta": True}, "`eta` must be a fraction"),
@@ -134,17 +137,6 @@ def test_warm_up_starts_from_flow_matching_against_the_teacher() -> None:
     assert not torch.allclose(slopes[0], slopes[100])
 
 
-@pytest.mark.parametrize("name", ["lsd", "esd", "psd-u", "psd-m", "shortcut", "ct"])
-def test_an_average_equal_to_the_map_changes_nothing(name: str) -> None:
-    X = learned()
-    plain, averaged = (
-        gradient(call(get_method(name, ema_teacher=ema), X=X, teacher=learned()).loss, X) for ema in (False, True)
-    )
-    other = gradient(call(get_method(name, ema_teacher=True), X=X, teacher=learned(seed=40)).loss, X)
-    assert_close(plain, averaged)
-    assert not torch.allclose(plain, other)
-
-
 def test_labels_reach_the_map_and_dropped_ones_are_null() -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     plain = call(METHODS["fm"]).per_sample
@@ -208,30 +200,6 @@ def test_a_whole_trajectory_averages_its_points() -> None:
     assert_close(result.per_sample, torch.stack(squares).mean(0))
 
 
-@pytest.mark.parametrize(("name", "form"), [("esd", "map"), ("esd", "velocity"), ("lsd", "velocity"), ("psd-m", "map")])
-def test_the_frozen_side_is_wholly_that_of_the_average(name: str, form: str) -> None:
-    X, average = learned(), learned(seed=40)
-    options = {"eta": 0.0, "form": form}
-    plain, swapped = (call(get_method(name, **options), X=Z) for Z in (X, average))
-    mixed = call(get_method(name, **options, ema_teacher=True), X=X, teacher=average)
-    x0, x1 = normal(6, 2, seed=5), 0.5 * normal(6, 2, seed=6) + 1
-    x, s, t = torch.lerp(x0, x1, mixed.s[:, None]), mixed.s, mixed.t
-    u = (s + t) / 2
-    left = {"esd": X.ds(s, t, x), "lsd": X(s, t, x), "psd-m": X(s, t, x)}[name]
-    if form == "velocity":
-        left = X.average_velocity(s, t, x)
-    b = average.velocity()
-    right = {
-        ("esd", "map"): -average.jvp(s, t, x, b(s, x)),
-        ("esd", "velocity"): average.average_velocity(s, t, x) + average.material_derivative(s, t, x, b(s, x)),
-        ("lsd", "velocity"): average.average_velocity(s, t, x) - average.dt(s, t, x) + b(t, average(s, t, x)),
-        ("psd-m", "map"): average(u, t, average(s, u, x)),
-    }[name, form]
-    assert_close(mixed.per_sample, (left - right).square().sum(1))
-    assert not torch.allclose(mixed.per_sample, plain.per_sample)
-    assert not torch.allclose(mixed.per_sample, swapped.per_sample)
-
-
 def test_a_teacher_without_labels_is_not_guided_silently() -> None:
     labels = torch.zeros(6, dtype=torch.int64)
     plain = VelocityField.from_function(lambda _t, x: -x)
@@ -239,3 +207,59 @@ def test_a_teacher_without_labels_is_not_guided_silently() -> None:
         call(get_method("lmd", guidance=2.0), teacher=plain, labels=labels)
     assert call(METHODS["lmd"], teacher=plain, labels=labels).loss.isfinite()
     assert call(get_method("meanflow", guidance=2.0), teacher=plain, labels=labels).loss.isfinite()
+
+
+def test_an_option_says_what_it_is_and_which_values_it_may_have() -> None:
+    assert (ETA.name, ETA.default, ETA.meaning) == ("eta", 1.0, "fraction of the batch on the diagonal")
+    assert ETA.checked(0.25) == 0.25
+    assert ETA.holds(1)
+    assert not ETA.holds(1.01)
+    with pytest.raises(
+        ValueError, match=r"`eta` must be a fraction in \[0, 1\], got 2.0; the option is fraction of the"
+    ):
+        ETA.checked(2.0)
+    assert NORM.checked("l1") == Lp(1.0)
+
+
+def test_an_option_with_another_default_is_another_option() -> None:
+    half = ETA(0.5)
+    assert (half.default, ETA.default) == (0.5, 1.0)
+    assert replace(half, default=1.0) == ETA
+    with pytest.raises(FrozenInstanceError):
+        half.default = 0.1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_default_is_a_value_that_its_option_may_have(name: str) -> None:
+    method = METHODS[name]
+    names = [option.name for option in method.row.options]
+    assert len(set(names)) == len(names)
+    for option in method.row.options:
+        value, held = option.checked(option.default), getattr(method.options, option.name)
+        assert value is held or value == held
+
+
+def test_the_values_of_a_method_are_frozen() -> None:
+    method = get_method("lsd", eta=0.5)
+    with pytest.raises(FrozenInstanceError):
+        method.options.eta = 0.7
+    assert method.options.eta == 0.5
+    assert METHODS["lsd"].options.eta == 0.75
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_option_that_a_row_lacks_is_refused_with_those_that_it_has(name: str) -> None:
+    offered = {option.name for option in METHODS[name].row.options}
+    for option in NEUTRAL:
+        if option.name in offered:
+            continue
+        assert getattr(METHODS[name].options, option.name) == option.default
+        with pytest.raises(TypeError, match=f"`{option.name}` must be an option of {name}, which has ") as caught:
+            get_method(name, **{option.name: option.default})
+        said = str(caught.value).partition("which has ")[2].partition(";")[0].rstrip(".")
+        assert set(said.split(", ")) == offered
+
+
+def test_every_row_has_the_shared_options() -> None:
+    for method in METHODS.values():
+        assert set(SHARED) <= set(method.row.options)

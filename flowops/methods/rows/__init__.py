@@ -1,5 +1,5 @@
 # isort: skip_file
-"""The methods of the literature, one row each, by family; the order of the imports is that of the table."""
+"""The methods of the literature, one row each, by family; the order here is that of the table."""
 
 from flowops.methods.rows import matching
 from flowops.methods.rows import distillation
@@ -8,4 +8,14 @@ from flowops.methods.rows import consistency
 from flowops.methods.rows import self_distillation
 from flowops.methods.rows import mean_velocity
 
-__all__ = ["consistency", "distillation", "finite_steps", "matching", "mean_velocity", "self_distillation"]
+FAMILIES = (matching, distillation, finite_steps, consistency, self_distillation, mean_velocity)
+
+__all__ = [
+    "FAMILIES",
+    "consistency",
+    "distillation",
+    "finite_steps",
+    "matching",
+    "mean_velocity",
+    "self_distillation",
+]

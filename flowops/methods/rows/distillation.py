@@ -1,24 +1,56 @@
 r"""Rows that learn the flow map of a given field $b$, the teacher, or compose the map of a previous round."""
 
-from flowops.methods.options import FROZEN
-from flowops.methods.registry import row
-from flowops.methods.sides import composed, eulerian, eulerian_velocity, lagrangian, lagrangian_velocity, solution
-from flowops.methods.sources import TEACHER
+import torch
+
+from flowops.maps import FlowMap, SolverStep
+from flowops.methods.compared import eulerian, eulerian_velocity, lagrangian, lagrangian_velocity
+from flowops.methods.declare import preset, replaced, row
+from flowops.methods.options import NORMALIZE, SOLVER, START, STOP_GRADIENT, WARMUP, Option, count
+from flowops.methods.point import TEACHER, Difference, Differences, TermPoint
 from flowops.methods.term import Term
 from flowops.times import Halving
 
-SEMIGRADIENT = {**FROZEN, "warmup": 0, "start": "interpolant"}
+K = Option("K", 2, "steps of the teacher map between s and t", "a number of steps, at least 1", count(1))
+POINTS = Option("points", 1, "number of times along the trajectory", "a number of times, at least 1", count(1))
+DISTILLATION = (STOP_GRADIENT(False), NORMALIZE, START)
+SEMIGRADIENT = (STOP_GRADIENT, NORMALIZE, WARMUP, START)
+
+
+def composed(k: TermPoint) -> Differences:
+    r"""$X_{s,t}(x)$ against $K$ equal steps of the teacher map."""
+    with torch.no_grad():
+        grid = [torch.lerp(k.s, k.t, i / k.options.K) for i in range(k.options.K + 1)]
+        # of a field as teacher, a step of the solver
+        steps = k.teacher if isinstance(k.teacher, FlowMap) else SolverStep(k.b, k.options.solver)
+        end = steps.compose(grid, k.x)
+    return {"composition": Difference(k.X(k.s, k.t, k.x), end)}
+
+
+def solution(k: TermPoint) -> Differences:
+    r"""$X_{s,t_j}(x)$ against $\Phi_{s,t_j}(x)$ at `points` times up to $t$, averaged."""
+    n, points = len(k.x), k.options.points
+    rows = torch.arange(n, device=k.x.device).repeat(points)
+    fraction = torch.arange(1, points + 1, dtype=k.t.dtype, device=k.t.device).repeat_interleave(n) / points
+    s, t, x = k.s[rows], torch.lerp(k.s[rows], k.t[rows], fraction), k.x[rows]
+    right = k.solution(s, t, x, rows)
+    left = k.X.subset(rows)(s, t, x) if points > 1 else k.X(s, t, x)
+    shape = (points, n, *k.x.shape[1:])
+    left, right = (side.reshape(shape).movedim(0, 1) for side in (left, right))
+    return {"solution": Difference(left, right, 1 / points)}
+
 
 lmd = row(
     "lmd",
     forms={
-        "map": (Term(lagrangian, TEACHER, "b_t(X_st)  [option]"),),
-        "velocity": (Term(lagrangian_velocity, TEACHER, "b_t(X_st) - (t-s) d_t v  [option]"),),
+        "map": (Term(residual=lagrangian, velocity=TEACHER, stop_gradient=True, constant="b_t(X_st)"),),
+        "velocity": (
+            Term(
+                residual=lagrangian_velocity, velocity=TEACHER, stop_gradient=True, constant="b_t(X_st) - (t-s) d_t v"
+            ),
+        ),
     },
     teacher="field",
-    stop_gradient=False,
-    normalize=None,
-    start="interpolant",
+    options=DISTILLATION,
     source="2406.07507; 2505.18825 (26), (27)",
     summary=r"Lagrangian map distillation, $|\partial_tX_{s,t}(I_s)-b_t(X_{s,t}(I_s))|^2$; `stop_gradient=True` "
     r"holds the argument of $b$.",
@@ -27,34 +59,36 @@ lmd = row(
 emd = row(
     "emd",
     forms={
-        "map": (Term(eulerian, TEACHER, "grad X b  [option]"),),
-        "velocity": (Term(eulerian_velocity, TEACHER, "b_s + (t-s) D_s v  [option]"),),
+        "map": (Term(residual=eulerian, velocity=TEACHER, stop_gradient=True, constant="grad X b"),),
+        "velocity": (
+            Term(residual=eulerian_velocity, velocity=TEACHER, stop_gradient=True, constant="b_s + (t-s) D_s v"),
+        ),
     },
     teacher="field",
-    stop_gradient=False,
-    normalize=None,
-    start="interpolant",
+    options=DISTILLATION,
     source="2406.07507; 2505.18825 (28), (29), (38), (39)",
     summary=r"Eulerian map distillation, $|\partial_sX_{s,t}(I_s)+\nabla X_{s,t}(I_s)\,b_s(I_s)|^2$; with "
     r"`stop_gradient=True` $\nabla X\,b$, or in the form of velocities $b_s+(t-s)D_sv$, is a constant.",
 )
 
-ayf_emd = row(
+ayf_emd = preset(
     "ayf-emd",
-    Term(eulerian_velocity, TEACHER, "b_s + (t-s) D_s v"),
-    teacher="field",
-    **SEMIGRADIENT,
+    emd,
+    "form=velocity, stop_gradient=True",
+    replaced(emd, form="velocity"),
+    options=SEMIGRADIENT,
     paper={"normalize": 0.1, "warmup": 10_000},
     source="Sabour, Fidler, Kreis 2506.14603, Theorem 3.2; 2505.18825 (39)",
     summary=r"The semigradient of the Eulerian loss with tangent normalization and warm-up. The paper's $f(x_t,t,s)$ "
     r"runs from $t$ down to $s$ with the data at 0. An autoguided teacher is `guided(b, b_weak, scale)`.",
 )
 
-ayf_lmd = row(
+ayf_lmd = preset(
     "ayf-lmd",
-    Term(lagrangian_velocity, TEACHER, "b_t(X_st) - (t-s) d_t v"),
-    teacher="field",
-    **SEMIGRADIENT,
+    lmd,
+    "form=velocity, stop_gradient=True",
+    replaced(lmd, form="velocity"),
+    options=SEMIGRADIENT,
     paper={"normalize": 0.1, "warmup": 10_000},
     source="Sabour, Fidler, Kreis 2506.14603, Theorem 3.3",
     summary=r"The semigradient of the Lagrangian loss: the whole tangent $\partial_tX_{s,t}-b_t(X_{s,t})$ is a "
@@ -63,20 +97,21 @@ ayf_lmd = row(
 
 pfmm = row(
     "pfmm",
-    Term(composed, None, "steps of the previous map"),
+    Term(residual=composed, stop_gradient=True, constant="steps of the previous map"),
     teacher="map",
-    K=2,
+    options=(K,),
     source="2406.07507, Alg. 3; 2505.18825 (30), (31)",
     summary=r"Progressive flow map matching, $|X_{s,t}(I_s)-\check X_{t_{K-1},t}\circ\dots\circ\check X_{s,t_1}|^2$ "
     r"with $K$ equal steps of the map $\check X$ of the previous round, the teacher.",
 )
 
-pd = row(
+pd = preset(
     "pd",
-    Term(composed, TEACHER, "two teacher steps", law=Halving(10, 50_000)),
+    pfmm,
+    "dyadic steps whose number halves, the first teacher a solver's step of a field",
+    replaced(pfmm, velocity=TEACHER, constant="two teacher steps", law=Halving(10, 50_000)),
     teacher="field or map",
-    K=2,
-    solver="euler",
+    options=(K, SOLVER),
     source="Salimans, Ho 2202.00512, Alg. 2",
     summary=r"Progressive distillation: two teacher steps into one on a dyadic ladder whose rounds halve the number of "
     r"steps. The teacher of the first round is a field (each step one of `solver`), later the map of the round before. "
@@ -85,9 +120,9 @@ pd = row(
 
 regression = row(
     "regression",
-    Term(solution, TEACHER, "the solution"),
+    Term(residual=solution, velocity=TEACHER, stop_gradient=True, constant="the solution"),
     teacher="field or map",
-    points=1,
+    options=(POINTS,),
     source="Zheng et al. 2211.13449; Li et al. 2010.08895",
     summary=r"Operator learning: $|X_{s,t}(I_s)-\Phi_{s,t}(I_s)|^2$ against the solution operator, at `points` "
     r"equidistant times up to $t$ (a whole trajectory).",

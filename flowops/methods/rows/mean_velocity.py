@@ -4,26 +4,101 @@ MeanFlow's $u(z,r,t)$ is our $-v_{s,t}$: its clock has the data at 0 and the noi
 that velocities change their sign.
 """
 
-from flowops.methods.options import FROZEN
-from flowops.methods.registry import row
-from flowops.methods.sides import alpha_step, eulerian_velocity, improved_eulerian, tangent
-from flowops.methods.sources import CONDITIONAL, FOLLOWED, OWN
-from flowops.methods.term import Term, diagonal
-from flowops.methods.term import alpha_step as alpha_between
-from flowops.times import LogitNormal, UpperTriangle
+import math
+from dataclasses import replace
+from typing import Any
 
-DIAGONAL = Term(
-    tangent, CONDITIONAL, law=None, middle=diagonal, share="eta"
-)  # at s = t the rows below are flow matching
-MEAN = {**FROZEN, "eta": 0.75}
+import torch
+
+from flowops import residuals
+from flowops._arguments import per_event
+from flowops._derivatives import recording
+from flowops.fields import VelocityField
+from flowops.methods.compared import eulerian_velocity
+from flowops.methods.declare import preset, replaced, row
+from flowops.methods.options import ETA, NORMALIZE, STOP_GRADIENT, WARMUP, Option, among, between, optional
+from flowops.methods.point import CONDITIONAL, OWN, Difference, Differences, TermPoint, VelocitySource
+from flowops.methods.rows.distillation import ayf_emd
+from flowops.methods.rows.matching import FLOW_MATCHING_PART
+from flowops.methods.term import Term
+from flowops.times import LogitNormal, UpperTriangle, ahead
+
+ALPHA = Option(
+    "alpha",
+    None,
+    "step of alpha-flow as a fraction of t - s; None for its annealing from 1 to 0",
+    "None or a number in [0, 1]",
+    optional(between(0.0, 1.0)),
+)
+ANNEAL = Option(
+    "anneal",
+    (0, 100_000),
+    "steps (start, end) between which alpha falls from 1 to 0 along a sigmoid",
+    "two increasing numbers of steps",
+    lambda value: isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] < value[1],
+)
+FOLLOW = Option(
+    "follow",
+    "conditional",
+    '"conditional" or "own": the velocity that is followed; along the own one alpha = 1 trains nothing',
+    '"conditional" or "own"',
+    among("conditional", "own"),
+)
+ALPHA_CLAMP = 0.005  # below it alpha-flow takes its limit, as in the paper
+ALPHA_SLOPE = 25.0  # of its sigmoid over the interval of annealing
+MEAN = (STOP_GRADIENT, NORMALIZE, ETA(0.75))
 PAPER = {"law": UpperTriangle(LogitNormal(0.4, 1.0)), "p": 1.0, "c": 1e-3}
+FLOW_MATCHING_AT_STARTS = replace(FLOW_MATCHING_PART, law=None)  # its times are the start times of the rest
 
-meanflow = row(
+
+def _followed(k: TermPoint) -> VelocityField:
+    return (OWN if k.options.follow == "own" else CONDITIONAL).field(k)
+
+
+FOLLOWED = VelocitySource("conditional, or own", _followed)
+
+
+def improved_eulerian(k: TermPoint) -> Differences:
+    r"""$v_{s,t}(x)$ against $\dot I_s+(t-s)(\partial_s+v_{s,s}\cdot\nabla)v_{s,t}(x)$."""
+    b = k.b
+    left, right = residuals.eulerian_velocity(k.X, b, k.s, k.t, k.x, parts=True, frozen=k.frozen)
+    with recording(not k.frozen):
+        right = right + (CONDITIONAL.field(k)(k.s, k.x) - b(k.s, k.x))
+    return {"eulerian": Difference(left, right)}
+
+
+def alpha_step(k: TermPoint) -> Differences:
+    r"""$v_{s,t}(x)$ against $\alpha w+(1-\alpha)v_{u,t}(x+(u-s)w)$, $w$ the velocity followed."""
+    if k.alpha is None:
+        return eulerian_velocity(k)
+    with recording(not k.frozen):
+        own = k.options.follow == "own"
+        w = k.target.average_velocity(k.s, k.middle, k.x) if own else k.b(k.s, k.x)
+        y = (k.x + per_event(k.middle - k.s, k.x) * w).to(k.x.dtype)
+        right = torch.lerp(k.target.average_velocity(k.middle, k.t, y), w, k.alpha.to(w.dtype))
+    left = k.X.average_velocity(k.s, k.t, k.x)  # their difference is O(alpha): scaled, norms and weights see its limit
+    return {"eulerian": Difference(left / k.alpha, right / k.alpha, k.alpha)}
+
+
+def alpha_at(o: Any, step: int | None) -> float | None:
+    r"""$\alpha$ of `alpha-flow` at a step: the option, or the annealing along a sigmoid, clamped at both ends."""
+    if o.alpha is not None:
+        return o.alpha if o.alpha > 0 else 0.0
+    start, end = o.anneal
+    if step is None or step >= end:
+        return 0.0
+    alpha = 1 - 1 / (1 + math.exp(-ALPHA_SLOPE * ((step - start) / (end - start) - 0.5)))
+    return 1.0 if alpha > 1 - ALPHA_CLAMP else 0.0 if alpha < ALPHA_CLAMP else alpha
+
+
+meanflow = preset(
     "meanflow",
-    DIAGONAL,
-    Term(eulerian_velocity, CONDITIONAL, "I'_s + (t-s)(d_s v + grad v I'_s)", share="rest"),
-    **MEAN,
-    warmup=0,
+    ayf_emd,
+    "along the conditional velocity, with flow matching on a part eta",
+    FLOW_MATCHING_AT_STARTS,
+    replaced(ayf_emd, velocity=CONDITIONAL, constant="I'_s + (t-s)(d_s v + grad v I'_s)", share="rest"),
+    teacher="",
+    options=(*MEAN, WARMUP),
     paper=PAPER,
     source="Geng et al. 2505.13447 (10), (11), (22); 2505.18825 (42)",
     summary=r"MeanFlow: $|v_{s,t}(I_s)-\mathrm{sg}(\dot I_s+(t-s)(\partial_sv+\nabla v\,\dot I_s))|^2$, $s=t$ on three "
@@ -32,9 +107,15 @@ meanflow = row(
 
 imf = row(
     "imf",
-    DIAGONAL,
-    Term(improved_eulerian, OWN, "(t-s)(d_s v + grad v v_ss)", share="rest"),
-    **MEAN,
+    FLOW_MATCHING_AT_STARTS,
+    Term(
+        residual=improved_eulerian,
+        velocity=OWN,
+        stop_gradient=True,
+        constant="(t-s)(d_s v + grad v v_ss)",
+        share="rest",
+    ),
+    options=MEAN,
     paper=PAPER,
     source="Geng et al. 2512.02012",
     summary=r"Improved MeanFlow, a regression on the instantaneous velocity: "
@@ -43,13 +124,19 @@ imf = row(
 
 alpha_flow = row(
     "alpha-flow",
-    DIAGONAL,
-    Term(alpha_step, FOLLOWED, "a w + (1-a) v_ut(I_s + (u-s) w)", middle=alpha_between, share="rest"),
-    alpha=None,
-    anneal=(0, 100_000),
-    follow="conditional",
-    **MEAN,
+    FLOW_MATCHING_AT_STARTS,
+    Term(
+        residual=alpha_step,
+        velocity=FOLLOWED,
+        stop_gradient=True,
+        constant="a w + (1-a) v_ut(I_s + (u-s) w)",
+        middle=ahead,
+        fraction="alpha",
+        share="rest",
+    ),
+    options=(ALPHA, ANNEAL, FOLLOW, *MEAN),
     paper=PAPER,
+    alpha=alpha_at,
     source="Zhang et al. 2510.20771",
     summary=r"$\alpha$-Flow: $\alpha^{-1}|v_{s,t}(I_s)-\mathrm{sg}(\alpha w+(1-\alpha)v_{u,t}(I_s+(u-s)w))|^2$ with "
     r"$u=\alpha t+(1-\alpha)s$ and $w=\dot I_s$ or the map's own $v_{s,u}$; $\alpha$ falls from 1 (trajectory flow "

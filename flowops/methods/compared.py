@@ -1,0 +1,92 @@
+r"""What the terms of several rows compare, each as two sides at a point: a few lines over `flowops.residuals`.
+
+When the point is frozen the right side is a constant of the parameters. What only one row compares stands beside that
+row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowops import residuals
+from flowops._derivatives import recording
+from flowops.maps import SolverStep
+from flowops.methods.point import CONDITIONAL, Difference, Differences, TermPoint
+from flowops.residuals import Sides
+
+
+def tangent(k: TermPoint) -> Differences:
+    r"""$v_{t,t}(I_t)$ against $\dot I_t$."""
+    return {"diagonal": Difference(*residuals.tangent(k.X, k.b, k.t, k.x, parts=True))}
+
+
+def lagrangian(k: TermPoint) -> Differences:
+    r"""$\partial_tX_{s,t}(x)$ against $b_t(X_{s,t}(x))$."""
+    return {"lagrangian": Difference(*residuals.lagrangian(k.X, k.b, k.s, k.t, k.x, parts=True, frozen=k.frozen))}
+
+
+def eulerian(k: TermPoint) -> Differences:
+    r"""$\partial_sX_{s,t}(x)$ against $-\nabla X_{s,t}(x)\,b_s(x)$."""
+    if not k.frozen:
+        whole = residuals.eulerian(k.X, k.b, k.s, k.t, k.x)
+        return {"eulerian": Difference(whole, torch.zeros_like(whole))}
+    left, right = residuals.eulerian(k.X, k.b, k.s, k.t, k.x, parts=True, frozen=True, target=k.target)
+    return {"eulerian": Difference(left, right)}
+
+
+def lagrangian_velocity(k: TermPoint) -> Differences:
+    r"""$v_{s,t}(x)$ against $b_t(X_{s,t}(x))-(t-s)\,\partial_tv_{s,t}(x)$."""
+    left, right = average_velocity_sides(k, residuals.lagrangian_velocity, k.b, k.s, k.t, k.x)
+    if k.warmup is not None:
+        with recording(not k.frozen):
+            right = torch.lerp(k.b(k.t, k.X(k.s, k.t, k.x)), right, k.warmup)
+    return {"lagrangian": Difference(left, right)}
+
+
+def eulerian_velocity(k: TermPoint) -> Differences:
+    r"""$v_{s,t}(x)$ against $b_s(x)+(t-s)(\partial_s+b_s\cdot\nabla)v_{s,t}(x)$."""
+    left, right = average_velocity_sides(k, residuals.eulerian_velocity, k.b, k.s, k.t, k.x)
+    if k.warmup is not None:
+        with recording(not k.frozen):
+            right = torch.lerp(k.b(k.s, k.x), right, k.warmup)
+    return {"eulerian": Difference(left, right)}
+
+
+def semigroup(k: TermPoint) -> Differences:
+    r"""$X_{s,t}(x)$ against $X_{u,t}(X_{s,u}(x))$."""
+    with recording(not k.frozen):
+        composed = k.target.compose([k.s, k.middle, k.t], k.x)
+    return {"semigroup": Difference(k.X(k.s, k.t, k.x), composed)}
+
+
+def semigroup_velocity(k: TermPoint) -> Differences:
+    r"""$v_{s,t}(x)$ against $(1-\gamma)v_{s,u}(x)+\gamma v_{u,t}(X_{s,u}(x))$."""
+    length = k.t - k.s
+    gamma = torch.where(length == 0, 0.5, (k.t - k.middle) / torch.where(length == 0, 1, length))
+    return {"semigroup": Difference(*average_velocity_sides(k, residuals.semigroup_velocity, k.s, k.t, gamma, k.x))}
+
+
+def consistency(k: TermPoint) -> Differences:
+    r"""$X_{s,t}(x)$ against $X_{u,t}$ at $I_u$ of the same samples, or at a solver's step from $x$ to $u$."""
+    with recording(not k.frozen):
+        end = k.target(k.middle, k.t, advanced(k))
+    return {"consistency": Difference(k.X(k.s, k.t, k.x), end)}
+
+
+def average_velocity_sides(k: TermPoint, residual: Callable[..., Sides], *operands: Any) -> Sides:
+    """The sides of a residual of average velocities; the right one is the target's where that is another map."""
+    if k.target is k.X:
+        return residual(k.X, *operands, parts=True, frozen=k.frozen)
+    right = residual(k.target, *operands, parts=True, frozen=True).right
+    return Sides(k.X.average_velocity(k.s, k.t, k.x), right)
+
+
+def advanced(k: TermPoint) -> Tensor:
+    r"""The state at $u$ that $x$ leads to: $I_u$ for the conditional velocity, else a solver's step."""
+    if k.source is CONDITIONAL:
+        return k.interpolant(k.middle, k.x0, k.x1, k.z)
+    return SolverStep(k.b, k.options.solver)(k.s, k.middle, k.x)

@@ -1,0 +1,94 @@
+"""How a row is declared: `row` for an idea, `preset` for another row under other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from flowops.methods.method import Method, Row
+from flowops.methods.options import SHARED, Option, form_option
+from flowops.methods.term import Term
+
+
+def row(
+    name: str,
+    *terms: Term,
+    forms: Mapping[str, tuple[Term, ...]] | None = None,
+    options: tuple[Option, ...] = (),
+    teacher: str = "",
+    paper: Mapping[str, Any] | None = None,
+    source: str,
+    summary: str,
+    alpha: Callable[[Any, int | None], float | None] | None = None,
+) -> Method:
+    r"""A method with its default options. It can be called; `--method package.module:row` names it to the command line.
+
+    Args:
+        name: how it is called.
+        *terms: its terms.
+        forms: terms by the value of the option `form`, in place of `terms`; the first is the default.
+        options: what it offers beside the options of every row.
+        teacher: kind of teacher, as in `Row`.
+        paper: the options of the paper where they differ from the defaults.
+        source: papers and equations.
+        summary: one or two sentences, with the translation of the paper's clock and letters.
+        alpha: as in `Row`.
+
+    Raises:
+        ValueError: for a row without terms, or whose terms want an option that it does not offer.
+    """
+    forms = dict(forms or {"": terms})
+    offered = (*options, *([form_option(forms)] if len(forms) > 1 else []), *SHARED)
+    names = {option.name for option in offered}
+    for term in (term for some in forms.values() for term in some):
+        for wanted in (*(["eta"] if term.share != "all" else []), *([term.fraction] if term.fraction else [])):
+            if wanted not in names:
+                raise ValueError(f"`options` of {name} must hold {wanted}, which its terms want; add the option.")
+    if not all(forms.values()):
+        raise ValueError(f"`terms` of {name} must hold at least one term, got none; write one.")
+    return Method(Row(name, forms, offered, paper or {}, teacher, source, summary, alpha=alpha))
+
+
+def preset(
+    name: str,
+    of: Method,
+    settings: str,
+    *terms: Term,
+    options: tuple[Option, ...] | None = None,
+    teacher: str | None = None,
+    paper: Mapping[str, Any] | None = None,
+    source: str,
+    summary: str,
+) -> Method:
+    """A row that is another one under other settings, as a theory check executes it.
+
+    Args:
+        name: how it is called.
+        of: the other row.
+        settings: what is set how, in words for the table.
+        *terms: its terms, made from those of the other row with `replaced`; the same if there are none.
+        options: what it offers beside the options of every row; those of the other row if None.
+        teacher: kind of teacher, that of the other row if None.
+        paper: the options of the paper where they differ from the defaults.
+        source: papers and equations.
+        summary: one or two sentences.
+    """
+    inherited = tuple(option for option in of.row.options if option not in SHARED and option.name != "form")
+    made = row(
+        name,
+        *terms,
+        forms=None if terms else of.row.forms,
+        options=inherited if options is None else options,
+        teacher=of.row.teacher if teacher is None else teacher,
+        paper=paper,
+        source=source,
+        summary=summary,
+        alpha=of.row.alpha,
+    )
+    return Method(replace(made.row, preset_of=of.name, settings=settings))
+
+
+def replaced(of: Method, *, form: str = "", **changes: Any) -> Term:
+    """The last term of a row with some of its fields changed."""
+    return replace(of.row.forms[form][-1], **changes)
