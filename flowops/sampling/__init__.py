@@ -1,7 +1,8 @@
 """Samples from a flow map: seeded noise, grids of times, samplers, baselines that solve the ODE, and export."""
 
 from flowops.sampling import grids
-from flowops.sampling.baselines import METHODS, Solved, solve
+from flowops.sampling.baselines import SOLVERS, Solved, solve
+from flowops.sampling.conditioning import Conditioning, labels_of
 from flowops.sampling.counting import Count, CountedField, CountedMap
 from flowops.sampling.export import export_sampler, load_sampler
 from flowops.sampling.noise import noise
@@ -18,9 +19,12 @@ __all__ = [
     "restart_sample",
     "renoise",
     # along a velocity field
-    "METHODS",
+    "SOLVERS",
     "solve",
     "Solved",
+    # labels and guidance
+    "Conditioning",
+    "labels_of",
     # what it costs
     "Count",
     "CountedField",

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import check_state, number
-from flowops._solvers.fixed import TABLEAUS, integrate_fixed
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
-from flowops.maps import SolutionOperator
+from flowops.maps import SolutionOperator, SolverStep
 from flowops.sampling.counting import CountedField, per_sample
 from flowops.sampling.grids import check_grid, uniform
 
-METHODS: Final = ("euler", "heun", "ddim", "dpm-solver", "dopri5")
+SOLVERS: Final = ("euler", "heun", "ddim", "dpm-solver", "dopri5")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def solve(
         steps: number of equal steps, in place of a grid.
         grid: strictly increasing times from 0 to 1, such as `noise_levels(18, interpolant)`.
         tolerance: relative and absolute tolerance of `"dopri5"`, 1e-5 if not given.
-        interpolant: of the training, two terms; wanted by `"ddim"` and `"dpm-solver"`.
+        interpolant: schedule of the training, two terms; wanted by `"ddim"` and `"dpm-solver"`.
 
     Raises:
         TypeError, ValueError: for an unknown method, an argument that it has no use for, or one that it lacks.
@@ -79,22 +78,10 @@ def solve(
     else:
         times = uniform(steps) if steps is not None else check_grid(grid or ())
         if interpolant is None:
-            x = _runge_kutta(field, x0, times, method)
+            x = SolverStep(field, method).compose(times, x0)
         else:
             x = _multistep(field, interpolant, x0, times, order=1 if method == "ddim" else 2)
     return Solved(x, per_sample(field.count, x0))
-
-
-def _runge_kutta(b: VelocityField, x: Tensor, times: list[float], method: str) -> Tensor:
-    def slope(t: Tensor, y: Tensor) -> Tensor:
-        return b(t, y.reshape(x.shape)).reshape(len(x), -1)
-
-    y = x.reshape(len(x), -1)
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    for s, t in zip(times[:-1], times[1:], strict=True):
-        start, end = (torch.full(x.shape[:1], time, dtype=dtype, device=x.device) for time in (s, t))
-        y = integrate_fixed(slope, y, start, end, TABLEAUS[method], 1)
-    return y.reshape(x.shape)
 
 
 def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: list[float], *, order: int) -> Tensor:
@@ -134,8 +121,8 @@ def _check(
     interpolant: Interpolant | None,
 ) -> None:
     """Refuse an unknown method, and arguments that it lacks or would ignore."""
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}; pass one of these names.")
+    if method not in SOLVERS:
+        raise ValueError(f"`method` must be one of {', '.join(SOLVERS)}, got {method!r}; pass one of these names.")
     adaptive, exponential = method == "dopri5", method in ("ddim", "dpm-solver")
     if adaptive and (steps is not None or grid is not None):
         raise ValueError("`steps` and `grid` must not be given for dopri5, which chooses its own; pass tolerance.")

@@ -5,7 +5,6 @@ Such a file holds code. It is loaded only where its content is the one that was 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from flowops._files import written
+from flowops._files import digest, written
 from flowops.maps import FlowMap
 from flowops.sampling.grids import check_grid
 from flowops.sampling.noise import noise
@@ -86,7 +85,7 @@ def export_sampler(
     program = torch.export.export(sampler, inputs(2), dynamic_shapes=shapes)
     with written(path) as temporary:
         torch.export.save(program, temporary)
-        sha256 = _digest(temporary)
+        sha256 = digest(temporary, "sha256")
         loaded = load_sampler(temporary, sha256=sha256)
         error = max(_difference(loaded, sampler, inputs(n)) for n in CHECKED)
         if not error <= _tolerance(inputs(1)[0].dtype):
@@ -108,8 +107,8 @@ def load_sampler(path: Path | str, *, sha256: str) -> nn.Module:
         FileNotFoundError: if there is no such file.
         ValueError: if its content is another one.
     """
-    if (digest := _digest(Path(path))) != sha256:
-        raise ValueError(f"{path} must have the SHA-256 {sha256}, got {digest}; export the sampler again.")
+    if (found := digest(path, "sha256")) != sha256:
+        raise ValueError(f"{path} must have the SHA-256 {sha256}, got {found}; export the sampler again.")
     return torch.export.load(str(path)).module().requires_grad_(False)
 
 
@@ -135,8 +134,3 @@ def _difference(one: nn.Module, other: nn.Module, inputs: tuple[Tensor, ...]) ->
 
 def _tolerance(dtype: torch.dtype) -> float:
     return float(torch.finfo(dtype).eps ** 0.5)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from flowops._arguments import number
+from flowops._arguments import number, whole
 from flowops.interpolants import Interpolant, time_of_noise_level
 
 
@@ -22,7 +22,7 @@ def uniform(steps: int) -> list[float]:
     Raises:
         ValueError: unless `steps` is at least 1.
     """
-    k = check_steps(steps)
+    k = whole(steps, "steps", 1)
     return [i / k for i in range(k + 1)]
 
 
@@ -42,7 +42,7 @@ def noise_levels(
 
     Source: Karras et al. 2206.00364 (5).
     """
-    check_steps(steps)
+    whole(steps, "steps", 1)
     rho, low, high = number(rho, "rho"), number(sigma_min, "sigma_min"), number(sigma_max, "sigma_max")
     if not (rho > 0 and 0 < low < high):
         raise ValueError(
@@ -94,13 +94,6 @@ def check_grid(grid: object, name: str = "`grid`") -> list[float]:
         if not s < t:
             raise ValueError(f"{name} must increase strictly, got {s!r} before {t!r} at place {i}; remove one of them.")
     return times
-
-
-def check_steps(steps: int) -> int:
-    """The number of steps, at least one."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"`steps` must be a positive number of steps, got {steps!r}; pass steps=1 or more.")
-    return steps
 
 
 def _brief(times: list[float]) -> str:

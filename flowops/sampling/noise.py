@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowops._arguments import whole
+
 _WORD = 2**64
 
 
@@ -34,7 +36,7 @@ def noise(
     Args:
         n: number of samples.
         event: shape of a sample.
-        seed: of the whole set of samples.
+        seed: seed of the whole set of samples.
         device: where the result lies.
         dtype: floating dtype of the result.
         start: number of the first sample.
@@ -46,10 +48,8 @@ def noise(
     Cost: about 0.5 s on one core for 10,000 images of 3 x 32 x 32. Source: Salmon et al. 2011 (Philox).
     """
     for name, value in (("n", n), ("seed", seed), ("start", start), ("stream", stream)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _WORD:
-            raise ValueError(
-                f"`{name}` must be a whole number from 0 to 2^64 - 1, got {value!r}; pass {name}=0 or more."
-            )
+        if whole(value, name, 0) >= _WORD:
+            raise ValueError(f"`{name}` must be below 2^64, got {value}; pass a smaller number.")
     if start + n > _WORD:
         raise ValueError(f"`start` must leave room for {n} samples below 2^64, got {start}; pass a smaller one.")
     shape = torch.Size(event)

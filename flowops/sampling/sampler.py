@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_state, number
+from flowops._arguments import check_state, number, whole
 from flowops.interpolants import Interpolant, time_of_noise_level
 from flowops.maps import FlowMap
 from flowops.sampling.grids import check_grid
@@ -59,11 +59,11 @@ def gamma_sample(
 
     Args:
         X: as for `sample`.
-        interpolant: of the training: two terms and a Gaussian base; it gives the noise levels.
+        interpolant: schedule of the training: two terms and a Gaussian base; it gives the noise levels.
         x0: base samples.
         grid: as for `sample`.
         gamma: $\gamma\in[0,1]$.
-        seed: of the noise, which is drawn by sample as in `noise`.
+        seed: seed of the noise, which is drawn by sample as in `noise`.
         start: number of the first sample.
         chunk: as for `sample`.
 
@@ -104,12 +104,12 @@ def restart_sample(
 
     Args:
         X: as for `sample`.
-        interpolant: of the training: two terms and a Gaussian base.
+        interpolant: schedule of the training: two terms and a Gaussian base.
         x0: base samples.
         grid: as for `sample`.
         between: $(u,v)$, two times of the grid, $u<v$.
         restarts: $K$, how often the state at $v$ is noised back to $u$ and carried to $v$ again.
-        seed: of the noise, which is drawn by sample as in `noise`.
+        seed: seed of the noise, which is drawn by sample as in `noise`.
         start: number of the first sample.
         chunk: as for `sample`.
 
@@ -122,8 +122,7 @@ def restart_sample(
     u, v = between
     if u not in times or v not in times or not u < v:
         raise ValueError(f"`between` must be two increasing times of the grid, got ({u}, {v}); take both from it.")
-    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 0:
-        raise ValueError(f"`restarts` must be a number of returns, at least 0, got {restarts!r}; pass restarts=1.")
+    whole(restarts, "restarts", 0)
     _check_base(interpolant)
     low, high = times.index(u), times.index(v)
     done = []
@@ -181,12 +180,11 @@ def _chunks(X: FlowMap, x0: Tensor, chunk: int) -> Iterator[tuple[FlowMap, Tenso
     if not isinstance(X, FlowMap):
         raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap a network as LearnedMap(network).")
     check_state(x0, "x0")
-    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
-        raise ValueError(f"`chunk` must be a positive number of samples, got {chunk!r}; pass chunk=1024.")
+    whole(chunk, "chunk", 1)
     if len(x0) <= chunk:
         yield X, x0, 0
         return
-    X._check_conditions(x0)
+    X.check_conditions(x0)
     for first in range(0, len(x0), chunk):
         rows = torch.arange(first, min(first + chunk, len(x0)), device=x0.device)
-        yield X._rows(rows), x0[rows], first
+        yield X.subset(rows), x0[rows], first

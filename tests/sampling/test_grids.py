@@ -93,7 +93,7 @@ def test_what_is_no_grid_is_refused() -> None:
         with pytest.raises(TypeError, match="must be a list of times"):
             check_grid(grid)
     for steps in (0, -1, True, 2.0):
-        with pytest.raises(ValueError, match="`steps` must be a positive number of steps"):
+        with pytest.raises(ValueError, match="`steps` must be a whole number of at least 1"):
             uniform(steps)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`sigma_min` and `sigma_max` must be positive and increasing"):
         noise_levels(4, interpolants.linear(), sigma_min=80.0, sigma_max=0.002)

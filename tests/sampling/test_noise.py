@@ -59,7 +59,7 @@ def test_empty_and_scalar_events() -> None:
     [
         ({"n": -1, "seed": 0}, "`n` must be a whole number"),
         ({"n": 1, "seed": -1}, "`seed` must be a whole number"),
-        ({"n": 1, "seed": 2**64}, "`seed` must be a whole number"),
+        ({"n": 1, "seed": 2**64}, "`seed` must be below 2\\^64"),
         ({"n": 1, "seed": 0, "start": -2}, "`start` must be a whole number"),
         ({"n": 2, "seed": 0, "start": 2**64 - 1}, "`start` must leave room"),
         ({"n": 1, "seed": 0, "stream": -2}, "`stream` must be a whole number"),

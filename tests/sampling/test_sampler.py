@@ -156,7 +156,7 @@ def test_wrong_arguments_are_refused_in_a_sentence() -> None:
     bad: list[tuple[type[Exception], str, Any]] = [
         (TypeError, "`X` must be a FlowMap", lambda: sample(torch.nn.Linear(2, 2), x0, GRID)),  # type: ignore[arg-type]
         (ValueError, "`grid` must run from 0 to 1", lambda: sample(X, x0, [0.0, 0.5])),
-        (ValueError, "`chunk` must be a positive number", lambda: sample(X, x0, GRID, chunk=0)),
+        (ValueError, "`chunk` must be a whole number of at least 1", lambda: sample(X, x0, GRID, chunk=0)),
         (ValueError, "`gamma` must lie in", lambda: gamma_sample(X, I, x0, GRID, 1.5, seed=0)),
         (ValueError, "two terms and a Gaussian base", lambda: gamma_sample(X, latent, x0, GRID, 0.5, seed=0)),
         (TypeError, "`interpolant` must be an Int", lambda: gamma_sample(X, X, x0, GRID, 0.5, seed=0)),

@@ -1,0 +1,104 @@
+"""Labels and guidance of samples: which map and which field carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from flowops import LearnedMap
+from flowops.sampling import Conditioning, labels_of
+from tests.examples import normal
+from tests.methods.rows import WITH_LABELS, learned
+
+CLASSES = ("zero", "one", "two")
+LABELS = torch.tensor([0, 2, 1, 1])
+
+
+class Scaled(nn.Module):
+    """An average velocity of a label and of a guidance scale."""
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor, guidance: Tensor | None = None) -> Tensor:
+        scale = torch.ones_like(s) if guidance is None else guidance
+        return torch.sin(x + (s + 2 * t + label)[:, None]) * scale[:, None]
+
+
+def test_without_labels_it_is_the_map_itself() -> None:
+    X, x = learned(), normal(4, 2)
+    plain = Conditioning(X)
+    assert plain.map() is X
+    assert_close(plain.field()(0.3, x), X.velocity()(0.3, x))
+
+
+def test_labels_without_guidance_condition_the_map() -> None:
+    X, x = learned(), normal(4, 2)
+    conditioning = Conditioning(X, LABELS)
+    assert_close(conditioning.map()(0.2, 0.9, x), X.given(label=LABELS)(0.2, 0.9, x))
+    assert_close(conditioning.field()(0.3, x), X.velocity().given(label=LABELS)(0.3, x))
+
+
+def test_the_guided_field_is_exact_and_stands_on_the_diagonal_of_the_guided_map() -> None:
+    X, x, w = learned(), normal(4, 2), 2.5
+    conditioning = Conditioning(X, LABELS, w, WITH_LABELS)
+    labelled, null = (X.given(label=label) for label in (LABELS, torch.full_like(LABELS, WITH_LABELS)))
+    one, other = labelled.velocity()(0.3, x), null.velocity()(0.3, x)
+    assert_close(conditioning.field()(0.3, x), other + w * (one - other))
+    assert_close(conditioning.map().velocity()(0.3, x), conditioning.field()(0.3, x))
+    one, other = labelled(0.2, 0.9, x), null(0.2, 0.9, x)
+    assert_close(conditioning.map()(0.2, 0.9, x), other + w * (one - other))
+    assert not torch.allclose(conditioning.map()(0.2, 0.9, x), one)
+
+
+def test_a_network_that_was_told_the_scale_is_asked_once() -> None:
+    X, x = LearnedMap(Scaled()), normal(4, 2, dtype=torch.float32)
+    conditioning = Conditioning(X, LABELS, 2.5, 3)
+    assert conditioning.learned
+    assert not Conditioning(learned(), LABELS, 2.5, 3).learned
+    told = X.given(label=LABELS, guidance=torch.full((4,), 2.5))
+    assert_close(conditioning.map()(0.2, 0.9, x), told(0.2, 0.9, x))
+    assert_close(conditioning.field()(0.3, x), told.velocity()(0.3, x))
+    assert not torch.allclose(told(0.2, 0.9, x), X.given(label=LABELS)(0.2, 0.9, x))
+
+
+@pytest.mark.parametrize("guidance", [None, 2.0])
+def test_a_subset_keeps_the_labels_of_its_samples(guidance: float | None) -> None:
+    conditioning, x, rows = Conditioning(learned(), LABELS, guidance, WITH_LABELS), normal(4, 2), torch.tensor([3, 1])
+    whole, some = conditioning.map()(0.0, 1.0, x), conditioning.subset(rows).map()(0.0, 1.0, x[rows])
+    assert_close(some, whole[rows])
+    assert not torch.allclose(some, whole[:2])
+
+
+@pytest.mark.parametrize(
+    ("n", "label", "found"),
+    [(5, None, [0, 1, 2, 0, 1]), (3, 2, [2, 2, 2]), (3, [2, 0, 1], [2, 0, 1]), (2, [1], [1, 1])],
+)
+def test_labels_are_one_class_one_per_sample_or_all_in_turn(
+    n: int, label: int | list[int] | None, found: list[int]
+) -> None:
+    labels = labels_of(n, CLASSES, label, None)
+    assert labels is not None
+    assert labels.tolist() == found
+
+
+def test_without_classes_there_are_no_labels() -> None:
+    assert labels_of(4, (), None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "guidance", "message"),
+    [
+        ((), 1, None, "`label` must not be given for a map that was trained without labels"),
+        ((), None, 2.0, "`guidance` must not be given for a map that was trained without labels"),
+        (CLASSES, 3, None, r"`label` must be a class between 0 and 2 \(zero, one, two\), got 3"),
+        (CLASSES, [0, -1], None, "between 0 and 2 .* got -1"),
+        (CLASSES, [0, 1, 2], None, "`label` must be one class or 2 of them, one per sample, got 3"),
+    ],
+)
+def test_what_is_no_class_is_refused(
+    classes: Sequence[str], label: int | list[int] | None, guidance: float | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        labels_of(2, classes, label, guidance)
