@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Protocol, Self, runtime_checkable
 
-from flowops._extras import require
+from flowops._arguments import whole
+from flowops._named import require
 
 EVERY = 10.0  # seconds between plain lines
 
@@ -23,6 +25,25 @@ class Stream(Protocol):
     def isatty(self) -> bool: ...
 
 
+class Lines:
+    """A stream that hands every line to a function, in place of a file."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+
+    def write(self, text: str, /) -> int:
+        """Hand it on."""
+        self._report(text.rstrip("\n"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        """No terminal."""
+        return False
+
+
 class Progress:
     """Shows the number of steps done out of a total; a context manager.
 
@@ -30,23 +51,22 @@ class Progress:
     not installed; they hold no control characters.
 
     Args:
-        total: steps of the run.
+        total: steps of the run; None or 0 where only the time ends it.
         label: what stands before them.
         start: steps done before.
         stream: where it is shown; None for the standard error.
         enabled: whether it is; one process of several should.
 
     Raises:
-        ValueError: for a total below 1.
+        ValueError: for a negative total.
     """
 
     def __init__(
-        self, total: int, label: str, *, start: int = 0, stream: Stream | None = None, enabled: bool = True
+        self, total: int | None, label: str, *, start: int = 0, stream: Stream | None = None, enabled: bool = True
     ) -> None:
-        if total < 1:
-            raise ValueError(f"`total` must be a positive number of steps, got {total}.")
+        whole(total or 0, "total", 0)
         self._stream = sys.stderr if stream is None else stream
-        self._total, self._label, self._first, self._enabled = total, label, start, enabled
+        self._total, self._label, self._first, self._enabled = total or None, label, start, enabled
         self._bar: Any = None
         self._begun = self._shown = time.monotonic()
 
@@ -64,18 +84,20 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def update(self, step: int, text: str = "") -> None:
-        """`step` steps are done; `text` tells how it goes."""
+    def update(self, step: int, text: str = "", *, done: float | None = None) -> None:
+        """`step` steps are done; `text` tells how it goes, `done` the part that is done where it is not in steps."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=text)
             return
         now = time.monotonic()
-        if not self._enabled or (now - self._shown < EVERY and step < self._total):
+        part = step / self._total if self._total else done or 0.0
+        if not self._enabled or (now - self._shown < EVERY and part < 1):
             return
         self._shown = now
-        speed = (step - self._first) / max(now - self._begun, 1e-9)
-        left = f", {_duration((self._total - step) / speed)} left" if speed > 0 and step < self._total else ""
-        self._plain(f"{self._label}: step {step} of {self._total} ({step / self._total:.0%}){left}  {text}".rstrip())
+        rate = (part - self._first / self._total if self._total else part) / max(now - self._begun, 1e-9)
+        left = f", {_duration((1 - part) / rate)} left" if rate > 0 and part < 1 else ""
+        of = f" of {self._total}" if self._total else ""
+        self._plain(f"{self._label}: step {step}{of} ({part:.0%}){left}  {text}".rstrip())
 
     def line(self, text: str) -> None:
         """Show a line that stays, above the bar if there is one."""

@@ -1,18 +1,87 @@
-"""Configurations as YAML: written with their version, read with every name and type checked."""
+"""The folder of a run: what lies where, when it may be written, and the settings in its `config.yaml`.
+
+Settings are written with the version of their layout, and read with every name and type checked.
+"""
 
 from __future__ import annotations
 
-import difflib
 import types
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from flowops._extras import require
 from flowops._files import write_text
-from flowops.training.config import VERSION, TrainConfig
+from flowops._named import meant, require
+from flowops.runs.settings import VERSION, TrainConfig, check_same
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Every setting."""
+        return self.path / "config.yaml"
+
+    @property
+    def facts(self) -> Path:
+        """What the settings do not say: versions, device, commit, the data and their shape."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The loss by step."""
+        return self.path / "metrics.csv"
+
+    @property
+    def telemetry(self) -> Path:
+        """Loss and tangent by cell of $(s,t)$."""
+        return self.path / "telemetry.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder for each step."""
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures of samples."""
+        return self.path / "samples"
+
+    @property
+    def logs(self) -> Path:
+        """Event files of TensorBoard."""
+        return self.path / "logs"
+
+    def check(self, *, resume: bool) -> None:
+        """Refuse to write over another run.
+
+        Raises:
+            FileExistsError: if there is something in the folder and the run is not resumed.
+            NotADirectoryError: if the path is a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(f"`out` must be a folder, and {self.path} is a file; choose another.")
+        if not resume and self.path.is_dir() and any(self.path.iterdir()):
+            raise FileExistsError(
+                f"`out` must be a new folder, and {self.path} holds something already; pass resume=True to go on "
+                f"with that run, or choose another folder."
+            )
+
+    def check_same(self, config: TrainConfig) -> None:
+        """Refuse to go on under other settings than those in the folder; `config` is complete.
+
+        Raises:
+            ValueError: naming the first of them.
+        """
+        if self.config.is_file():
+            check_same(config, load_config(self.config))
 
 
 def save_config(path: Path, config: TrainConfig) -> None:
@@ -55,9 +124,9 @@ def from_plain(kind: type[T], held: dict[str, Any], origin: str, prefix: str = "
     known, values = get_type_hints(kind), {}
     for name, value in held.items():
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean `{prefix}{close[0]}`?" if close else f"known are {', '.join(known)}."
-            raise ValueError(f"`{prefix}{name}` must be the name of a setting, and `{origin}` has none of it; {hint}")
+            hint = meant(name, known)
+            hint = f"; known are {', '.join(known)}." if hint == "." else hint
+            raise ValueError(f"`{prefix}{name}` must be the name of a setting, and `{origin}` has none of it{hint}")
         values[name] = _value(known[name], value, origin, prefix + name)
     for f in fields(kind):  # type: ignore[arg-type]
         if f.name not in values and f.name == "dataset":
@@ -71,7 +140,11 @@ def _value(kind: Any, value: Any, origin: str, name: str) -> Any:
         if isinstance(value, dict):
             return from_plain(kind, value, origin, f"{name}.")  # type: ignore[arg-type]
     elif get_origin(kind) in (Union, types.UnionType):
-        return None if value is None else _value(get_args(kind)[0], value, origin, name)
+        kinds = get_args(kind)
+        by_name = isinstance(value, dict) and any(get_origin(other) is Mapping for other in kinds)
+        if by_name or (value is None and types.NoneType in kinds):
+            return value
+        return _value(kinds[0], value, origin, name)
     elif get_origin(kind) is Literal:
         if value in get_args(kind):
             return value
@@ -82,14 +155,14 @@ def _value(kind: Any, value: Any, origin: str, name: str) -> Any:
         return float(value)
     elif type(value) is kind:
         return value
-    raise ValueError(f"`{name}` in `{origin}` must be {_named(kind)}, got {value!r}.")
+    raise ValueError(f"`{name}` in `{origin}` must be {_kind(kind)}, got {value!r}.")
 
 
-def _named(kind: Any) -> str:
+def _kind(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     if get_origin(kind) is tuple:
-        return f"a list of {_named(get_args(kind)[0])}"
+        return f"a list of {_kind(get_args(kind)[0])}"
     if is_dataclass(kind):
         return "a group of settings"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(kind, str(kind))

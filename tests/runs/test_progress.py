@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from flowops.training.progress import Progress
+from flowops.runs.progress import Lines, Progress
 
 
 class Terminal(io.StringIO):
@@ -97,6 +97,39 @@ def test_the_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -
     assert captured.out == ""
 
 
-def test_a_run_without_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match="`total` must be a positive number of steps, got 0"):
-        Progress(0, "lsd")
+@pytest.mark.parametrize("total", [None, 0])
+def test_a_run_that_the_clock_ends_tells_the_part_that_is_done(
+    monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    now, stream = 50.0, io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress(total, "lsd", stream=stream) as progress:
+        for step in range(1, 11):
+            now += 5.0
+            progress.update(step, f"loss {step}", done=step / 10)
+    assert stream.getvalue().splitlines() == [
+        *(f"lsd: step {k} ({10 * k}%), 0:00:{50 - 5 * k:02d} left  loss {k}" for k in (2, 4, 6, 8)),
+        "lsd: step 10 (100%)  loss 10",
+    ]
+
+
+def test_a_run_without_an_end_in_sight_tells_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stream = 50.0, io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress(None, "lsd", stream=stream) as progress:
+        now += 20.0
+        progress.update(7)
+    assert stream.getvalue() == "lsd: step 7 (0%)\n"
+
+
+def test_lines_reach_a_function_in_place_of_a_stream() -> None:
+    told: list[str] = []
+    with Progress(2, "lsd", stream=Lines(told.append)) as progress:
+        progress.line("a line")
+        progress.update(2, "loss 1")
+    assert told == ["a line", "lsd: step 2 of 2 (100%)  loss 1"]
+
+
+def test_a_negative_number_of_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="`total` must be a whole number of at least 0, got -1"):
+        Progress(-1, "lsd")

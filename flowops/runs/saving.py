@@ -1,44 +1,38 @@
-"""The state of a run on disk: whole or not there, verified before it is read, and the previous one is kept until then.
+"""Writing a checkpoint: whole or not there, and the previous one is as it was until then.
 
-A checkpoint is a folder named after its step: `model.safetensors`, `ema-NAME.safetensors` for each average, `state.pt`
-with the rest, and `manifest.json`. It is written beside `checkpoints/` and renamed when every byte is on the disk.
+It is written beside `checkpoints/` and renamed when every byte is on the disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowops._extras import require
-from flowops.training._checkpoint_folders import candidates, free_bytes, put_in_place, remove_older, temporary_folder
-from flowops.training._manifest import CheckpointError, check_name, read_manifest, reason, verified, write_manifest
+from flowops._files import digest
+from flowops._named import require
+from flowops.runs.checkpoint import (
+    ASIDE,
+    MANIFEST,
+    MODEL,
+    NAME,
+    STATE,
+    VERSION,
+    CheckpointError,
+    candidates,
+    reason,
+)
+from flowops.runs.provenance import flowops_version
 
-__all__ = ["Checkpoint", "CheckpointError", "latest_checkpoint", "load_checkpoint", "load_weights", "save_checkpoint"]
-
-MODEL, STATE = "model.safetensors", "state.pt"
+TEMPORARY = ".tmp-checkpoint-"  # beside `checkpoints`, followed by the number of the process
 _PLAIN = (bool, int, float, str, bytes, type(None))
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What was saved.
-
-    Attributes:
-        step: number of steps behind it.
-        weights: of the network.
-        averages: the averaged weights, by name.
-        state: everything else: tensors, numbers and containers of them.
-    """
-
-    step: int
-    weights: dict[str, Tensor]
-    averages: dict[str, dict[str, Tensor]]
-    state: dict[str, Any]
 
 
 def save_checkpoint(
@@ -89,73 +83,86 @@ def save_checkpoint(
         remove_older(folder, step, keep - 1)
 
 
-def load_checkpoint(path: Path | str) -> Checkpoint:
-    """The checkpoint in a folder, on the CPU, after every file was compared with what was written.
+def write_manifest(folder: Path, step: int, names: Iterable[str]) -> None:
+    """List files of a folder as they are on disk, and bring everything there to the disk itself."""
+    files = {}
+    for name in names:
+        files[name] = {"bytes": (folder / name).stat().st_size, "blake2b": digest(folder / name, "blake2b")}
+        to_disk(folder / name)
+    content = {"version": VERSION, "flowops": flowops_version(), "step": step, "files": files}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    to_disk(folder / MANIFEST)
+    to_disk(folder)
+
+
+def check_name(name: str) -> str:
+    """A name that can stand in a file name.
 
     Raises:
-        CheckpointError: for a file that is missing, cut, changed, or of another version, by its name.
+        ValueError: if it cannot.
     """
-    path = Path(path)
-    manifest = read_manifest(path)
-    found = {name: verified(path, manifest, name) for name in (MODEL, STATE, *manifest.files)}
-    named = {name[4:-12]: file for name, file in found.items() if name.startswith("ema-")}
-    averages = {name: _load_tensors(file) for name, file in named.items()}
+    if not NAME.fullmatch(name):
+        raise ValueError(f"`averages` must have names of letters, digits and ._-, got {name!r}; rename it.")
+    return name
+
+
+@contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder` that is gone afterwards; those of processes that were killed go too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f"{TEMPORARY}*"):
+        if not _is_alive(left.name.removeprefix(TEMPORARY)):
+            shutil.rmtree(left, ignore_errors=True)
+    for aside in folder.glob(f"*{ASIDE}"):
+        place = folder / aside.name.removesuffix(ASIDE)
+        if place.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(place)
+    temporary = folder.parent / f"{TEMPORARY}{os.getpid()}"
+    temporary.mkdir()
     try:
-        state = torch.load(found[STATE], weights_only=True, map_location="cpu")
-    except Exception as error:  # whatever a foreign file makes torch raise
-        raise CheckpointError(
-            f"{found[STATE]} is no state of a run ({reason(error)}); use another checkpoint."
-        ) from error
-    return Checkpoint(manifest.step, _load_tensors(found[MODEL]), averages, state)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def latest_checkpoint(folder: Path | str, report: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole, None if there is none; each newer one is reported with what is wrong."""
-    for path in candidates(Path(folder)):
-        try:
-            return load_checkpoint(path)
-        except CheckpointError as error:
-            report(f"Checkpoint {path.name} is not used: {error}")
-    return None
-
-
-def load_weights(
-    folder: Path | str, step: int | None = None, average: str | None = None
-) -> tuple[int, dict[str, Tensor]]:
-    """The step and the weights of one checkpoint, on the CPU; only their file is read and verified.
-
-    Args:
-        folder: `checkpoints` in the folder of a run.
-        step: which checkpoint; None for the newest whose weights are whole.
-        average: name of the average of the weights; None for the weights themselves.
-
-    Raises:
-        FileNotFoundError: if there is no such checkpoint.
-        CheckpointError: if the weights are damaged, or there is no such average.
-    """
-    folder = Path(folder)
-    paths = [path for path in candidates(folder) if step is None or path.name == str(step)]
-    if not paths:
-        raise FileNotFoundError(
-            f"{folder} must hold a checkpoint{'' if step is None else f' of step {step}'}, and does not."
-        )
-    faults = []
-    for path in paths:
-        try:
-            manifest = read_manifest(path)
-            name = MODEL if average is None else f"ema-{average}.safetensors"
-            return manifest.step, _load_tensors(verified(path, manifest, name))
-        except CheckpointError as error:
-            faults.append(error)
-    raise faults[0]
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
+def put_in_place(temporary: Path, place: Path) -> None:
+    """Rename a finished folder. One that is in its place is set aside, and found there should the process be killed."""
+    aside = place.with_name(f"{place.name}{ASIDE}")
+    if place.exists():
+        place.rename(aside)
     try:
-        loaded: dict[str, Tensor] = require("safetensors.torch", "train").load_file(path)
-    except (OSError, require("safetensors", "train").SafetensorError) as error:
-        raise CheckpointError(f"{path} holds no tensors ({reason(error)}); use another checkpoint.") from error
-    return loaded
+        temporary.rename(place)
+    except OSError:
+        if aside.exists():
+            aside.rename(place)
+        raise
+    to_disk(place.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_older(folder: Path, step: int, keep: int) -> None:
+    """Remove the checkpoints before `step`, but for the newest `keep`; later ones, of a run gone back, stay."""
+    older = [path for path in candidates(folder) if int(path.name) < step]
+    for path in older[keep:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the file system of a folder, or of the nearest one above that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file or the entries of a folder would survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _save_state(state: Mapping[str, Any], path: Path) -> None:
@@ -208,3 +215,16 @@ def _check_plain(value: Any, where: str) -> None:
             f"`state` must be made of tensors, numbers, strings, lists, tuples and dicts, got {type(value).__name__} "
             f"at {where}; convert it."
         )
+
+
+def _is_alive(process: str) -> bool:
+    """Whether another process of that number runs here."""
+    if not process.isascii() or not process.isdecimal() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,15 +1,14 @@
-"""The table of a run: what is written, what a resumed run cuts, and what is refused; event files beside it."""
+"""The table of a run: what is written, what a resumed run cuts, and what is refused."""
 
 from __future__ import annotations
 
 import csv
 import math
-import sys
 from pathlib import Path
 
 import pytest
 
-from flowops.training.metrics_log import MetricsLog, TensorBoardLog
+from flowops.runs.tables import MetricsLog, cut_table, last_value
 
 COLUMNS = ("loss", "rate")
 
@@ -91,27 +90,17 @@ def test_unsuitable_columns_and_values_are_refused(tmp_path: Path) -> None:
         log.write(1, {"lss": 1.0})
 
 
-class TestTensorBoard:
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard's own imports
-    def test_it_holds_the_scalars_and_a_resumed_run_hides_later_ones(self, tmp_path: Path) -> None:
-        event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-        for purge_step, steps, value in ((None, range(1, 6), 1.0), (3, range(4, 6), 2.0)):
-            log = TensorBoardLog(tmp_path, purge_step)
-            assert log.active
-            for step in steps:
-                log.write(step, {"loss": value})
-            log.close()
-        events = event_accumulator.EventAccumulator(str(tmp_path))
-        events.Reload()
-        found = [(event.step, event.value) for event in events.Scalars("loss")]
-        assert sorted(found) == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0)]
+def test_rows_behind_a_step_and_a_torn_line_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("step,loss\n1,0.5\n2,0.4\n3,0.3\n4,0.")
+    cut_table(path, ("step", "loss"), 2)
+    assert path.read_text() == "step,loss\n1,0.5\n2,0.4\n"
 
-    def test_without_tensorboard_or_a_folder_nothing_happens(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setitem(sys.modules, "tensorboard", None)
-        for log in (TensorBoardLog(tmp_path), TensorBoardLog(None)):
-            assert not log.active
-            log.write(1, {"loss": 1.0})
-            log.close()
-        assert not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize(
+    ("content", "found"), [("step,loss,rate\n1,0.5,1\n2,0.25,\n3,,1\n", 0.25), ("step,loss\n", None), (None, None)]
+)
+def test_the_last_entry_of_a_column_is_found(tmp_path: Path, content: str | None, found: float | None) -> None:
+    if content is not None:
+        (tmp_path / "m.csv").write_text(content)
+    assert last_value(tmp_path / "m.csv", "loss") == found

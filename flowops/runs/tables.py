@@ -1,15 +1,15 @@
-"""What a run measures, step by step: a table that anything can read, and event files for TensorBoard beside it.
+"""What a run measures, step by step, as tables that anything can read.
 
 A resumed run repeats the steps after its checkpoint, so their old rows are cut before the first new one is written.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from flowops._extras import require
 from flowops._files import write_text
 
 
@@ -17,7 +17,7 @@ class MetricsLog:
     """A CSV file with the columns step and `columns`, one row for each write; a context manager.
 
     Args:
-        path: of the file; its folder is created.
+        path: place of the file; its folder is created.
         columns: names of the values.
         resume_step: the step from which a run goes on, whose later rows are cut; None replaces a file that is there.
 
@@ -87,36 +87,10 @@ def cut_table(path: Path, header: Sequence[str], last: int) -> None:
     write_text(path, "\n".join(kept) + "\n")
 
 
-class TensorBoardLog:
-    """Event files for TensorBoard; without a folder, or where tensorboard is not installed, nothing happens.
-
-    Args:
-        folder: where they go.
-        purge_step: the step from which a run goes on; what was written beyond it is hidden.
-    """
-
-    def __init__(self, folder: Path | str | None, purge_step: int | None = None) -> None:
-        self._writer: Any = None
-        if folder is None:
-            return
-        try:
-            require("tensorboard", "train")
-        except ImportError:
-            return
-        purge = None if not purge_step else purge_step + 1
-        self._writer = require("torch.utils.tensorboard", "train").SummaryWriter(str(folder), purge_step=purge)
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is written."""
-        return self._writer is not None
-
-    def write(self, step: int, values: Mapping[str, float | int]) -> None:
-        """One scalar for each name."""
-        for name, value in values.items() if self.active else ():
-            self._writer.add_scalar(name, float(value), step)
-
-    def close(self) -> None:
-        """Finish the files."""
-        if self.active:
-            self._writer.close()
+def last_value(path: Path, column: str) -> float | None:
+    """The last entry of a column of a table; None without a table or an entry."""
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        entries = [row[column] for row in csv.DictReader(file) if row.get(column)]
+    return float(entries[-1]) if entries else None

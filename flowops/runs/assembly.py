@@ -1,0 +1,161 @@
+"""From a configuration to the objects it names: data set, interpolant, network, method, coupling, teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from flowops._keys import generator
+from flowops._named import parse_values
+from flowops._operator import takes
+from flowops.couplings import COUPLINGS, Coupling
+from flowops.data import Dataset, open_dataset
+from flowops.fields import VelocityField
+from flowops.interpolants import Interpolant, named
+from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedMap
+from flowops.methods import Learned, Method, get_method
+from flowops.networks import NETWORKS, LearnedWeight
+from flowops.runs.law_text import parse_law
+from flowops.runs.settings import TrainConfig
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What is trained, on what, and how.
+
+    Attributes:
+        interpolant: $I$.
+        dataset: where samples come from.
+        network: with its first weights.
+        method: with its options.
+        coupling: coupling of base and data samples; None for independent ones.
+        conditional: whether the network sees labels.
+    """
+
+    interpolant: Interpolant
+    dataset: Dataset
+    network: nn.Module
+    method: Method
+    coupling: Coupling | None
+    conditional: bool
+
+
+def assemble(
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    dataset: Dataset,
+    network: nn.Module | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> Assembly:
+    """Everything that a complete configuration names; parameters are drawn from its seed, batches come out on `device`.
+
+    Args:
+        config: complete.
+        device: where batches come out.
+        dataset: the data.
+        network: a network of the caller's own, in place of the one that is named.
+        report: is told what was decided for the caller.
+
+    Raises:
+        ValueError, TypeError: for a name or a value that does not exist.
+    """
+    method = method_of(config)
+    interpolant = interpolant_of(config, report)
+    ranged = isinstance(method.options.guidance, tuple)
+    labelled = config.labels and bool(dataset.classes)
+    if network is None:
+        classes, source = len(dataset.classes) if labelled else None, generator("network", config.seed)
+        network = network_of(config, dataset.event, classes, guidance=ranged, source=source)
+    conditional = labelled and takes(network, "label")
+    if labelled and not conditional:
+        report(f"The network takes no `label`, so the map of {dataset.name} is unconditional.")
+    if ranged and not conditional:
+        raise ValueError(f"`guidance` needs labels, and {dataset.name} is trained without; drop the option.")
+    if conditional and config.label_dropout and "label_dropout" not in method.given:
+        if method.options.null_label is None and not any(hasattr(m, "null_label") for m in network.modules()):
+            report("Labels are not dropped, since the network has no `null_label`; guidance needs one.")
+        else:
+            method = method.with_options(label_dropout=config.label_dropout)
+    return Assembly(interpolant, dataset.to(device), network, method, coupling_of(config, conditional), conditional)
+
+
+def dataset_of(config: TrainConfig) -> Dataset:
+    """The data set with its options."""
+    return open_dataset(config.dataset, path=config.data, **parse_values(config.data_options, "data_options"))
+
+
+def interpolant_of(config: TrainConfig, report: Callable[[str], None] = lambda _: None) -> Interpolant:
+    """The named schedule, or the one given by formulas, which are parsed and never evaluated as Python.
+
+    Raises:
+        ValueError: for a schedule of one's own on which no map can be trained; see `Interpolant.validate`.
+    """
+    if config.alpha is not None:
+        interpolant = Interpolant.from_expressions(config.alpha, config.beta, config.gamma)
+    elif ":" in str(config.interpolant):
+        interpolant = named(str(config.interpolant))
+    else:
+        return named(config.interpolant or "linear")
+    found = interpolant.validate()
+    found.raise_if_unusable()
+    for missed in found.failures:
+        report(
+            f"The schedule misses {missed.name}, it has {missed.value:.4g} there: the law at that end is another one."
+        )
+    return interpolant
+
+
+def method_of(config: TrainConfig) -> Method:
+    """The row with the options of the configuration; `weight=learned` is a network drawn from its seed."""
+    options = parse_values(config.options, "options", {"law": parse_law})
+    if options.get("weight") == "learned":
+        options["weight"] = Learned(LearnedWeight(128, generator=generator("weight", config.seed)))
+    return get_method(config.method, **options)
+
+
+def coupling_of(config: TrainConfig, conditional: bool) -> Coupling | None:
+    """The coupling of a batch; samples of different classes are not exchanged, which would bias the conditional law."""
+    if config.coupling == "independent" and not config.coupling_options:
+        return None
+    options = parse_values(config.coupling_options, "coupling_options")
+    if conditional and "condition_weight" in COUPLINGS.options(config.coupling):
+        options.setdefault("condition_weight", 1e6)
+    return COUPLINGS.make(config.coupling, options=options)
+
+
+def network_of(
+    config: TrainConfig, event: Sequence[int], classes: int | None, *, guidance: bool, source: torch.Generator
+) -> nn.Module:
+    """The network of a complete configuration for events of this shape, its weights drawn from `source`.
+
+    Raises:
+        ValueError: for a kind that does not exist, or does not fit the event.
+    """
+    n, own = config.network, config.network.kind not in NETWORKS
+    if n.kind == "unet" and len(event) != 3:
+        raise ValueError(f"`network` must be mlp for events of shape {list(event)}, got unet, which takes images.")
+    return NETWORKS.make(
+        n.kind,
+        *((event, classes) if own else (tuple(event),)),
+        options=parse_values(n.options, "network.options"),
+        generator=source,
+        **({} if own else {"labels": classes, "guidance": guidance}),
+    )
+
+
+def map_of(
+    config: TrainConfig, network: nn.Module, interpolant: Interpolant, teacher: VelocityField | FlowMap | None
+) -> LearnedMap:
+    """The learned map of a network, in the parameterization of the configuration."""
+    n = config.network
+    if n.parameterization == "average-velocity":
+        return LearnedMap(network)
+    options: dict[str, Any] = parse_values(n.parameterization_options, "network.parameterization_options")
+    b = teacher.velocity() if isinstance(teacher, FlowMap) else teacher
+    made = PARAMETERIZATIONS.make(n.parameterization, options=options, interpolant=interpolant, b=b)
+    return LearnedMap(network, made)

@@ -1,0 +1,375 @@
+"""What decides a training run, as typed frozen dataclasses; the command line and `config.yaml` are made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from flowops._named import meant
+
+VERSION = 2
+"""Of the layout of `config.yaml`."""
+GENERAL: Mapping[str, Any] = {
+    "steps": 10_000,
+    "batch": 128,
+    "averages": (0.999, 0.9999),
+    "checkpoint_every": 1_000,
+    "optimizer.schedule": "constant",
+}
+"""Settings of a data set that names none of its own."""
+SUITED = (*GENERAL, "interpolant", "network.kind", "network.options")
+"""Settings that a data set may name; the others have a value of their own."""
+FREE = {"steps", "minutes", "checkpoint_every", "patience", "audit", "out", "data", "teacher", "init"}
+"""Settings that may change when a run is resumed; the groups `hardware` and `log` may too."""
+
+
+Options: TypeAlias = tuple[str, ...] | Mapping[str, Any]
+"""Options as texts `name=value`, which is how a configuration holds them, or by name, which it is given as well."""
+
+
+def at_least(least: int) -> dict[str, Any]:
+    """The bound of a whole number; None, for the data set's own, passes."""
+    return {
+        "holds": lambda value: isinstance(value, int) and value >= least,
+        "wanted": f"a whole number of at least {least}",
+    }
+
+
+def within(low: float, high: float = math.inf) -> dict[str, Any]:
+    """The bounds of a number, the upper one excluded."""
+    return {"holds": lambda value: low <= value < high, "wanted": f"in [{low:g}, {high:g})"}
+
+
+def texts(options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """Options as texts `name=value`; a mapping of values may be given in their place, one text alone is a slip."""
+    if isinstance(options, str):
+        raise TypeError(f"Options must be a mapping or texts name=value, got the text {options!r}; put it into a list.")
+    if not isinstance(options, Mapping):
+        return tuple(options)
+    return tuple(f"{name}={written(value)}" for name, value in options.items())
+
+
+def written(value: Any) -> str:
+    """A value as `parse_values` reads it: lists between commas, with one at the end of at most one entry."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value)) + ("," if len(value) < 2 else "")
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, init=False)
+class NetworkConfig:
+    """The network of the map, `NetworkConfig("mlp", width=512)`.
+
+    Attributes:
+        kind: mlp, unet, or package.module:factory for your own, made from (event, classes); auto takes what suits the
+            data set.
+        options: options of the network as name=value, such as width=512.
+        parameterization: what the network predicts; average-velocity, edm, second-order, or package.module:factory.
+        parameterization_options: options of the parameterization, such as sigma_data=0.5.
+    """
+
+    kind: str = "auto"
+    options: tuple[str, ...] = ()
+    parameterization: str = "average-velocity"
+    parameterization_options: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        kind: str = "auto",
+        options: Mapping[str, Any] | Sequence[str] = (),
+        parameterization: str = "average-velocity",
+        parameterization_options: Mapping[str, Any] | Sequence[str] = (),
+        **named: Any,
+    ) -> None:
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "options", (*texts(options), *texts(named)))
+        object.__setattr__(self, "parameterization", parameterization)
+        object.__setattr__(self, "parameterization_options", texts(parameterization_options))
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer and its learning rate.
+
+    Attributes:
+        kind: which optimizer of torch.optim; muon takes the square matrices, Adam the rest.
+        rate: learning rate.
+        matrix_rate: learning rate of the matrices under muon.
+        schedule: how the rate depends on the step; inverse-sqrt falls like the square root after decay_start. The data
+            set's own if left out, constant for most.
+        warmup: steps over which the rate rises linearly from zero; a long one is not needed.
+        decay_start: step after which inverse-sqrt falls.
+        beta1: decay of the first moment.
+        beta2: decay of the second moment.
+        weight_decay: strength of the decay of the weights under adamw.
+        clip: largest norm of the gradient; 0 for no limit.
+    """
+
+    kind: Literal["adam", "adamw", "radam", "muon"] = "adam"
+    rate: float = field(default=1e-3, metadata=within(0.0))
+    matrix_rate: float = field(default=1e-2, metadata=within(0.0))
+    schedule: Literal["constant", "inverse-sqrt", "cosine", "linear"] | None = None
+    warmup: int = field(default=0, metadata=at_least(0))
+    decay_start: int = field(default=35_000, metadata=at_least(1))
+    beta1: float = field(default=0.9, metadata=within(0.0, 1.0))
+    beta2: float = field(default=0.99, metadata=within(0.0, 1.0))
+    weight_decay: float = field(default=0.01, metadata=within(0.0))
+    clip: float = field(default=1.0, metadata=within(0.0))
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """Where and how it runs; nothing here changes what is computed, up to rounding.
+
+    Attributes:
+        accelerator: cpu, cuda, mps, or auto.
+        devices: processes on each machine, one device each; under torchrun or SLURM their number decides.
+        nodes: machines.
+        strategy: auto or ddp.
+        precision: bf16 computes the network in bfloat16, times and tangents stay in float32.
+        compile: compile the whole loss; auto does so on CUDA. It is checked once against the uncompiled loss.
+        accumulate: parts into which the batch of a process is cut, one after the other, to save memory.
+        recompute: parts whose activations are computed again in the backward pass, to save memory; 0 for none.
+        channels_last: keep images in the memory format that convolutions on CUDA prefer; auto does so on CUDA.
+        threads: threads of torch on the CPU; 0 for its own choice.
+    """
+
+    accelerator: str = "auto"
+    devices: int = field(default=1, metadata=at_least(1))
+    nodes: int = field(default=1, metadata=at_least(1))
+    strategy: Literal["auto", "ddp"] = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    compile: Literal["auto", "yes", "no"] = "auto"
+    accumulate: int = field(default=1, metadata=at_least(1))
+    recompute: int = field(default=0, metadata=at_least(0))
+    channels_last: Literal["auto", "yes", "no"] = "auto"
+    threads: int = field(default=0, metadata=at_least(0))
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written while it runs.
+
+    Attributes:
+        every: steps between rows of metrics.csv; 0 for every step in runs of up to 1,000 steps, a thousand rows in
+            longer ones, and every tenth step in one that ends by the clock.
+        telemetry_every: steps between tables of loss and tangent by cell of (s, t); 0 for none.
+        sample_every: steps between pictures in samples/; 0 for one at the end only.
+        keep: newest checkpoints that are kept; 0 for all.
+        tensorboard: whether logs/ gets event files, if tensorboard is installed.
+        progress: whether progress is shown.
+    """
+
+    every: int = field(default=0, metadata=at_least(0))
+    telemetry_every: int = field(default=500, metadata=at_least(0))
+    sample_every: int = field(default=0, metadata=at_least(0))
+    keep: int = field(default=0, metadata=at_least(0))
+    tensorboard: bool = True
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    r"""A training run. What is None is chosen for the data set when the run starts.
+
+    Attributes:
+        dataset: digits, checkerboard, cifar10, imagenet32, folder:PATH, ..., or package.module:factory.
+        data: folder of a data set that lives on disk.
+        data_options: options of the data set, as name=value, such as flip=false or download=true.
+        method: row of the table of methods, or package.module:row; flowops methods lists them.
+        options: options of the method, as name=value, such as eta=0.5 or guidance=1,4.
+        interpolant: named schedule, or package.module:factory; linear if left out. flowops schedules lists them.
+        alpha: coefficient of the base in t, such as "cos(pi*t/2)", in place of a named schedule.
+        beta: coefficient of the data.
+        gamma: coefficient of the latent, if there is one.
+        coupling: how base and data samples of a batch are paired, within their class where there are labels;
+            independent, optimal-transport, sinkhorn, or package.module:factory.
+        coupling_options: options of the coupling, as name=value, such as block=256.
+        labels: whether the network sees the labels of a data set that has them.
+        label_dropout: probability that a label is dropped, which guidance needs.
+        teacher: what is distilled; folder of a run, problem:checkerboard for an exact field, or package.module:factory.
+        init: folder of a run whose averaged weights are the first ones.
+        steps: training steps; the data set's own number if left out, 10,000 for most.
+        minutes: time after which the training ends, whatever its steps; 0 for none.
+        batch: samples of one step, over all devices; the data set's own number if left out, 128 for most.
+        seed: seed of every draw.
+        averages: decays of the exponential averages of the weights; samples come from the first. 0.999 and 0.9999 if
+            left out, for most data sets.
+        power: relative widths of power-function averages, which can be re-weighted after training.
+        checkpoint_every: steps between checkpoints, 0 for one at the end only; 1,000 if left out, for most data sets.
+        out: folder of the run.
+        audit: whether the derivatives of a network of your own are checked before the first step; those of flowops
+            are checked by its tests.
+        patience: steps with a loss that is not finite, in a row, after which the run stops.
+        network: the network.
+        optimizer: the optimizer.
+        hardware: where it runs.
+        log: what is written.
+
+    >>> config = TrainConfig("digits", method="lsd", options={"eta": 0.5}, network=NetworkConfig("mlp", width=512))
+    >>> config.options, config.network.options
+    (('eta=0.5',), ('width=512',))
+    """
+
+    dataset: str
+    data: str | None = None
+    data_options: Options = ()
+    method: str = "lsd"
+    options: Options = ()
+    interpolant: str | None = None
+    alpha: str | None = None
+    beta: str | None = None
+    gamma: str | None = None
+    coupling: str = "independent"
+    coupling_options: Options = ()
+    labels: bool = True
+    label_dropout: float = field(default=0.1, metadata=within(0.0, 1.0))
+    teacher: str | None = None
+    init: str | None = None
+    steps: int | None = field(default=None, metadata=at_least(0))
+    minutes: float = field(default=0.0, metadata=within(0.0))
+    batch: int | None = field(default=None, metadata=at_least(1))
+    seed: int = 0
+    averages: tuple[float, ...] | None = None
+    power: tuple[float, ...] = ()
+    checkpoint_every: int | None = field(default=None, metadata=at_least(0))
+    out: str = "runs/run"
+    audit: bool = True
+    patience: int = field(default=10, metadata=at_least(1))
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("data_options", "options", "coupling_options"):
+            object.__setattr__(self, name, texts(getattr(self, name)))
+        if isinstance(self.network, str):
+            object.__setattr__(self, "network", NetworkConfig(self.network))
+        for name, kind in (("dataset", str), ("method", str), ("network", NetworkConfig)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise TypeError(
+                    f"`{name}` must be a name in a configuration, got {type(value).__name__}; pass an object of your "
+                    f"own beside it, as in train(config, {name}=...)."
+                )
+
+    @property
+    def most_steps(self) -> float:
+        """The number of training steps, infinite where only `minutes` end the run."""
+        return float(self.steps or "inf")
+
+
+def completed(config: TrainConfig, defaults: Mapping[str, Any], event: Sequence[int]) -> TrainConfig:
+    """The configuration with every setting that was left out, taken from the data set's `defaults` and from `GENERAL`.
+
+    A run of `minutes` has no number of steps of its own. The options of the network that `defaults` name hold beside
+    the given ones, unless another kind of network is given.
+    """
+    for name in defaults:
+        if name not in SUITED:
+            raise ValueError(
+                f"The `defaults` of a data set must be among {', '.join(SUITED)}, got {name!r}{meant(name, SUITED)}"
+            )
+    known = {**GENERAL, **defaults}
+    kind = defaults.get("network.kind") or ("unet" if len(event) == 3 else "mlp")
+    if config.minutes and config.steps is None:
+        known["steps"] = 0
+    network = config.network
+    if network.kind in ("auto", kind):
+        mine = {text.partition("=")[0] for text in network.options}
+        inherited = [text for text in known.get("network.options", ()) if text.partition("=")[0] not in mine]
+        network = replace(network, kind=kind, options=(*inherited, *network.options))
+    if config.interpolant is None and config.alpha is None:
+        config = replace(config, interpolant="linear")
+    config = replace(config, network=network)
+    for name, value in known.items():
+        if not name.startswith("network.") and get(config, name) is None:
+            config = with_value(config, name, value)
+    return config
+
+
+def get(config: Any, name: str) -> Any:
+    """The setting of a dotted name."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def with_value(config: Any, name: str, value: Any) -> Any:
+    """The configuration with the setting of a dotted name changed."""
+    head, _, rest = name.partition(".")
+    inner = getattr(config, head)
+    return replace(config, **{head: with_value(inner, rest, value) if rest and is_dataclass(inner) else value})
+
+
+def check_config(config: TrainConfig) -> None:
+    """Refuse numbers outside their range, and settings that exclude each other.
+
+    Raises:
+        ValueError: one sentence with what was wanted, what was given, what to do.
+    """
+    _check_bounds(config)
+    if config.steps == 0 and not config.minutes:
+        raise ValueError("`steps` must be a whole number of at least 1 without `minutes`, got 0; pass 1 or more.")
+    if config.optimizer.schedule in ("cosine", "linear") and config.steps and config.optimizer.warmup >= config.steps:
+        raise ValueError(
+            f"`optimizer.warmup` must be below `steps` = {config.steps} for a {config.optimizer.schedule} schedule, "
+            f"got {config.optimizer.warmup}; shorten it."
+        )
+    if config.optimizer.rate == 0:
+        raise ValueError("`optimizer.rate` must be positive, got 0; pass 1e-3, say.")
+    for name in ("averages", "power"):
+        if not all(0 < value < 1 for value in get(config, name) or ()):
+            raise ValueError(f"`{name}` must lie between 0 and 1, got {get(config, name)}; pass 0.999 or 0.1, say.")
+    if config.averages == () and not config.power:
+        raise ValueError("`averages` must hold at least one decay, got none; samples come from the first, pass 0.999.")
+    if (config.alpha is None) != (config.beta is None) or (config.gamma is not None and config.alpha is None):
+        raise ValueError("`alpha` and `beta` must be given together, got one of them; pass both as formulas in t.")
+    if config.alpha is not None and config.interpolant is not None:
+        raise ValueError(f"`interpolant` must not be given beside `alpha`, got {config.interpolant!r}; drop one.")
+    check_shares(config, config.hardware.devices * config.hardware.nodes)
+
+
+def check_shares(config: TrainConfig, processes: int) -> None:
+    """Refuse a batch that the processes and the parts of their batches do not divide."""
+    factors = {"processes": processes, "accumulate": config.hardware.accumulate, "recompute": config.hardware.recompute}
+    factors = {name: factor for name, factor in factors.items() if factor > 1}
+    shares = math.prod(factors.values())
+    if config.batch is not None and config.batch % shares:
+        raise ValueError(
+            f"`batch` must be a multiple of {' x '.join(factors)} = {' x '.join(map(str, factors.values()))}, got "
+            f"{config.batch}; pass {math.ceil(config.batch / shares) * shares}, say."
+        )
+
+
+def check_same(config: TrainConfig, before: TrainConfig) -> None:
+    """Refuse to resume a run under settings that make it another run; both are complete.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    for f in fields(config):
+        new, old = getattr(config, f.name), getattr(before, f.name)
+        if f.name in FREE or f.name in ("hardware", "log") or new == old:
+            continue
+        name = f.name
+        if hasattr(new, "__dataclass_fields__"):
+            inner = next(g.name for g in fields(new) if getattr(new, g.name) != getattr(old, g.name))
+            name, new, old = f"{name}.{inner}", getattr(new, inner), getattr(old, inner)
+        raise ValueError(
+            f"`{name}` must stay {old!r} to resume this run, got {new!r}; drop it, or choose another folder as `out`."
+        )
+
+
+def _check_bounds(config: Any, prefix: str = "") -> None:
+    """Refuse numbers outside the bounds in the metadata of their fields."""
+    for f in fields(config):
+        value, name = getattr(config, f.name), prefix + f.name
+        if is_dataclass(value):
+            _check_bounds(value, f"{name}.")
+        elif (
+            "holds" in f.metadata and value is not None and (isinstance(value, bool) or not f.metadata["holds"](value))
+        ):
+            raise ValueError(f"`{name}` must be {f.metadata['wanted']}, got {value!r}; pass one.")

@@ -1,0 +1,100 @@
+"""The teacher of a distillation: the field or map of another run, of a reference problem, or of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from flowops import _named
+from flowops._named import Registry
+from flowops.fields import VelocityField
+from flowops.interpolants import Interpolant
+from flowops.maps import FlowMap, reschedule
+from flowops.problems import REFERENCE, Problem
+from flowops.runs.settings import TrainConfig
+
+PROBLEMS: Registry[Problem[Any, Any]] = Registry("teacher", Problem, REFERENCE)
+PREFIX = "problem:"
+
+
+def teacher_of(
+    config: TrainConfig,
+    wanted: str,
+    interpolant: Interpolant,
+    event: Sequence[int],
+    device: torch.device,
+    *,
+    load: Callable[..., Any],
+    given: VelocityField | FlowMap | None = None,
+) -> VelocityField | FlowMap | None:
+    """The teacher that a method wants, on the schedule of the run; None if it wants none.
+
+    Args:
+        config: names it: the folder of a run, `problem:NAME` for the exact field of a reference problem, or
+            `package.module:factory` for a field, a map or a `Problem`, made without arguments.
+        wanted: the kind, as in `Row`.
+        interpolant: schedule of this run.
+        event: shape of its samples.
+        device: where it goes.
+        load: how a run is loaded, `Run.load`.
+        given: an operator of the caller's own in place of a name, on the schedule of this run.
+
+    Raises:
+        ValueError: if the method wants one and there is none, the other way round, or the data have another shape.
+        FileNotFoundError: if there is no such run.
+    """
+    second_order = config.network.parameterization == "second-order"
+    if given is None and config.teacher is None:
+        if (wanted and not wanted.startswith("optional")) or second_order:
+            why = config.method if not second_order else "the second-order parameterization"
+            raise ValueError(f"`teacher` must be given for {why}, got none; pass the folder of a run, say.")
+        return None
+    if not wanted and not second_order:
+        raise ValueError(f"`teacher` must not be given for {config.method}, which has none; drop it.")
+    as_map = wanted.removeprefix("optional ") == "map"
+    if given is not None:
+        return _as_wanted(given, as_map).to(device)
+    name = str(config.teacher)
+    if name.startswith(PREFIX):
+        made: object = PROBLEMS.make(name.removeprefix(PREFIX), interpolant)
+    elif ":" in name:
+        made = _named.load(name, "teacher")
+        if callable(made) and not isinstance(made, nn.Module):
+            made = made()
+    else:
+        run = load(name, device=device)
+        _check_event(run.event, event, name)
+        operator: VelocityField | FlowMap = run.X if as_map else run.X.velocity()
+        return _moved(operator, run.interpolant, interpolant).to(device)
+    if isinstance(made, Problem):
+        _check_event(made.event, event, name)
+        made = made.X if as_map and made.X is not None else made.b
+    if not isinstance(made, VelocityField | FlowMap):
+        raise TypeError(
+            f"`teacher` must be a VelocityField or a FlowMap, got {type(made).__name__} of {name}; wrap it."
+        )
+    return _as_wanted(made, as_map).requires_grad_(False).to(device)
+
+
+def _as_wanted(operator: VelocityField | FlowMap, as_map: bool) -> VelocityField | FlowMap:
+    """A map where one is wanted, a field elsewhere."""
+    if as_map:
+        return operator.flow_map() if isinstance(operator, VelocityField) else operator
+    return operator.velocity() if isinstance(operator, FlowMap) else operator
+
+
+def _check_event(found: Sequence[int], event: Sequence[int], name: str) -> None:
+    if tuple(found) != tuple(event):
+        raise ValueError(
+            f"`teacher` must be trained on samples of shape {list(event)}, got {list(found)} in {name}; pass another."
+        )
+
+
+def _moved(operator: VelocityField | FlowMap, old: Interpolant, new: Interpolant) -> VelocityField | FlowMap:
+    """The operator on the schedule `new`; as it is where the two are one."""
+    times = torch.linspace(0, 1, 101, dtype=torch.float64)
+    same = all(torch.equal(getattr(old, name)(times), getattr(new, name)(times)) for name in ("alpha", "beta", "gamma"))
+    return operator if same else reschedule(operator, old, new)

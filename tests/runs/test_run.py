@@ -1,0 +1,389 @@
+"""Runs that are read from disk, and samples of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowops import interpolants, problems
+from flowops.data import Pairs
+from flowops.maps import EDMPreconditioning, SecondOrder
+from flowops.networks import MLP
+from flowops.runs import CheckpointError, Drawn, NetworkConfig, Run
+from flowops.sampling import gamma_sample, noise, restart_sample, solve
+from flowops.training import train
+from tests.runs.small import PERCEPTRON, Make, maker, silent
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+GRID = [0.0, 0.3, 1.0]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Settings of runs that several tests look at."""
+    return maker(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def plain(trained: Make) -> Run:
+    """A run without labels; tests must not change it."""
+    return train(trained("plain", averages=(0.1, 0.9)), report=silent)
+
+
+@pytest.fixture(scope="module")
+def labelled(trained: Make) -> Run:
+    """A run with labels; tests must not change it."""
+    return train(trained("labelled", "digits", steps=3), report=silent)
+
+
+@pytest.fixture
+def broken(small: Make) -> Run:
+    """A run whose files a test changes."""
+    return train(small("broken", steps=2), report=silent)
+
+
+class TestReading:
+    def test_the_returned_run_is_the_one_on_disk(self, plain: Run) -> None:
+        read = Run.load(plain.folder.path)
+        assert read.config == plain.config
+        assert (read.step, read.event, read.classes, read.paired) == (8, torch.Size([2]), (), False)
+        torch.testing.assert_close(read.sample(7, steps=3), plain.sample(7, steps=3), rtol=0, atol=0)
+
+    def test_every_average_and_every_checkpoint_can_be_asked_for(self, plain: Run) -> None:
+        runs = [Run.load(plain.folder.path, average=name) for name in ("0.1", "0.9", "none")]
+        runs.append(Run.load(plain.folder.path, step=4))
+        results = [run.sample(4) for run in runs]
+        assert not any(torch.equal(a, b) for i, a in enumerate(results) for b in results[:i])
+        assert [run.step for run in runs] == [8, 8, 8, 4]
+
+    def test_what_is_not_there_is_named(self, plain: Run, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="must be the folder of a run"):
+            Run.load(tmp_path / "nothing")
+        with pytest.raises(FileNotFoundError, match="step 5"):
+            Run.load(plain.folder.path, step=5)
+        with pytest.raises(CheckpointError, match=r"one of 0\.1, 0\.9 or none"):
+            Run.load(plain.folder.path, average="0.7")
+
+    def test_the_settings_of_a_run_may_not_smuggle_code_into_a_schedule(self, broken: Run) -> None:
+        text = broken.folder.config.read_text()
+        code = "\"__import__('os').getcwd()\""
+        broken.folder.config.write_text(text.replace("alpha: null", f"alpha: {code}").replace("beta: null", "beta: t"))
+        with pytest.raises(ValueError, match="__import__"):
+            Run.load(broken.folder.path)
+
+    def test_the_facts_of_a_run_are_json(self, plain: Run, labelled: Run) -> None:
+        facts = json.loads(plain.folder.facts.read_text())
+        assert facts["event"] == [2]
+        assert facts["paired"] is False
+        assert facts["classes"] == []
+        assert json.loads(labelled.folder.facts.read_text())["classes"] == list("0123456789")
+
+    @pytest.mark.parametrize(
+        "text", ["{}", "nothing", '{"event": 3, "classes": [], "paired": false, "guided": false}', "[]"]
+    )
+    def test_damaged_facts_are_one_sentence(self, broken: Run, text: str) -> None:
+        broken.folder.facts.write_text(text)
+        with pytest.raises(ValueError, match="must hold event, classes, paired and guided") as caught:
+            Run.load(broken.folder.path)
+        assert "\n" not in str(caught.value)
+
+    def test_weights_of_another_network_are_one_sentence(self, broken: Run) -> None:
+        text = broken.folder.config.read_text()
+        assert "width=8" in text
+        broken.folder.config.write_text(text.replace("width=8", "width=9"))
+        with pytest.raises(CheckpointError, match=r"must be those of the network of config\.yaml") as caught:
+            Run.load(broken.folder.path)
+        assert "\n" not in str(caught.value)
+
+    def test_settings_of_an_older_version_are_one_sentence(self, broken: Run) -> None:
+        text = broken.folder.config.read_text()
+        broken.folder.config.write_text(text.replace("version: 2", "version: 1"))
+        with pytest.raises(ValueError, match="must be a configuration of version 2, got version 1") as caught:
+            Run.load(broken.folder.path)
+        assert "\n" not in str(caught.value)
+
+    def test_it_is_shown_in_one_line(self, plain: Run) -> None:
+        assert repr(plain) == f"Run({plain.folder.path}: lsd on checkerboard, step 8, cpu)"
+
+
+class TestBase:
+    def test_a_sample_depends_on_its_number_and_the_seed_only(self, plain: Run) -> None:
+        few, many = plain.base(3, seed=4), plain.base(9, seed=4)
+        assert torch.equal(few, many[:3])
+        assert not torch.equal(few, plain.base(3, seed=5))
+
+    def test_states_at_time_zero_are_those_of_the_schedule(self, small: Make) -> None:
+        r"""A schedule may begin with another variance than one: the network sees $I_0=\alpha_0x_0$."""
+        run = train(small(interpolant="edm", steps=1), report=silent)
+        alpha = float(run.interpolant.alpha(0.0))
+        assert alpha != 1
+        x0 = noise(5, (2,), seed=3)
+        torch.testing.assert_close(run.base(5, seed=3), alpha * x0)
+        torch.testing.assert_close(run.sample(5, seed=3), run.X(0.0, 1.0, alpha * x0))
+        read = Run.load(run.folder.path)
+        torch.testing.assert_close(read.base(5, seed=3), alpha * x0)
+
+    def test_where_the_schedule_begins_with_the_base_it_is_as_drawn(self, plain: Run) -> None:
+        assert torch.equal(plain.base(5, seed=3), noise(5, (2,), seed=3))
+
+    def test_pairs_start_from_their_own_base(self, small: Make) -> None:
+        run = train(small("pairs", f"{__name__}:pairs"), report=silent)
+        assert run.paired
+        assert set(map(tuple, run.base(5).tolist())) <= set(map(tuple, pairs().x0.tolist()))
+
+    def test_pairs_with_a_normal_base_start_from_fresh_noise(self, small: Make) -> None:
+        run = train(small("pairs", f"{__name__}:normal_pairs"), report=silent)
+        assert not run.paired
+        assert torch.equal(run.base(5, seed=2), noise(5, (2,), seed=2))
+
+
+class TestSamples:
+    def test_two_steps_are_the_composition(self, plain: Run) -> None:
+        x0 = plain.base(6)
+        middle = plain.X(0.0, 0.3, x0)
+        torch.testing.assert_close(plain.sample(6, grid=GRID), plain.X(0.3, 1.0, middle))
+
+    def test_the_solver_follows_the_diagonal_of_the_map(self, plain: Run) -> None:
+        solved = plain.solve(5, method="euler", steps=40)
+        X, x = plain.X, plain.base(5)
+        for k in range(40):
+            x = x + X.average_velocity(k / 40, k / 40, x) / 40
+        torch.testing.assert_close(solved.x, x, rtol=1e-4, atol=1e-5)
+        assert solved.calls == 40
+
+    def test_they_may_start_from_given_states(self, plain: Run) -> None:
+        x0 = plain.base(4, seed=9) + 1
+        torch.testing.assert_close(plain.sample(x0=x0, steps=2), plain.X.compose([0.0, 0.5, 1.0], x0))
+        solved = plain.solve(x0=x0, method="heun", steps=3).x
+        torch.testing.assert_close(solved, solve(plain.X.velocity(), x0, "heun", steps=3).x)
+        with pytest.raises(ValueError, match=r"`x0` must hold states of shape \[2\], got \[3\]"):
+            plain.sample(x0=torch.zeros(4, 3))
+
+    def test_every_sampler_is_one_call(self, plain: Run) -> None:
+        """`draw` is what `sample` and `solve` give, and the samplers of `flowops.sampling` on the same base."""
+        x0, X, I = plain.base(6, seed=2), plain.X, plain.interpolant
+        with torch.no_grad():
+            wanted = {
+                "map": (plain.draw(6, seed=2, grid=GRID), plain.sample(6, seed=2, grid=GRID)),
+                "steps": (plain.draw(6, seed=2, steps=2), X.compose([0.0, 0.5, 1.0], x0)),
+                "gamma": (plain.draw(6, seed=2, grid=GRID, gamma=0.5), gamma_sample(X, I, x0, GRID, 0.5, seed=2)),
+                "restart": (
+                    plain.draw(6, seed=2, grid=GRID, restart=(0.0, 0.3, 2)),
+                    restart_sample(X, I, x0, GRID, (0.0, 0.3), 2, seed=2),
+                ),
+                "heun": (
+                    plain.draw(6, seed=2, solver="heun", grid=GRID),
+                    plain.solve(6, seed=2, method="heun", grid=GRID).x,
+                ),
+                "ddim": (
+                    plain.draw(6, seed=2, solver="ddim", steps=3),
+                    solve(X.velocity(), x0, "ddim", steps=3, interpolant=I).x,
+                ),
+                "dopri5": (plain.draw(6, seed=2, solver="dopri5"), plain.solve(6, seed=2).x),
+            }
+        for drawn, x in wanted.values():
+            torch.testing.assert_close(drawn.x, x)
+        results = [drawn.x for drawn, _ in wanted.values()]
+        assert not any(torch.equal(a, b) for i, a in enumerate(results) for b in results[:i])
+
+    @pytest.mark.parametrize(
+        "way",
+        [
+            {"grid": [0.0, 0.5, 1.0]},
+            {"grid": [0.0, 0.5, 1.0], "gamma": 0.5},
+            {"grid": [0.0, 0.5, 1.0], "restart": (0.0, 0.5, 2)},
+            {"solver": "heun", "grid": [0.0, 0.5, 1.0]},
+        ],
+        ids=["plain", "gamma", "restart", "heun"],
+    )
+    def test_they_do_not_depend_on_the_chunk(self, labelled: Run, way: dict[str, Any]) -> None:
+        whole, cut = (labelled.draw(7, seed=3, guidance=1.5, chunk=chunk, **way) for chunk in (100, 3))
+        assert whole.x.shape == (7, 1, 8, 8)
+        torch.testing.assert_close(whole.x, cut.x, rtol=1e-4, atol=1e-5)
+        assert whole.calls == cut.calls
+
+    @pytest.mark.parametrize(("guidance", "cost"), [(None, 1), (2.0, 2)])
+    def test_calls_are_counted_per_sample(self, labelled: Run, guidance: float | None, cost: int) -> None:
+        shared: dict[str, Any] = {"guidance": guidance, "chunk": 2, "grid": [0.0, 0.5, 1.0]}
+        assert labelled.draw(5, **shared).calls == 2 * cost
+        assert labelled.draw(5, restart=(0.0, 0.5, 3), **shared).calls == 5 * cost
+        assert labelled.draw(5, solver="heun", **shared).calls == 4 * cost
+
+    def test_a_label_tells_the_cost(self, plain: Run) -> None:
+        x = torch.zeros(1, 2)
+        assert Drawn("map, 1 step", x, 1.0, 0.0).label == "map, 1 step, 1 call"
+        assert Drawn("dopri5", x, 87.904, 0.0).label == "dopri5, 87.9 calls"
+        assert plain.draw(2, steps=1).label == "map, 1 step, 1 call"
+        assert plain.draw(2, steps=4).label == "map, 4 steps, 4 calls"
+        assert plain.draw(2, solver="heun", steps=3).label == "heun, 3 steps, 6 calls"
+
+    @pytest.mark.parametrize(("n", "chunk", "name"), [(0, 1, "n"), (1, 0, "chunk"), (-2, 1, "n")])
+    def test_numbers_are_positive(self, plain: Run, n: int, chunk: int, name: str) -> None:
+        with pytest.raises(ValueError, match=f"`{name}` must be a whole number of at least 1"):
+            plain.draw(n, chunk=chunk)
+
+    def test_noise_on_the_way_and_restarts_exclude_each_other(self, plain: Run) -> None:
+        with pytest.raises(ValueError, match="`gamma` and `restart` must not be given together"):
+            plain.draw(2, grid=GRID, gamma=0.5, restart=(0.0, 0.3, 1))
+
+    def test_nothing_is_recorded_for_gradients(self, plain: Run) -> None:
+        assert not plain.sample(2, x0=torch.zeros(2, 2, requires_grad=True)).requires_grad
+        assert not any(p.requires_grad for p in plain.X.parameters())
+
+
+class TestLabels:
+    def test_they_are_given_in_turn_or_as_asked_for(self, labelled: Run) -> None:
+        assert labelled.conditioning(12, None, None).labels.tolist() == [*range(10), 0, 1]  # type: ignore[union-attr]
+        with torch.no_grad():
+            wanted = labelled.X.given(label=torch.full((4,), 3))(0.0, 1.0, labelled.base(4))
+        torch.testing.assert_close(labelled.sample(4, label=3), wanted)
+        torch.testing.assert_close(labelled.sample(4, label=[3, 3, 3, 3], chunk=3), wanted, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("label", "message"), [(10, "between 0 and 9"), (-1, "between 0 and 9"), ([1, 2], "one class or 4 of them")]
+    )
+    def test_one_out_of_range_is_refused(self, labelled: Run, label: int | list[int], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            labelled.sample(4, label=label)
+
+    @pytest.mark.parametrize(("label", "guidance"), [(3, None), (None, 1.5)])
+    def test_they_and_guidance_need_a_map_with_labels(
+        self, plain: Run, label: int | None, guidance: float | None
+    ) -> None:
+        with pytest.raises(ValueError, match="trained without labels"):
+            plain.sample(4, label=label, guidance=guidance)
+
+    def test_guidance_of_one_is_none_and_zero_is_unconditional(self, labelled: Run) -> None:
+        torch.testing.assert_close(labelled.sample(4, label=2, guidance=1.0), labelled.sample(4, label=2))
+        with torch.no_grad():
+            wanted = labelled.X.given(label=torch.full((4,), 10))(0.0, 1.0, labelled.base(4))
+        torch.testing.assert_close(labelled.sample(4, label=2, guidance=0.0), wanted)
+
+    def test_the_guided_map_has_the_guided_field_on_its_diagonal(self, labelled: Run) -> None:
+        conditioning, x = labelled.conditioning(4, 2, 2.5), labelled.base(4)
+        with torch.no_grad():
+            wanted = conditioning.field()(0.3, x)
+            torch.testing.assert_close(conditioning.map().velocity()(0.3, x), wanted, rtol=1e-4, atol=1e-4)
+
+    def test_a_map_trained_with_guidance_takes_its_scale(self, small: Make) -> None:
+        run = train(small("guided", "digits", options=("guidance=1,3",), steps=3), report=silent)
+        assert run.X.takes("guidance")
+        with torch.no_grad():
+            X = run.X.given(label=torch.full((4,), 2), guidance=torch.full((4,), 2.0))
+            wanted = X(0.0, 1.0, run.base(4))
+        torch.testing.assert_close(run.sample(4, label=2, guidance=2.0), wanted)
+        assert run.solve(4, method="euler", steps=3, label=2, guidance=2.0).calls == 3
+        assert Run.load(run.folder.path).X.takes("guidance")
+
+
+class TestParameterizations:
+    """What the network predicts is part of a run: the map on disk is the one that was trained."""
+
+    @pytest.mark.parametrize(
+        ("network", "teacher", "kind"),
+        [
+            (NetworkConfig(PERCEPTRON.kind, PERCEPTRON.options, "edm", {"sigma_data": 0.6}), None, EDMPreconditioning),
+            (NetworkConfig(PERCEPTRON.kind, PERCEPTRON.options, "second-order"), "problem:gaussian", SecondOrder),
+        ],
+        ids=["edm", "second-order"],
+    )
+    def test_a_run_is_read_with_its_own(
+        self, small: Make, network: NetworkConfig, teacher: str | None, kind: type
+    ) -> None:
+        method = "lsd" if teacher is None else "lmd"
+        run = train(small(network=network, teacher=teacher, method=method, interpolant="trigonometric"), report=silent)
+        read = Run.load(run.folder.path)
+        x0, other = run.base(6), Run(**{**vars(run), "X": type(run.X)(run.X.network)})
+        for found in (run, read):
+            assert isinstance(found.X.parameterization, kind)
+        with torch.no_grad():
+            for s, t in ((0.0, 1.0), (0.3, 0.8), (0.5, 0.5)):
+                torch.testing.assert_close(read.X(s, t, x0), run.X(s, t, x0), rtol=0, atol=0)
+        torch.testing.assert_close(read.sample(6, steps=2), run.sample(6, steps=2), rtol=0, atol=0)
+        assert not torch.allclose(other.sample(6, steps=2), run.sample(6, steps=2))
+
+    def test_the_field_of_a_second_order_map_is_the_given_one(self, small: Make) -> None:
+        network = NetworkConfig(PERCEPTRON.kind, PERCEPTRON.options, "second-order")
+        config = small(network=network, teacher="problem:gaussian", method="lmd", interpolant="trigonometric")
+        read = Run.load(train(config, report=silent).folder.path)
+        b, x, t = problems.REFERENCE["gaussian"](interpolants.trigonometric()).b, read.base(6), torch.linspace(0, 1, 6)
+        with torch.no_grad():
+            torch.testing.assert_close(read.X.velocity()(t, x), b(t, x))
+
+    def test_one_that_is_made_of_a_run_is_read_with_that_run(self, small: Make) -> None:
+        first = train(small("first", method="fm", steps=2), report=silent)
+        network = NetworkConfig(PERCEPTRON.kind, PERCEPTRON.options, "second-order")
+        config = small("second", network=network, teacher=str(first.folder.path), method="lmd", steps=2)
+        run = train(config, report=silent)
+        read = Run.load(run.folder.path)
+        torch.testing.assert_close(read.sample(6), run.sample(6), rtol=0, atol=0)
+        t, x = torch.linspace(0, 1, 6), read.base(6)
+        with torch.no_grad():
+            torch.testing.assert_close(read.X.velocity()(t, x), first.X.velocity()(t, x))
+
+
+class Own(nn.Module):
+    """A network of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 2)
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return self.inner(torch.cat([x, s[:, None], t[:, None]], 1))
+
+
+class TestObjects:
+    """A run that was trained on objects asks for them when it is read."""
+
+    def test_a_network_is_asked_for_and_gets_its_weights(self, small: Make) -> None:
+        run = train(small(), network=Own(), report=silent)
+        with pytest.raises(ValueError, match="`network` must be given to load .*, which was trained with an") as caught:
+            Run.load(run.folder.path)
+        assert "\n" not in str(caught.value)
+        read = Run.load(run.folder.path, network=Own())
+        torch.testing.assert_close(read.sample(5, steps=2), run.sample(5, steps=2), rtol=0, atol=0)
+        with pytest.raises(CheckpointError, match=r"must be those of the network"):
+            Run.load(run.folder.path, network=MLP(2, width=4, depth=1))
+
+    def test_data_are_asked_for_where_they_are_needed_only(self, small: Make) -> None:
+        run = train(small(dataset="mine"), dataset=pairs(), report=silent)
+        read = Run.load(run.folder.path)
+        x0 = pairs().x0[:5]
+        torch.testing.assert_close(read.sample(x0=x0), run.sample(x0=x0), rtol=0, atol=0)
+        with pytest.raises(
+            ValueError, match="`dataset` must be given to load .*, which was trained on an object"
+        ) as caught:
+            read.base(5)
+        assert "\n" not in str(caught.value)
+        read = Run.load(run.folder.path, dataset=pairs())
+        assert torch.equal(read.base(5, seed=1), run.base(5, seed=1))
+        torch.testing.assert_close(read.sample(5), run.sample(5), rtol=0, atol=0)
+
+    def test_a_teacher_is_asked_for_where_the_map_is_made_of_it(self, small: Make) -> None:
+        b = problems.REFERENCE["gaussian"](interpolants.linear()).b
+        network = NetworkConfig(PERCEPTRON.kind, PERCEPTRON.options, "second-order")
+        run = train(small("second", method="lmd", network=network), teacher=b, report=silent)
+        with pytest.raises(ValueError, match="`teacher` must be given to load ") as caught:
+            Run.load(run.folder.path)
+        assert "\n" not in str(caught.value)
+        torch.testing.assert_close(Run.load(run.folder.path, teacher=b).sample(5), run.sample(5), rtol=0, atol=0)
+        plain = train(small("plain", method="lmd", steps=2), teacher=b, report=silent)
+        torch.testing.assert_close(Run.load(plain.folder.path).sample(5), plain.sample(5), rtol=0, atol=0)
+
+
+def pairs() -> Pairs:
+    """A data set of pairs."""
+    x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    return Pairs(x0, x0 + 1)
+
+
+def normal_pairs() -> Pairs:
+    """A data set of pairs whose base is standard normal."""
+    x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    return Pairs(x0, x0 + 1, normal_base=True)
