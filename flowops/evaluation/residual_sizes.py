@@ -14,7 +14,8 @@ from torch import Tensor
 
 from flowops import residuals
 from flowops._keys import generator
-from flowops.report.samplers import Samplers
+from flowops.runs import Run
+from flowops.sampling import Conditioning
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class ResidualSizes:
     r"""Root mean squares over states, times and entries of the state.
 
     Attributes:
-        lagrangian: of $\partial_tX_{s,t}(x_s)-b_t(X_{s,t}(x_s))$.
-        eulerian: of $\partial_sX_{s,t}(x_s)+\nabla X_{s,t}(x_s)\,b_s(x_s)$.
-        semigroup: of $X_{u,t}(X_{s,u}(x_s))-X_{s,t}(x_s)$.
-        velocity: of $b_s(x_s)$, to compare the first two with.
+        lagrangian: that of $\partial_tX_{s,t}(x_s)-b_t(X_{s,t}(x_s))$.
+        eulerian: that of $\partial_sX_{s,t}(x_s)+\nabla X_{s,t}(x_s)\,b_s(x_s)$.
+        semigroup: that of $X_{u,t}(X_{s,u}(x_s))-X_{s,t}(x_s)$.
+        velocity: that of $b_s(x_s)$, to compare the first two with.
     """
 
     lagrangian: float
@@ -42,26 +43,26 @@ class ResidualSizes:
 
 
 @torch.no_grad()
-def residual_sizes(samplers: Samplers) -> ResidualSizes:
-    """The residuals of the map of a run, on the base samples, labels and guidance of `samplers`.
+def residual_sizes(
+    run: Run, n: int = 256, *, seed: int = 0, guidance: float | None = None, chunk: int = 64
+) -> ResidualSizes:
+    """The residuals of the map of a run on `n` base samples of a seed, all classes in turn.
 
     Cost: two forward-mode passes and a few calls for each base sample.
     """
-    n, device = samplers.n, samplers.run.device
-    times = torch.rand(3, n, generator=generator("residuals", samplers.seed)).sort(0).values.to(device)
+    x0, conditioning = run.base(n, seed=seed), run.conditioning(n, None, guidance)
+    times = torch.rand(3, n, generator=generator("residuals", seed)).sort(0).values.to(run.device)
     squares = torch.zeros(4, dtype=torch.float64)
-    for first in range(0, n, samplers.chunk):
-        last = min(first + samplers.chunk, n)
-        squares += _squares(samplers, first, last, times[:, first:last])
-    sizes = (squares / (n * samplers.x0[0].numel())).sqrt().tolist()
-    return ResidualSizes(*sizes)
+    for rows in torch.arange(n, device=run.device).split(chunk):
+        squares += _squares(conditioning.subset(rows), x0[rows], times[:, rows])
+    return ResidualSizes(*(squares / x0.numel()).sqrt().tolist())
 
 
-def _squares(samplers: Samplers, first: int, last: int, times: Tensor) -> Tensor:
+def _squares(conditioning: Conditioning, x0: Tensor, times: Tensor) -> Tensor:
     """The sums of squares of some of the samples, `[4]`."""
-    conditioning, (s, u, t) = samplers.conditioning(first, last), times
+    s, u, t = times
     X, b = conditioning.map(), conditioning.field()
-    x = X(torch.zeros_like(s), s, samplers.x0[first:last])
+    x = X(torch.zeros_like(s), s, x0)
     values: Sequence[Tensor] = (
         residuals.lagrangian(X, b, s, t, x),
         residuals.eulerian(X, b, s, t, x),

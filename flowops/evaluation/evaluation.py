@@ -7,32 +7,29 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from flowops._files import write_text
+from flowops.evaluation.residual_sizes import ResidualSizes, residual_sizes
+from flowops.evaluation.scores import LEAST, ImageScores, PointScores, Scores
 from flowops.metrics import open_extractor
-from flowops.report.residual_sizes import ResidualSizes, residual_sizes
-from flowops.report.samplers import Drawn, Samplers
-from flowops.report.scores import LEAST, PictureScores, PointScores, Scores
+from flowops.runs import Drawn, Run
 from flowops.sampling import grids
-
-if TYPE_CHECKING:
-    from flowops.training.run import Run
 
 RESIDUALS = 256  # base samples on which the residuals are taken
 
 
 @dataclass(frozen=True)
-class EvaluationRow:
+class SamplerScores:
     """One sampler.
 
     Attributes:
         sampler: which.
         values: one for each column of metrics; NaN where there are too few finite samples.
-        calls: of the network per sample; NaN for data.
-        seconds: of wall time for all samples; NaN for data.
+        calls: calls of the network per sample; NaN for data.
+        seconds: wall time for all samples; NaN for data.
     """
 
     sampler: str
@@ -47,15 +44,15 @@ class Evaluation:
 
     Attributes:
         run: folder of the run.
-        step: of the weights.
+        step: the step whose weights these are.
         n: samples of each sampler.
-        seed: of the base samples and of the choice of data.
+        seed: seed of the base samples and of the choice of data.
         guidance: scale of classifier-free guidance, or None.
         reference: what the samples are compared with.
         device: where they were made.
         columns: names of the metrics.
         rows: the samplers, and the data in the end.
-        residuals: of the map.
+        residuals: the residuals of the map.
     """
 
     run: str
@@ -66,7 +63,7 @@ class Evaluation:
     reference: str
     device: str
     columns: tuple[str, ...]
-    rows: tuple[EvaluationRow, ...]
+    rows: tuple[SamplerScores, ...]
     residuals: ResidualSizes
 
     def markdown(self) -> str:
@@ -110,24 +107,27 @@ def evaluate(
     guidance: float | None = None,
     seed: int = 0,
     chunk: int = 1024,
+    metrics: Sequence[str] = (),
     report: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Samples of the map and of solvers of its own field, measured against the data, and data against data.
 
-    Points are compared with as many fresh draws. For pictures the moments of all of a split are compared, which are
-    kept in the folder of the run, and for other metrics as many pictures as are made. All classes are made in turn.
+    Points are compared with as many fresh draws. For images the moments of all of a split are compared, which are
+    kept in the folder of the run, and for other metrics as many images as are made. All classes are made in turn.
 
     Args:
         run: the run.
         steps: numbers of equal steps along the map.
         n: samples of each sampler.
-        features: of pictures; see `open_extractor`.
-        split: of the data.
-        solvers: dopri5, or any other of `flowops.sampling.METHODS`.
+        features: features of images; see `open_extractor`.
+        split: split of the data.
+        solvers: dopri5, or any other of `flowops.sampling.SOLVERS`.
         solver_steps: equal steps of the solvers other than dopri5.
         guidance: scale of classifier-free guidance.
-        seed: of the base samples and of the choice of data.
+        seed: seed of the base samples and of the choice of data.
         chunk: samples computed together.
+        metrics: further columns, by name or as `package.module:factory`, a function of the data that gives a function
+            of samples.
         report: is told each row when it is there.
 
     Raises:
@@ -136,39 +136,39 @@ def evaluate(
     """
     if n < LEAST:
         raise ValueError(f"`n` must be at least {LEAST} samples to be compared with data, got {n}; pass 5000.")
-    samplers = Samplers(run, n, seed, None, guidance, chunk)
-    grid = grids.uniform(solver_steps)
-    ways: list[Callable[[], Drawn]] = [lambda k=k: samplers.along_map(grids.uniform(k)) for k in steps]  # type: ignore[misc]
-    ways += [lambda name=name: samplers.along_field(name, grid) for name in solvers]  # type: ignore[misc]
-    scores = _scores(run, n, features, split, seed)
-    Samplers(run, 2, seed, None, guidance).along_map(grids.uniform(1))  # what is done once is not part of the times
+    ways: list[dict[str, Any]] = [{"grid": grids.uniform(k)} for k in steps]
+    ways += [{"solver": name, "steps": None if name == "dopri5" else solver_steps} for name in solvers]
+    shared: dict[str, Any] = {"seed": seed, "guidance": guidance}
+    scores = _scores(run, n, features, split, seed, metrics)
+    run.draw(2, **shared)  # what is done once is not part of the times
     rows = []
     for way in ways:
-        rows.append(_row(way(), scores))
+        rows.append(_row(run.draw(n, **way, **shared, chunk=chunk), scores))
         if report is not None:
             report(f"{rows[-1].sampler}: {scores.columns[0]} {_digits(rows[-1].values[0])}")
     floor = scores.floor()
-    rows.append(EvaluationRow(floor.name, floor.values, math.nan, math.nan))
+    rows.append(SamplerScores(floor.name, floor.values, math.nan, math.nan))
     return Evaluation(
         str(run.folder.path), run.step, n, seed, guidance, scores.reference, _device(run.device), scores.columns,
-        tuple(rows), residual_sizes(Samplers(run, min(n, RESIDUALS), seed, None, guidance, min(chunk, 64))),
+        tuple(rows), residual_sizes(run, min(n, RESIDUALS), seed=seed, guidance=guidance, chunk=min(chunk, 64)),
     )  # fmt: skip
 
 
-def _scores(run: Run, n: int, features: str, split: str, seed: int) -> Scores:
-    if len(run.event) != 3:
-        return PointScores(run.dataset, n, split=split, seed=seed)
-    extractor = open_extractor(features, device=run.device)
-    return PictureScores(run.dataset, n, extractor, split=split, seed=seed, cache=run.folder.path)
+def _scores(run: Run, n: int, features: str, split: str, seed: int, metrics: Sequence[str]) -> Scores:
+    if len(run.event) != 3 or run.event[0] not in (1, 3):
+        return PointScores(run.dataset, n, split=split, seed=seed, metrics=metrics)
+    extractor, cache = open_extractor(features, device=run.device), run.folder.path
+    return ImageScores(run.dataset, n, extractor, split=split, seed=seed, cache=cache, metrics=metrics)
 
 
-def _row(drawn: Drawn, scores: Scores) -> EvaluationRow:
+def _row(drawn: Drawn, scores: Scores) -> SamplerScores:
     """The metrics of the samples that are finite; how many are not stands beside the sampler."""
-    finite = drawn.x[drawn.x.isfinite().flatten(1).all(1)]
-    lost = len(drawn.x) - len(finite)
+    x = drawn.x.cpu()
+    finite = x[x.isfinite().flatten(1).all(1)]
+    lost = len(x) - len(finite)
     name = drawn.sampler + (f" ({lost} not finite)" if lost else "")
     values = scores.of(finite) if len(finite) >= LEAST else (math.nan,) * len(scores.columns)
-    return EvaluationRow(name, values, drawn.calls, drawn.seconds)
+    return SamplerScores(name, values, drawn.calls, drawn.seconds)
 
 
 def _device(device: torch.device) -> str:

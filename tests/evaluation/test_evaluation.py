@@ -1,0 +1,133 @@
+"""The table of a run: what stands in it, and that its samples are those of the run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowops.evaluation import Evaluation, evaluate
+from flowops.runs import Run
+from tests.evaluation.closed import of_map
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def table(board: Run) -> Evaluation:
+    return evaluate(board, steps=(1, 2), n=100, solvers=("heun",), solver_steps=2, seed=4)
+
+
+def test_every_sampler_has_a_row_and_data_the_last(table: Evaluation) -> None:
+    assert [row.sampler for row in table.rows] == [
+        "map, 1 step",
+        "map, 2 steps",
+        "heun, 2 steps",
+        "data, 100 other draws",
+    ]
+    assert [row.calls for row in table.rows[:-1]] == [1, 2, 4]
+    assert all(row.seconds > 0 for row in table.rows[:-1])
+    assert math.isnan(table.rows[-1].calls)
+    assert all(len(row.values) == len(table.columns) for row in table.rows)
+
+
+def test_the_same_seed_gives_the_same_table(board: Run, table: Evaluation) -> None:
+    again = evaluate(board, steps=(1, 2), n=100, solvers=("heun",), solver_steps=2, seed=4, chunk=33)
+    for one, other in zip(table.rows, again.rows, strict=True):
+        assert one.values == pytest.approx(other.values, rel=1e-4, abs=1e-6)
+    assert again.residuals.lagrangian == pytest.approx(table.residuals.lagrangian, rel=1e-4)
+
+
+def test_markdown_and_json_hold_the_same(table: Evaluation, tmp_path: Path) -> None:
+    table.save(tmp_path / "e" / "table.md")
+    text = (tmp_path / "e" / "table.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    held = json.loads((tmp_path / "e" / "table.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert held["rows"][-1]["calls"] is None
+    for line, row in zip(lines[2:], held["rows"], strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[0] == row["sampler"]
+        assert [float(cell) for cell in cells[1:-2]] == pytest.approx(row["values"], rel=1e-3)
+    for part in ("checkerboard", "seed 4", "100 samples", "Lagrangian", "step 2"):
+        assert part in text
+
+
+def test_samples_that_are_not_finite_are_told(board: Run) -> None:
+    found = evaluate(of_map(board, 0.0, math.nan), steps=(1,), n=20, solvers=())
+    assert found.rows[0].sampler == "map, 1 step (20 not finite)"
+    assert all(map(math.isnan, found.rows[0].values))
+    assert "| map, 1 step (20 not finite) |" in found.markdown()
+
+
+def test_images_of_all_classes_are_measured(digits: Run) -> None:
+    told: list[str] = []
+    found = evaluate(digits, steps=(1,), n=120, solvers=(), guidance=1.5, split="test", report=told.append)
+    assert [row.sampler for row in found.rows] == ["map, 1 step", "data, 120 of the split train"]
+    assert found.rows[0].calls == 2
+    assert "guidance 1.5" in found.markdown()
+    assert told == [f"map, 1 step: Fréchet distance (pixels) {found.rows[0].values[0]:.4g}"]
+    assert (digits.folder.path / "reference-pixels-test-299.safetensors").is_file()
+
+
+def test_few_samples_are_refused(board: Run) -> None:
+    with pytest.raises(ValueError, match="`n` must be at least 10 samples"):
+        evaluate(board, n=9)
+
+
+class Seen:
+    """A measure that keeps the samples it was given, and the data it was made from."""
+
+    samples: ClassVar[list[Tensor]] = []
+    data: ClassVar[list[Tensor]] = []
+
+    @classmethod
+    def mean(cls, data: Tensor) -> Callable[[Tensor], float]:
+        """The mean of samples."""
+        cls.data.append(data)
+
+        def measure(x: Tensor) -> float:
+            cls.samples.append(x)
+            return float(x.mean())
+
+        return measure
+
+
+@pytest.mark.parametrize(("name", "guidance"), [("board", None), ("digits", None), ("digits", 1.5)])
+def test_what_is_measured_are_the_samples_of_the_run(
+    request: pytest.FixtureRequest, name: str, guidance: float | None
+) -> None:
+    run: Run = request.getfixturevalue(name)
+    Seen.samples.clear()
+    Seen.data.clear()
+    found = evaluate(
+        run, steps=(1, 3), n=100, solvers=("heun", "dopri5"), solver_steps=2, seed=4, guidance=guidance,
+        metrics=(f"{__name__}:Seen.mean",),
+    )  # fmt: skip
+    wanted = [
+        run.draw(100, steps=1, seed=4, guidance=guidance).x,
+        run.draw(100, steps=3, seed=4, guidance=guidance).x,
+        run.draw(100, solver="heun", steps=2, seed=4, guidance=guidance).x,
+        run.draw(100, solver="dopri5", seed=4, guidance=guidance).x,
+    ]
+    assert len(Seen.data) == 1
+    assert len(Seen.samples) == 5  # the data come last
+    for x, drawn, row in zip(Seen.samples, wanted, found.rows, strict=False):
+        torch.testing.assert_close(x, drawn, rtol=0, atol=0)
+        assert row.values[-1] == float(drawn.mean())
+    assert found.columns[-1] == "Seen.mean"
+    other = run.draw(100, steps=1, seed=5, guidance=guidance).x
+    assert not torch.equal(Seen.samples[0], other)
+
+
+def test_a_metric_that_does_not_exist_is_named(board: Run) -> None:
+    with pytest.raises(ValueError, match="`metrics` must be among sliced W2, .* got 'fid'"):
+        evaluate(board, n=20, metrics=("fid",))
+    with pytest.raises(ValueError, match="`metrics` must name something to import"):
+        evaluate(board, n=20, metrics=("no.such:metric",))

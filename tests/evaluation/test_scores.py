@@ -1,0 +1,102 @@
+"""Distances of samples from data: what they are of data themselves, of other samples, and by other routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowops import interpolants, problems
+from flowops.data import open_dataset, to_uint8
+from flowops.evaluation.scores import ImageScores, PointScores
+from flowops.metrics import (
+    FeatureStatistics,
+    cell_masses,
+    frechet_distance,
+    histogram_kl,
+    open_extractor,
+    statistics,
+)
+
+DIGITS = open_dataset("digits")
+
+
+def test_data_score_as_data() -> None:
+    scores = PointScores(open_dataset("checkerboard"), 2000, split="train", seed=0)
+    columns = dict(zip(scores.columns, scores.floor().values, strict=True))
+    assert list(columns) == ["KL", "sliced W2", "MMD^2", "energy distance"]
+    shifted = dict(zip(scores.columns, scores.of(scores.fresh + 0.3), strict=True))
+    assert all(columns[name] < shifted[name] / 3 for name in columns)
+
+
+def test_exact_samples_have_the_divergence_of_their_number() -> None:
+    """It is half the number of cells with mass over that of the samples: the law of the cells is exact."""
+    scores, n = PointScores(open_dataset("checkerboard"), 40_000, split="train", seed=0), 40_000
+    masses = cell_masses(problems.checkerboard(interpolants.linear()), points=4)
+    cells = int((masses > 0).sum())
+    assert float(histogram_kl(scores.fresh, masses)) == pytest.approx((cells - 1) / (2 * n), rel=0.1)
+    assert scores.measures["KL"](scores.fresh) == float(histogram_kl(scores.fresh, masses))
+
+
+def test_a_law_without_density_has_no_divergence() -> None:
+    scores = PointScores(open_dataset("moons"), 50, split="test", seed=0)
+    assert scores.columns == ("sliced W2", "MMD^2", "energy distance")
+
+
+def test_images_are_compared_with_all_of_a_split(tmp_path: Path) -> None:
+    extractor, data = open_extractor("pixels"), DIGITS
+    scores = ImageScores(data, 200, extractor, split="train", seed=0, cache=tmp_path)
+    assert scores.columns[0] == "Fréchet distance (pixels)"
+    x = data.reference(200, split="test", seed=0).x1
+    train_images = to_uint8(data.reference(1498, split="train", seed=5).x1)
+    wanted = frechet_distance(
+        statistics(train_images, extractor, provenance="train"), statistics(to_uint8(x), extractor, provenance="test")
+    )
+    assert scores.of(x)[0] == pytest.approx(float(wanted))
+    floor = scores.floor()
+    assert floor.name == "data, 200 of the split test"
+    assert floor.values[0] == pytest.approx(float(wanted))
+    noise = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    distance, kernel, precision, recall = scores.of(noise)
+    assert distance > 5 * floor.values[0]
+    assert kernel > 0.01
+    assert (precision, recall) < (0.1, 0.1)
+
+
+def test_statistics_of_the_data_are_kept_with_their_provenance(tmp_path: Path) -> None:
+    extractor = open_extractor("pixels")
+
+    def scores() -> ImageScores:
+        return ImageScores(DIGITS, 100, extractor, split="train", seed=0, cache=tmp_path)
+
+    first = scores().statistics
+    path = tmp_path / "reference-pixels-train-1498.safetensors"
+    kept = FeatureStatistics.load(path)
+    assert kept.provenance == f"1498 images of the split train of {DIGITS.provenance}"
+    torch.testing.assert_close(kept.mean, first.mean)
+    replace(kept, mean=kept.mean + 1).save(path)  # the same provenance: it is taken as it is
+    torch.testing.assert_close(scores().statistics.mean, first.mean + 1)
+    replace(kept, mean=kept.mean + 1, provenance="other images").save(path)
+    torch.testing.assert_close(scores().statistics.mean, first.mean)
+
+
+def test_further_columns_are_measures_of_the_samples_themselves(tmp_path: Path) -> None:
+    points = PointScores(open_dataset("moons"), 50, split="test", seed=0, metrics=(f"{__name__}:shift",))
+    assert points.columns == ("sliced W2", "MMD^2", "energy distance", "shift")
+    assert points.of(points.data + 3)[-1] == pytest.approx(3, rel=1e-5)
+    assert len(points.floor().values) == 4
+    extractor = open_extractor("pixels")
+    images = ImageScores(DIGITS, 100, extractor, split="test", seed=0, cache=tmp_path, metrics=(f"{__name__}:shift",))
+    assert images.columns[-1] == "shift"
+    assert images.of(images.data)[-1] == pytest.approx(0, abs=1e-6)
+    assert images.of(images.data / 2)[-1] == pytest.approx(float((images.data / 2 - images.data).mean()), rel=1e-4)
+    assert len(images.floor().values) == len(images.columns)
+
+
+def shift(data: Tensor) -> Callable[[Tensor], float]:
+    """How far the mean of samples is from that of the data."""
+    return lambda x: float(x.mean() - data.mean())
