@@ -1,21 +1,32 @@
-"""Training a flow map: settings, one engine for every method, checkpoints, and the run that comes out of it."""
+"""Training a flow map: one engine for every method, on one process or many."""
 
-from flowops.training._manifest import CheckpointError
-from flowops.training.averages import Averages, Snapshot, posthoc
-from flowops.training.config import (
+from flowops.runs import (
+    CheckpointError,
     HardwareConfig,
     LogConfig,
     NetworkConfig,
     OptimizerConfig,
+    Run,
     TrainConfig,
+    load_config,
+    save_config,
 )
-from flowops.training.config_file import load_config, save_config
-from flowops.training.run import Run
+from flowops.training.averages import Averages
+from flowops.training.loss_module import LossModule
+from flowops.training.processes import Interrupted, NotFinite
+from flowops.training.report import StepReport
 from flowops.training.start import train
-from flowops.training.stopping import Interrupted, NotFinite
 
 __all__ = [
-    # settings
+    "train",
+    "LossModule",
+    "StepReport",
+    "Averages",
+    # how it may end
+    "Interrupted",
+    "NotFinite",
+    "CheckpointError",
+    # what it starts from and what it leaves, of `flowops.runs`
     "TrainConfig",
     "NetworkConfig",
     "OptimizerConfig",
@@ -23,15 +34,5 @@ __all__ = [
     "LogConfig",
     "load_config",
     "save_config",
-    # training
-    "train",
     "Run",
-    # averages of weights
-    "Averages",
-    "Snapshot",
-    "posthoc",
-    # how it may end
-    "Interrupted",
-    "NotFinite",
-    "CheckpointError",
 ]

@@ -1,4 +1,4 @@
-r"""Averages of the weights along training: exponential, power-function, and re-weighted after training.
+r"""Averages of the weights along training, exponential and power-function; `posthoc` makes others after it.
 
 After step $n$ every average becomes $\beta_n\hat\theta+(1-\beta_n)\theta_n$. They differ in $\beta_n$ only.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flowops._arguments import number
-from flowops.training._power_profile import coefficients, exponent
+from flowops.runs.power import exponent
 
 
 class Averages(nn.Module):
@@ -27,7 +25,7 @@ class Averages(nn.Module):
 
     Args:
         module: without wrappers of a compiler or of several processes.
-        decays: of exponential averages, at least 0 and below 1; named like "0.999".
+        decays: decays of exponential averages, at least 0 and below 1; named like "0.999".
         power: relative widths of power-function averages, above 0 and at most 0.2887; named like "power-0.05".
 
     Raises:
@@ -106,64 +104,6 @@ class Averages(nn.Module):
         if name not in self.names:
             raise ValueError(f"`name` must be one of {', '.join(self.names) or '(no average)'}, got {name!r}.")
         return self._copies[self.names.index(name)]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A power-function average that was saved during training.
-
-    Attributes:
-        step: number of steps it averages.
-        sigma_rel: its relative width.
-        state: the state dict.
-    """
-
-    step: int
-    sigma_rel: float
-    state: Mapping[str, Tensor]
-
-
-def posthoc(snapshots: Sequence[Snapshot], sigma_rel: float, step: int) -> dict[str, Tensor]:
-    r"""The average of width `sigma_rel` after `step` steps, from others that were saved: $\sum_ic_i\hat\theta_i$.
-
-    The $c_i$ fit the profile that is wanted by those of the snapshots in least squares; it is exact where one of them
-    is wanted. Widths 0.05 and 0.1, saved forty times in a run, give those from 0.03 to 0.2 with an error of at most 1 %
-    of what the re-weighting changes. Floating tensors are summed in float64; others are taken from the snapshot closest
-    in step.
-
-    Raises:
-        ValueError: without snapshots, for two of one step and width, for states of different names, for a step beyond
-            the last snapshot, and for a width out of range.
-
-    Source: 2312.02696 Algorithm 3.
-    """
-    profiles = [(snapshot.step, snapshot.sigma_rel) for snapshot in snapshots]
-    if not snapshots:
-        raise ValueError("`snapshots` must hold at least one power-function average, got none.")
-    if len(set(profiles)) < len(profiles):
-        raise ValueError("`snapshots` must differ in step or width, and two are of the same; drop one of them.")
-    if any(snapshot.state.keys() != snapshots[0].state.keys() for snapshot in snapshots):
-        raise ValueError("`snapshots` must be of one network, and the names of their tensors differ; check the runs.")
-    last = max(snapshot.step for snapshot in snapshots)
-    if min(snapshot.step for snapshot in snapshots) < 1 or not 1 <= step <= last:
-        raise ValueError(
-            f"`step` must be at least 1 and at most {last}, the last snapshot, got {step}; no later step is known."
-        )
-    steps = np.array([float(snapshot.step) for snapshot in snapshots])
-    gammas = np.array([exponent(snapshot.sigma_rel) for snapshot in snapshots])
-    weights = coefficients(steps, gammas, step, exponent(sigma_rel)).tolist()
-    closest = min(snapshots, key=lambda snapshot: abs(snapshot.step - step))
-    return {name: _combined(snapshots, weights, name, value) for name, value in closest.state.items()}
-
-
-def _combined(snapshots: Sequence[Snapshot], weights: Sequence[float], name: str, closest: Tensor) -> Tensor:
-    """One tensor of the sum."""
-    if not closest.is_floating_point():
-        return closest.clone()
-    total = torch.zeros_like(closest, dtype=torch.float64)
-    for weight, snapshot in zip(weights, snapshots, strict=True):
-        total += weight * snapshot.state[name].to(total)
-    return total.to(closest.dtype)
 
 
 def _frozen_copy(module: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowops.methods.point import Draw
+from flowops.methods import Draw
 from flowops.training.loss_module import LossModule
 
 TOLERANCE = {"32": 1e-3, "bf16": 5e-2}

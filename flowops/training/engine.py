@@ -8,45 +8,44 @@ step, so the state of a run is its weights, its averages, its optimizer and the 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowops._keys import key
 from flowops.maps import LearnedMap
-from flowops.methods.point import Draw
+from flowops.methods import Draw, MethodResult
+from flowops.runs import RunFolder, TrainConfig
+from flowops.runs.assembly import Assembly
+from flowops.runs.checkpoint import Checkpoint
+from flowops.runs.run import Run
+from flowops.runs.saving import save_checkpoint
 from flowops.training.averages import Averages
-from flowops.training.checkpoint import Checkpoint, save_checkpoint
 from flowops.training.compilation import check_compiled
 from flowops.training.joint_batch import JointBatches
-from flowops.training.loss_module import LossModule, Outcome
-from flowops.training.optimizers import optimizer_of
-from flowops.training.processes import gathered, on_first
-from flowops.training.record import Record
-from flowops.training.schedules import learning_rate
-from flowops.training.stopping import FiniteSteps, Interruption, NotFinite
+from flowops.training.loss_module import LossModule
+from flowops.training.optimization import gradient_norm, optimizer_of, rate_factor, set_rates
+from flowops.training.processes import FiniteSteps, Interruption, NotFinite, gathered, on_first
+from flowops.training.report import Callback, StepReport
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-
-    from flowops.training.assembly import Assembly
-    from flowops.training.config import TrainConfig
-    from flowops.training.folder import RunFolder
 
 
 class Engine:
     """One run, from its assembled parts to its last checkpoint.
 
     Args:
-        config: the settings, checked.
+        config: the settings, complete and checked.
         assembly: what they name.
         module: the loss, on the device, in its memory format.
         fabric: launched.
         folder: where the run is written.
-        report: what is told a line now and then.
+        report: is told a line now and then.
+        callbacks: are handed a report of every step.
     """
 
     def __init__(
@@ -57,10 +56,12 @@ class Engine:
         fabric: Fabric,
         folder: RunFolder,
         report: Callable[[str], None],
+        callbacks: Sequence[Callback],
     ) -> None:
         self.config, self.assembly, self.module, self.fabric, self.folder = config, assembly, module, fabric, folder
-        self.report, self.step, self.saved = report, 0, 0
-        self.averages = Averages(module.X.network, config.averages, config.power)
+        self.report, self.callbacks, self.step, self.saved = report, callbacks, 0, 0
+        self.elapsed = 0.0  # seconds of training, those before a resumption included
+        self.averages = Averages(module.X.network, config.averages or (), config.power)
         self._averaged: LearnedMap | None = None
         self.wrapped, self.optimizer = fabric.setup(module, optimizer_of(config.optimizer, module.parameters()))
         self.finite = FiniteSteps(config.patience)
@@ -69,27 +70,30 @@ class Engine:
         self.refused = False  # whether compilation was tried and failed
 
     def run(self) -> str | None:
-        """Train to the last step; returns the name of the signal that ended it before, if one did.
+        """Train to the end; returns the name of the signal that ended it before, if one did.
 
         Raises:
             NotFinite: after too many steps in a row without a finite gradient.
         """
-        config = self.config
-        device = self.fabric.device
-        batches = JointBatches(config, self.assembly, self.module, device, self.step)
+        config, device = self.config, self.fabric.device
+        batches = JointBatches(config.batch or 0, config.seed, self.assembly, self.module, device, self.step)
         seeded = torch.random.fork_rng([device] if device.type == "cuda" else [])
+        self._begun = time.monotonic() - self.elapsed
         try:
-            with Interruption() as interruption, seeded, Record(self) as record:
+            with Interruption() as interruption, seeded:
                 self.module.train()
-                while self.step < config.steps and not self._agreed(interruption.noted is not None):
-                    self._advance(next(batches), record, batches)
+                while self._done() < 1 and not self._agreed(interruption.noted is not None):
+                    report = self._advance(next(batches), batches)
+                    for callback in self.callbacks:
+                        callback(report)
                     if config.checkpoint_every and self.step % config.checkpoint_every == 0:
                         self.save()
                 if self.saved != self.step:
                     self.save()
         finally:
             batches.close()
-        return self._longest(interruption.noted or "") if self.step < config.steps else None
+        ended = self._longest(interruption.noted or "")
+        return ended if ended and self._done() < 1 else None
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
@@ -99,10 +103,11 @@ class Engine:
         for name in self.averages.names:
             self.averages.load(name, checkpoint.averages[name])
         self.step = self.saved = checkpoint.step
-        self.finite.total, self.finite.row = checkpoint.state["skipped"]
+        self.elapsed = checkpoint.state["seconds"]
+        self.finite.total, self.finite.streak = checkpoint.state["skipped"]
         self.uncompiled = self.uncompiled and not checkpoint.state["refused"]
         self.refused = checkpoint.state["refused"]
-        self._update_teacher()
+        self._update_average()
 
     def save(self) -> None:
         """Write a checkpoint of the steps that are done; the first process does."""
@@ -113,8 +118,9 @@ class Engine:
         state = {
             "method": self.module.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "skipped": (self.finite.total, self.finite.row),
+            "skipped": (self.finite.total, self.finite.streak),
             "refused": self.refused,
+            "seconds": self.elapsed,
         }
         averages = {name: self.averages.state(name) for name in self.averages.names}
         save_checkpoint(
@@ -122,43 +128,52 @@ class Engine:
             state=state, keep=self.config.log.keep or None,
         )  # fmt: skip
 
-    def average(self) -> LearnedMap:
-        """The map with the first average of the weights."""
+    def current(self) -> Run:
+        """The run with the first average of the weights as they are now."""
         if self._averaged is None:
             self._averaged = copy.deepcopy(self.module.X).eval().requires_grad_(False)
         self.averages.copy_to(self.averages.names[0], self._averaged.network)
-        return self._averaged
+        data = self.assembly.dataset
+        classes = data.classes if self.assembly.conditional else ()
+        return Run(
+            self.folder, self.config, self.step, data.event, classes, not data.normal_base, self._averaged,
+            self.module.interpolant, self.fabric.device, data,
+        )  # fmt: skip
 
-    def _advance(self, draw: Draw, record: Record, batches: JointBatches) -> None:
+    def _advance(self, draw: Draw, batches: JointBatches) -> StepReport:
         """One step."""
         if self.uncompiled:
             self._compile(draw)
-        outcomes = self._gradient(draw)
-        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.optimizer.clip or math.inf)
-        finite, rate = bool(norm.isfinite()), self._rate()
+        results = self._gradient(draw)
+        norm = gradient_norm(self.module.parameters(), self.config.optimizer.clip)
+        finite, factor = bool(norm.isfinite()), self._rate_factor()
         self.step += 1
+        self._pass()
         if finite:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            set_rates(self.optimizer, self.config.optimizer, factor)
             self.optimizer.step()
             self.averages.update(self.module.X.network, self.step)
-            self._update_teacher()
+            self._update_average()
         self.optimizer.zero_grad(set_to_none=True)
         self.finite.note(finite)
-        record.step(draw, outcomes, norm, rate, batches.waited)
         if self.finite.exhausted:
-            raise NotFinite(self._longest(self.finite.explain(self.step, outcomes)))
+            raise NotFinite(self._longest(self.finite.explain(self.step, results)))
+        return StepReport(
+            step=self.step, done=min(self._done(), 1.0), draw=draw, results=results, norm=norm,
+            rate=factor * self.config.optimizer.rate, skipped=self.finite.total, waited=batches.waited,
+            run=self.current,
+        )  # fmt: skip
 
-    def _gradient(self, draw: Draw) -> list[Outcome]:
-        """The gradient of this process's rows, part by part; the outcomes of the parts, without graphs."""
-        parts, rank, outcomes = self.config.hardware.accumulate, self.fabric.global_rank, []
+    def _gradient(self, draw: Draw) -> list[MethodResult]:
+        """The gradient of this process's rows, part by part; the results of the parts, without graphs."""
+        parts, rank, results = self.config.hardware.accumulate, self.fabric.global_rank, []
         for k in range(parts):
             torch.manual_seed(key("dropout", self.config.seed, self.step, rank * parts + k))
             with self.fabric.no_backward_sync(self.wrapped, enabled=k < parts - 1):
-                outcome: Outcome = self.wrapped(self._share(draw, k))
-                self.fabric.backward(outcome.loss / parts)
-            outcomes.append(outcome.detached())
-        return outcomes
+                result: MethodResult = self.wrapped(self._share(draw, k))
+                self.fabric.backward(result.loss / parts)
+            results.append(_detached(result))
+        return results
 
     def _share(self, draw: Draw, k: int) -> Draw:
         """The rows of part `k` of this process."""
@@ -174,17 +189,30 @@ class Engine:
             self.refused = True
             self.report(complaint)
 
-    def _rate(self) -> float:
-        o = self.config.optimizer
-        return learning_rate(
-            self.step, base=o.rate, kind=o.schedule, warmup=o.warmup, decay_start=o.decay_start, steps=self.config.steps
-        )
+    def _rate_factor(self) -> float:
+        o, steps = self.config.optimizer, self.config.steps or 0
+        return rate_factor(
+            self.step, kind=o.schedule or "constant", warmup=o.warmup, decay_start=o.decay_start, steps=steps,
+            done=self._time_done(),
+        )  # fmt: skip
 
-    def _update_teacher(self) -> None:
-        """Bring an averaged teacher up to date."""
-        if self.module.method.options.ema_teacher:
-            teacher: Any = self.module.teacher
-            self.averages.copy_to(self.averages.names[0], teacher.network)
+    def _pass(self) -> None:
+        """Note the time that has passed; where it ends the run, the processes agree on it."""
+        seconds = time.monotonic() - self._begun
+        self.elapsed = float(gathered(self.fabric, seconds)[0]) if self.config.minutes else seconds
+
+    def _time_done(self) -> float:
+        """The part of its minutes that has passed; 0 for a run that has no such end."""
+        return self.elapsed / (60 * self.config.minutes) if self.config.minutes else 0.0
+
+    def _done(self) -> float:
+        """The part of the training that is done."""
+        return max(self.step / self.config.most_steps, self._time_done())
+
+    def _update_average(self) -> None:
+        """Bring the average that the method looks at up to date."""
+        if self.module.average is not None:
+            self.averages.copy_to(self.averages.names[0], self.module.average.network)
 
     def _agreed(self, flag: bool) -> bool:
         """Whether any process says so."""
@@ -195,4 +223,12 @@ class Engine:
 
     def _longest(self, text: str) -> str:
         """The longest text of all processes: the one that says most."""
-        return max(gathered(self.fabric, text), key=len)
+        found: list[Any] = gathered(self.fabric, text)
+        return max(found, key=len)
+
+
+def _detached(result: MethodResult) -> MethodResult:
+    """Without graphs."""
+    terms, per_term = ({name: v.detach() for name, v in held.items()} for held in (result.terms, result.per_term))
+    loss, per_sample = result.loss.detach(), result.per_sample.detach()
+    return result._replace(loss=loss, per_sample=per_sample, terms=terms, per_term=per_term)

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from flowops._keys import generator, key
 from flowops.data import Batch, Prefetched
-from flowops.maps import LearnedMap
-from flowops.methods.point import Draw
-from flowops.training.assembly import Assembly
-from flowops.training.config import TrainConfig
+from flowops.methods import Draw
+from flowops.runs.assembly import Assembly
 from flowops.training.loss_module import LossModule
 
 
@@ -24,7 +22,8 @@ class JointBatches(Iterator[Draw]):
     """The drawn batches of the steps from `start` on; the next data are loaded while a step computes.
 
     Args:
-        config: its batch and its seed.
+        n: samples of a step.
+        seed: seed of the run.
         assembly: data set and coupling.
         module: the loss, whose method draws.
         device: where the batches live.
@@ -32,10 +31,10 @@ class JointBatches(Iterator[Draw]):
     """
 
     def __init__(
-        self, config: TrainConfig, assembly: Assembly, module: LossModule, device: torch.device, start: int
+        self, n: int, seed: int, assembly: Assembly, module: LossModule, device: torch.device, start: int
     ) -> None:
-        self.config, self.assembly, self.module, self.device, self.step = config, assembly, module, device, start
-        self.data = Prefetched(assembly.dataset, config.batch, config.seed, start)
+        self.seed, self.assembly, self.module, self.device, self.step = seed, assembly, module, device, start
+        self.data = Prefetched(assembly.dataset, n, seed, start)
 
     @property
     def waited(self) -> float:
@@ -43,7 +42,7 @@ class JointBatches(Iterator[Draw]):
         return self.data.waited
 
     def __next__(self) -> Draw:
-        drawn = draw_batch(self.config, self.assembly, self.module, next(self.data), self.step, self.device)
+        drawn = draw_batch(self.seed, self.assembly, self.module, next(self.data), self.step, self.device)
         self.step += 1
         return drawn
 
@@ -53,17 +52,18 @@ class JointBatches(Iterator[Draw]):
 
 
 def draw_batch(
-    config: TrainConfig, assembly: Assembly, module: LossModule, batch: Batch, step: int, device: torch.device
+    seed: int, assembly: Assembly, module: LossModule, batch: Batch, step: int, device: torch.device
 ) -> Draw:
     """Everything random in step `step` beside the data: base samples, pairs, times, latents, dropped labels."""
     x1 = batch.x1.to(device, non_blocking=True)
     labels = batch.labels.to(device, non_blocking=True) if assembly.conditional and batch.labels is not None else None
-    x0 = base_samples(x1, config.seed, step) if batch.x0 is None else batch.x0.to(device, non_blocking=True)
-    pairs = assembly.coupling(x0, x1, labels, labels0=labels, generator=generator("coupling", config.seed, step))
-    X: LearnedMap = module.X
+    x0 = base_samples(x1, seed, step) if batch.x0 is None else batch.x0.to(device, non_blocking=True)
+    if assembly.coupling is not None:
+        source = generator("coupling", seed, step)
+        x0, x1, labels = assembly.coupling(x0, x1, labels, labels0=labels, generator=source)
     return module.method.draw(
-        X, module.interpolant, pairs.x0, pairs.x1, teacher=module.teacher, labels=pairs.labels, step=step,
-        seed=key("method", config.seed, step),
+        module.X, module.interpolant, x0, x1, teacher=module.teacher, average=module.average, labels=labels, step=step,
+        seed=key("method", seed, step),
     )  # fmt: skip
 
 

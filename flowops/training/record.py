@@ -2,112 +2,179 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from torch import Tensor
 
-from flowops.methods.point import Draw
-from flowops.report import save_comparison
-from flowops.sampling import grids, noise, sample
-from flowops.training.loss_module import Outcome
-from flowops.training.metrics_log import MetricsLog, TensorBoardLog
-from flowops.training.progress import Progress
+from flowops._named import require
+from flowops.pictures import drawable, save_comparison
+from flowops.runs import RunFolder, TrainConfig
+from flowops.runs.progress import Lines, Progress
+from flowops.runs.tables import MetricsLog
+from flowops.training.loss_module import LossModule
+from flowops.training.report import StepReport
 from flowops.training.telemetry import Clock, Telemetry, tangent_ratio
 
 if TYPE_CHECKING:
-    from flowops.training.engine import Engine
+    from lightning.fabric import Fabric
 
 COLUMNS = ("loss", "gradient_norm", "rate", "samples_per_second", "waiting_share", "skipped")
 STEPS = (1, 2, 4)  # of the samplers in the pictures
-PICTURES = 16
+SHOWN = 16  # images of each sampler
+POINTS = 4096  # points of each sampler
 PROBE = 64  # samples on which the tangent is measured
 
 
 class Record:
-    """The files and the terminal of a run; the first process writes. A context manager.
+    """The files and the terminal of a run, as a callback of the engine; the first process writes. A context manager.
 
     Args:
-        engine: whose run it is.
+        config: settings of the run.
+        folder: where the run is written.
+        fabric: what adds up the numbers of several processes.
+        module: the loss, on whose map the tangent is measured.
+        step: number of steps that were done before.
+        report: is told lines and progress; None for the standard error.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        log, config = engine.config.log, engine.config
-        self.engine, self.log = engine, log
-        self.every = log.every or (1 if config.steps <= 1000 else config.steps // 1000)
-        self.telemetry, self.clock, self.waited = Telemetry(), Clock(config.batch), 0.0
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        fabric: Fabric,
+        module: LossModule,
+        step: int,
+        report: Callable[[str], None] | None,
+    ) -> None:
+        self.config, self.log, self.folder, self.fabric, self.module = config, config.log, folder, fabric, module
+        self.start, self.stream = step, None if report is None else Lines(report)
+        steps = config.steps or 10_000  # of a run that ends by the clock nobody knows
+        self.every = config.log.every or (1 if steps <= 1000 else steps // 1000)
+        self.telemetry, self.clock, self.waited = Telemetry(), Clock(config.batch or 0), 0.0
+        self.last: StepReport | None = None
 
     def __enter__(self) -> Self:
-        engine, folder, self.stack = self.engine, self.engine.folder, ExitStack()
-        self.writes = engine.fabric.is_global_zero
+        self.stack = ExitStack()
+        self.writes = self.fabric.is_global_zero
         if self.writes:
+            config, folder = self.config, self.folder
             self.progress = self.stack.enter_context(
-                Progress(engine.config.steps, engine.config.method, start=engine.step, enabled=self.log.progress)
+                Progress(config.steps, config.method, start=self.start, stream=self.stream, enabled=self.log.progress)
             )
-            self.metrics = self.stack.enter_context(MetricsLog(folder.metrics, COLUMNS, resume_step=engine.step))
-            self.board = TensorBoardLog(folder.logs if self.log.tensorboard else None, purge_step=engine.step)
+            self.metrics = self.stack.enter_context(MetricsLog(folder.metrics, COLUMNS, resume_step=self.start))
+            self.board = TensorBoardLog(folder.logs if self.log.tensorboard else None, purge_step=self.start)
             self.stack.callback(self.board.close)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()
 
-    def step(self, draw: Draw, outcomes: list[Outcome], norm: Tensor, rate: float, waited: float) -> None:
-        """Note a step that is done; `waited` are the seconds of waiting for data so far."""
-        engine = self.engine
-        done, last = engine.step, engine.step == engine.config.steps
-        self.clock.tick(waited - self.waited)
-        self.waited = waited
-        for outcome in outcomes:
-            self.telemetry.add(outcome.s, outcome.t, outcome.per_sample)
-        if done % self.every == 0 or last:
-            self._row(outcomes, norm, rate)
-        if self.log.telemetry_every and (done % self.log.telemetry_every == 0 or last):
-            self._telemetry(draw)
-        if last or (self.log.sample_every and done % self.log.sample_every == 0):
-            self._pictures()
+    def __call__(self, report: StepReport) -> None:
+        """Note a step that is done."""
+        self.last = report
+        self.clock.tick(report.waited - self.waited)
+        self.waited = report.waited
+        for result in report.results:
+            self.telemetry.add(result.s, result.t, result.per_sample)
+        if report.step % self.every == 0:
+            self._row(report)
+        if self.log.telemetry_every and report.step % self.log.telemetry_every == 0:
+            self._telemetry(report)
+        if self.log.sample_every and report.step % self.log.sample_every == 0:
+            self._picture(report)
 
-    def _row(self, outcomes: list[Outcome], norm: Tensor, rate: float) -> None:
-        engine = self.engine
-        loss = torch.stack([outcome.loss for outcome in outcomes]).mean()
-        mean: Any = engine.fabric.all_reduce(loss, reduce_op="mean")
+    def finish(self) -> None:
+        """Write what belongs to the last step of a training that came to its end, when its checkpoint is there."""
+        if self.last is None:
+            return
+        if self.last.step % self.every:
+            self._row(self.last)
+        if self.log.telemetry_every and self.last.step % self.log.telemetry_every:
+            self._telemetry(self.last)
+        if not self.log.sample_every or self.last.step % self.log.sample_every:
+            self._picture(self.last)
+
+    def _row(self, report: StepReport) -> None:
+        loss = torch.stack([result.loss for result in report.results]).mean()
+        mean: Any = self.fabric.all_reduce(loss, reduce_op="mean")
         if not self.writes:
             return
         speed, waiting = self.clock.rates()
-        values = (float(mean), float(norm), rate, speed, waiting, engine.finite.total)
+        values = (float(mean), float(report.norm), report.rate, speed, waiting, report.skipped)
         row = dict(zip(COLUMNS, values, strict=True))
-        self.metrics.write(engine.step, row)
-        terms = {f"loss/{name}": float(value) for name, value in outcomes[-1].terms.items()}
-        self.board.write(engine.step, {**row, **terms})
-        self.progress.update(engine.step, f"loss {row['loss']:.4g}  {speed:,.0f} samples/s  waiting {waiting:.1%}")
+        self.metrics.write(report.step, row)
+        terms = {f"loss/{name}": float(value) for name, value in report.results[-1].terms.items()}
+        self.board.write(report.step, {**row, **terms})
+        text = f"loss {row['loss']:.4g}  {speed:,.0f} samples/s  waiting {waiting:.1%}"
+        self.progress.update(report.step, text, done=report.done)
 
-    def _telemetry(self, draw: Draw) -> None:
-        """A table of the cells, with the tangent measured on some rows of the batch."""
-        term = next(term for term in reversed(draw.terms) if term is not None)
+    def _telemetry(self, report: StepReport) -> None:
+        """A table of the cells, with the tangent measured on some samples of the batch."""
+        term = next(term for term in reversed(report.draw.terms) if term is not None)
         s, t, x0, x1 = (values[:PROBE] for values in (term.s, term.t, term.x0, term.x1))
-        X, z = self.engine.module.X, None if term.z is None else term.z[:PROBE]
+        X, z = self.module.X, None if term.z is None else term.z[:PROBE]
         if term.labels is not None:
             X = X.given(label=term.labels[:PROBE])
         with torch.no_grad():
-            x = self.engine.module.interpolant(s, x0, x1, z)
+            x = self.module.interpolant(s, x0, x1, z)
         self.telemetry.add_tangent(s, t, tangent_ratio(X, s, t, x))
-        totals: Any = self.engine.fabric.all_reduce(self.telemetry.totals, reduce_op="sum")
+        totals: Any = self.fabric.all_reduce(self.telemetry.totals, reduce_op="sum")
         self.telemetry.totals = totals
         if self.writes:
-            self.telemetry.write(self.engine.folder.telemetry, self.engine.step)
+            self.telemetry.write(self.folder.telemetry, report.step)
         self.telemetry.reset()
 
-    def _pictures(self) -> None:
-        """Samples of the averaged map in one, two and four steps from the same noise."""
-        engine, dataset = self.engine, self.engine.assembly.dataset
+    def _picture(self, report: StepReport) -> None:
+        """Samples of the averaged map in one, two and four steps from the same noise, where they can be drawn."""
         if not self.writes:
             return
-        X, device = engine.average(), engine.fabric.device
-        n = PICTURES if len(dataset.event) == 3 else 4096
-        if engine.assembly.conditional:
-            X = X.given(label=torch.arange(n, device=device) % len(dataset.classes))
-        first = dataset.batch(0, n, seed=engine.config.seed).x0
-        x0 = noise(n, dataset.event, seed=engine.config.seed) if first is None else first
-        rows = {f"{k} step{'s' * (k > 1)}": sample(X, x0.to(device), grids.uniform(k)).cpu() for k in STEPS}
-        save_comparison(engine.folder.samples / f"{engine.step}.png", rows)
+        run = report.run()
+        if not drawable(run.event):
+            return
+        n = SHOWN if len(run.event) == 3 else POINTS
+        if run.paired and run.dataset.size is not None:  # there are no more states to start from
+            n = min(n, run.dataset.size)
+        seed = self.config.seed
+        rows = {f"{k} step{'s' * (k > 1)}": run.sample(n, steps=k, seed=seed).cpu() for k in STEPS}
+        try:
+            save_comparison(self.folder.samples / f"{report.step}.png", rows)
+        except (ImportError, ValueError, OSError) as error:  # a picture is no reason to lose a run
+            self.progress.line(f"There is no picture of step {report.step}: {error}")
+
+
+class TensorBoardLog:
+    """Event files for TensorBoard; without a folder, or where tensorboard is not installed, nothing happens.
+
+    Args:
+        folder: where they go.
+        purge_step: the step from which a run goes on; what was written beyond it is hidden.
+    """
+
+    def __init__(self, folder: Path | str | None, purge_step: int | None = None) -> None:
+        self._writer: Any = None
+        if folder is None:
+            return
+        try:
+            require("tensorboard", "train")
+        except ImportError:
+            return
+        purge = None if not purge_step else purge_step + 1
+        self._writer = require("torch.utils.tensorboard", "train").SummaryWriter(str(folder), purge_step=purge)
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is written."""
+        return self._writer is not None
+
+    def write(self, step: int, values: Mapping[str, float | int]) -> None:
+        """One scalar for each name."""
+        for name, value in values.items() if self.active else ():
+            self._writer.add_scalar(name, float(value), step)
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self.active:
+            self._writer.close()

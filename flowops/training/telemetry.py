@@ -18,7 +18,7 @@ from flowops._arguments import expand_times
 from flowops._derivatives import value_and_jvp
 from flowops._types import PerSample, TimeLike, Times
 from flowops.maps import FlowMap
-from flowops.training.metrics_log import cut_table
+from flowops.runs.tables import cut_table
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Clock:
     """Samples per second, and the share of the time spent waiting for data, since they were last read.
 
     Args:
-        samples: of one step.
+        samples: samples of one step.
     """
 
     def __init__(self, samples: int) -> None:

@@ -1,60 +1,17 @@
-"""Averages of weights: closed forms along known trajectories, profiles by quadrature, re-weighting after training."""
+"""Averages of weights along training: closed forms along known trajectories."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from scipy import integrate, optimize
-from torch import Tensor, nn
+from torch import nn
 from torch.testing import assert_close
 
-from flowops.training._power_profile import WIDEST, coefficients, exponent, inner_products
-from flowops.training.averages import Averages, Snapshot, posthoc
-
-WIDTHS = [0.28, 0.1, 0.05, 0.01]
-
-
-class Point(nn.Module):
-    """One parameter and the buffers a network may have."""
-
-    seen: Tensor
-
-    def __init__(self, value: Tensor) -> None:
-        super().__init__()
-        self.inner = nn.Linear(2, 1, bias=False, dtype=value.dtype)
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-        self.go(value, 0)
-
-    def go(self, value: Tensor, seen: int) -> None:
-        with torch.no_grad():
-            self.inner.weight.copy_(value.expand(1, 2))
-        self.seen.fill_(seen)
-
-
-def trajectory(step: float) -> Tensor:
-    return torch.tensor([np.cos(step / 40), np.log1p(step)], dtype=torch.float64)
-
-
-def trained(steps: int, decays: Any, power: Any, at: Callable[[int], Tensor] = trajectory) -> Averages:
-    module = Point(at(0))
-    averages = Averages(module, decays, power)
-    for step in range(1, steps + 1):
-        module.go(at(step), step)
-        averages.update(module, step)
-    return averages
-
-
-def integral(gamma: float, steps: int, at: Callable[[int], Tensor] = trajectory) -> Tensor:
-    """The power-function average of the trajectory that is constant between steps, integrated piece by piece."""
-    pieces = []
-    for k in range(1, steps + 1):
-        mass, _ = integrate.quad(lambda tau: (gamma + 1) * (tau / steps) ** gamma / steps, k - 1, k, epsabs=1e-14)
-        pieces.append(mass * at(k))
-    return torch.stack(pieces).sum(0)[None]
+from flowops.runs.power import WIDEST, exponent
+from flowops.training.averages import Averages
+from tests.runs.trajectories import WIDTHS, Point, integral, trained, trajectory
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -64,18 +21,7 @@ def test_a_power_average_is_the_integral_of_its_profile(width: float) -> None:
     assert_close(averages.state(averages.names[0])["inner.weight"], integral(exponent(width), 60), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_the_width_of_a_profile_is_its_standard_deviation(width: float) -> None:
-    gamma = exponent(width)
-    mass, mean, square = (
-        integrate.quad(lambda u, k=k: (gamma + 1) * u ** (gamma + k), 0, 1, epsabs=1e-13)[0] for k in range(3)
-    )
-    assert mass == pytest.approx(1, rel=1e-10)
-    assert (square - mean**2) ** 0.5 == pytest.approx(width, rel=1e-6)
-
-
-def test_the_widest_profile_is_uniform() -> None:
-    assert exponent(WIDEST) == pytest.approx(0, abs=1e-12)
+def test_the_average_of_the_widest_profile_is_the_mean() -> None:
     averages = trained(30, (), (WIDEST,))
     mean = torch.stack([trajectory(step) for step in range(1, 31)]).mean(0)[None]
     assert_close(averages.state(averages.names[0])["inner.weight"], mean)
@@ -149,67 +95,6 @@ def test_tied_and_missing_parameters() -> None:
     Averages(nn.ReLU(), (0.5,)).update(nn.ReLU(), 1)
 
 
-def test_inner_products_of_profiles_by_quadrature() -> None:
-    steps, widths = np.array([10.0, 25.0, 40.0]), np.array([0.25, 0.1, 0.04])
-    gammas = np.array([exponent(width) for width in widths])
-    found = inner_products(steps, gammas, steps[::-1], gammas)
-
-    def profile(tau: float, n: float, gamma: float) -> float:
-        return (gamma + 1) * (tau / n) ** gamma / n
-
-    for i, (n, gamma) in enumerate(zip(steps, gammas, strict=True)):
-        for j, (m, delta) in enumerate(zip(steps[::-1], gammas, strict=True)):
-            value, _ = integrate.quad(
-                lambda tau, a=(n, gamma), b=(m, delta): profile(tau, *a) * profile(tau, *b), 0, min(n, m), epsabs=1e-13
-            )
-            assert found[i, j] == pytest.approx(value, rel=1e-8, abs=1e-12)
-
-
-def test_the_coefficients_are_those_of_least_squares_on_a_grid() -> None:
-    steps, gammas = np.array([20.0, 40.0, 60.0, 60.0]), np.array([5.0, 5.0, 5.0, 15.0])
-    tau = (np.arange(60_000) + 0.5) / 1000
-
-    def profile(n: float, gamma: float) -> Any:
-        return np.where(tau < n, (gamma + 1) * np.minimum(tau / n, 1) ** gamma / n, 0)
-
-    A = np.stack([profile(n, gamma) for n, gamma in zip(steps, gammas, strict=True)], 1)
-    expected = optimize.lsq_linear(A, profile(50.0, 8.0)).x
-    np.testing.assert_allclose(coefficients(steps, gammas, 50, 8.0), expected / expected.sum(), atol=1e-4)
-
-
-def snapshots(widths: tuple[float, ...], every: int, steps: int) -> list[Snapshot]:
-    module, found = Point(trajectory(0)), []
-    averages = Averages(module, (), widths)
-    for step in range(1, steps + 1):
-        module.go(trajectory(step), step)
-        averages.update(module, step)
-        if step % every == 0:
-            for width, name in zip(widths, averages.names, strict=True):
-                state = {key: value.clone() for key, value in averages.state(name).items()}
-                found.append(Snapshot(step, width, state))
-    return found
-
-
-def test_a_stored_average_comes_back_exactly() -> None:
-    stored = snapshots((0.05, 0.1), every=20, steps=200)
-    for snapshot in (stored[0], stored[7], stored[-1], stored[-2]):
-        state = posthoc(stored, snapshot.sigma_rel, snapshot.step)
-        assert_close(state["inner.weight"], snapshot.state["inner.weight"], rtol=1e-6, atol=1e-6)
-        assert state["seen"] == snapshot.step
-
-
-@pytest.mark.parametrize(
-    ("width", "step", "error"), [(0.07, 400, 1e-5), (0.03, 400, 1e-5), (0.1, 395, 1e-4), (0.2, 400, 2e-3)]
-)
-def test_other_averages_are_close_to_those_of_the_trajectory(width: float, step: int, error: float) -> None:
-    stored = snapshots((0.05, 0.1), every=10, steps=400)
-    exact = integral(exponent(width), step)
-    off = (posthoc(stored, width, step)["inner.weight"] - exact).abs().max()
-    nearest = min((s for s in stored if s.step >= step), key=lambda s: abs(s.sigma_rel - width))
-    assert off < error
-    assert off < 0.01 * (nearest.state["inner.weight"] - exact).abs().max()  # better than not re-weighting at all
-
-
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
@@ -220,13 +105,6 @@ def test_other_averages_are_close_to_those_of_the_trajectory(width: float, step:
         (lambda m: Averages(m, (0.9,)).update(m, 0), "`step` must count from 1, got 0"),
         (lambda m: Averages(m, (0.9,)).state("0.99"), "`name` must be one of 0.9, got '0.99'"),
         (lambda m: Averages(m, ()).copy_to("0.99", m), r"`name` must be one of \(no average\), got '0.99'"),
-        (lambda _: posthoc([], 0.1, 1), "`snapshots` must hold at least one"),
-        (lambda m: posthoc([Snapshot(3, 0.1, m.state_dict())] * 2, 0.1, 3), "must differ in step or width"),
-        (lambda m: posthoc([Snapshot(3, 0.1, m.state_dict())], 0.1, 4), "`step` must be at least 1 and at most 3"),
-        (
-            lambda m: posthoc([Snapshot(3, 0.1, m.state_dict()), Snapshot(4, 0.1, {})], 0.1, 3),
-            "`snapshots` must be of one network",
-        ),
     ],
 )
 def test_wrong_arguments_are_refused(build: Any, sentence: str) -> None:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from flowops import LearnedMap, interpolants
-from flowops.methods import get_method
-from flowops.methods.point import Draw
+from flowops.methods import Draw, get_method
 from flowops.networks import MLP
 from flowops.training import loss_module
 from flowops.training.compilation import check_compiled
@@ -32,16 +31,16 @@ def parts(generator: torch.Generator) -> tuple[LossModule, Draw]:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
-    """A compiler that changes the outcome."""
+    """A compiler that changes the result."""
     monkeypatch.setattr(loss_module, "compile_loss", lambda evaluate: lambda draw: change(evaluate(draw)))
 
 
 def test_a_compiled_loss_that_agrees_is_used(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
     used: list[Any] = []
 
-    def note(outcome: Any) -> Any:
-        used.append(outcome)
-        return outcome
+    def note(result: Any) -> Any:
+        used.append(result)
+        return result
 
     pretend(monkeypatch, note)
     module, draw = parts(generator)
@@ -53,7 +52,7 @@ def test_a_compiled_loss_that_agrees_is_used(monkeypatch: pytest.MonkeyPatch, ge
 
 
 def test_a_compiled_loss_that_is_off_is_not_used(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
-    pretend(monkeypatch, lambda outcome: outcome._replace(loss=1.01 * outcome.loss))
+    pretend(monkeypatch, lambda result: result._replace(loss=1.01 * result.loss))
     module, draw = parts(generator)
     plain = module(draw).loss.item()
     assert "compiled loss is off by 0.01" in check_compiled(module, backward, module, draw)
@@ -61,9 +60,9 @@ def test_a_compiled_loss_that_is_off_is_not_used(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_wrong_gradient_is_seen_too(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
-    def change(outcome: Any) -> Any:
-        loss = outcome.loss
-        return outcome._replace(loss=2 * loss - loss.detach())
+    def change(result: Any) -> Any:
+        loss = result.loss
+        return result._replace(loss=2 * loss - loss.detach())
 
     pretend(monkeypatch, change)
     module, draw = parts(generator)
@@ -102,7 +101,8 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from flowops.training import *
-shared = dict(steps=4, batch=16, checkpoint_every=0, audit=False, network=NetworkConfig(width=8, depth=2, octaves=1))
+network = NetworkConfig("mlp", width=8, depth=2, octaves=1)
+shared = dict(steps=4, batch=16, checkpoint_every=0, network=network, log=LogConfig(progress=False))
 lines, folder = [], Path(__file__).parent
 for name in ("no", "yes"):
     config = TrainConfig("checkerboard", out=str(folder / name), hardware=HardwareConfig(compile=name), **shared)

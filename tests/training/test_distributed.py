@@ -12,22 +12,25 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowops.runs.checkpoint import load_checkpoint
 from flowops.training import HardwareConfig, LogConfig, NetworkConfig, TrainConfig, train
-from flowops.training.checkpoint import load_checkpoint
 from tests.programs import run
 
-pytestmark = pytest.mark.dist
+pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
 
 def config(
     folder: Path, name: str, processes: int = 2, dataset: str = "checkerboard", method: str = "lsd"
 ) -> TrainConfig:
     """A run of six steps."""
+    networks = {
+        "checkerboard": NetworkConfig("mlp", width=8, depth=2, octaves=1),
+        "digits": NetworkConfig("unet", channels=4, multipliers=(1,), blocks=1),
+    }
     hardware = HardwareConfig("cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
     return TrainConfig(
-        dataset, method=method, steps=6, batch=16, checkpoint_every=2, audit=False, out=str(folder / name),
-        network=NetworkConfig(width=8, depth=2, octaves=1, channels=4, multipliers=(1,), blocks=1),
-        log=LogConfig(telemetry_every=3, tensorboard=False, progress=False), hardware=hardware,
+        dataset, method=method, steps=6, batch=16, checkpoint_every=2, out=str(folder / name), hardware=hardware,
+        network=networks[dataset], log=LogConfig(telemetry_every=3, tensorboard=False, progress=False),
     )  # fmt: skip
 
 
@@ -36,7 +39,8 @@ from __future__ import annotations
 import os, signal, warnings, torch
 from pathlib import Path
 warnings.simplefilter("ignore")
-from flowops.training import HardwareConfig, LogConfig, NetworkConfig, TrainConfig, train
+from flowops.runs import HardwareConfig, LogConfig, NetworkConfig, TrainConfig
+from flowops.training import train
 from flowops.training.engine import Engine
 
 {inspect.getsource(config)}
@@ -54,10 +58,11 @@ def weights(folder: Path, name: str, step: int) -> dict[str, Tensor]:
 def test_two_processes_are_one_process_on_the_joint_batch(tmp_path: Path, dataset: str, method: str) -> None:
     body = f"""
 def advance(self, *arguments):
-    plain(self, *arguments)
+    report = plain(self, *arguments)
     own = torch.cat([p.detach().flatten() for p in self.module.parameters()])
     both = self.fabric.all_gather(own)
     assert self.fabric.world_size == 2 and torch.equal(both[0], both[1]), "the parameters of the two processes differ"
+    return report
 Engine._advance = advance
 train(config(folder, "two", 2, {dataset!r}, {method!r}))
 """
@@ -72,11 +77,12 @@ def test_two_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
     run(tmp_path, PROGRAM + 'train(config(folder, "whole"))')
     killed = """
 def advance(self, *arguments):
-    plain(self, *arguments)
+    report = plain(self, *arguments)
     if self.step == 5:
         if self.fabric.global_rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         os._exit(0)
+    return report
 Engine._advance = advance
 train(config(folder, "parts"))
 """
@@ -96,16 +102,17 @@ try:
 except FileExistsError as error:
     print("refused:", error)
 """
-    assert "pass --resume" in run(tmp_path, PROGRAM + body)
+    assert "pass resume=True" in run(tmp_path, PROGRAM + body)
 
 
 def test_every_process_learns_of_a_signal_and_of_a_full_disk(tmp_path: Path) -> None:
     body = """
 from flowops.training import CheckpointError, Interrupted
 def advance(self, *arguments):
-    plain(self, *arguments)
+    report = plain(self, *arguments)
     if self.step == 3 and self.fabric.global_rank == 1:
         os.kill(os.getpid(), signal.SIGTERM)
+    return report
 Engine._advance = advance
 try:
     train(config(folder, "stopped"))

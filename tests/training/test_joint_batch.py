@@ -6,24 +6,30 @@ import pytest
 import torch
 
 from flowops import LearnedMap
-from flowops.training import TrainConfig
-from flowops.training.assembly import Assembly, assemble
+from flowops.data import Pairs
+from flowops.runs import TrainConfig
+from flowops.runs.assembly import Assembly, assemble, dataset_of
+from flowops.runs.settings import completed
 from flowops.training.joint_batch import JointBatches, base_samples
 from flowops.training.loss_module import LossModule
 
 CPU = torch.device("cpu")
 
 
-def parts(config: TrainConfig) -> tuple[Assembly, LossModule]:
-    assembly = assemble(config, CPU)
-    return assembly, LossModule(LearnedMap(assembly.network), assembly.method, assembly.interpolant)
+def batches(config: TrainConfig, start: int = 0) -> JointBatches:
+    """The batches of a run from a step on."""
+    data = dataset_of(config)
+    config = completed(config, data.defaults, data.event)
+    assembly: Assembly = assemble(config, CPU, dataset=data)
+    module = LossModule(LearnedMap(assembly.network), assembly.method, assembly.interpolant)
+    return JointBatches(config.batch or 0, config.seed, assembly, module, CPU, start)
 
 
 @pytest.mark.parametrize("coupling", ["independent", "optimal-transport", "sinkhorn"])
 def test_a_step_is_the_same_wherever_the_run_starts(coupling: str) -> None:
-    config = TrainConfig("digits", batch=12, coupling=coupling)  # type: ignore[arg-type]
-    first = JointBatches(config, *parts(config), CPU, 0)
-    later = JointBatches(config, *parts(config), CPU, 3)
+    config = TrainConfig("digits", batch=12, coupling=coupling)
+    first = batches(config)
+    later = batches(config, 3)
     try:
         draws = [next(first) for _ in range(5)]
         for k in (3, 4):
@@ -43,11 +49,11 @@ def test_a_step_is_the_same_wherever_the_run_starts(coupling: str) -> None:
 
 def test_curricula_follow_the_step() -> None:
     config = TrainConfig("checkerboard", batch=8, method="alpha-flow", options=("anneal=0,10",))
-    batches = JointBatches(config, *parts(config), CPU, 0)
+    found = batches(config)
     try:
-        alphas = [next(batches).alpha for _ in range(11)]
+        alphas = [next(found).alpha for _ in range(11)]
     finally:
-        batches.close()
+        found.close()
     values = [0.0 if alpha is None else float(alpha) for alpha in alphas]
     assert values[0] == 1.0
     assert values[10] == 0.0
@@ -58,7 +64,7 @@ def test_curricula_follow_the_step() -> None:
 def test_transport_stays_within_classes() -> None:
     config = TrainConfig("digits", batch=40, coupling="optimal-transport", label_dropout=0.0, method="fm")
     plain = TrainConfig("digits", batch=40, label_dropout=0.0, method="fm")
-    pairs, independent = (JointBatches(c, *parts(c), CPU, 0) for c in (config, plain))
+    pairs, independent = (batches(c) for c in (config, plain))
     try:
         (coupled,), (before,) = next(pairs).terms, next(independent).terms
     finally:
@@ -89,18 +95,16 @@ def test_base_samples_are_standard_normal_and_differ_by_step_and_seed() -> None:
 
 def test_pairs_keep_their_own_base() -> None:
     config = TrainConfig(f"{__name__}:pairs", batch=8, method="fm")
-    batches = JointBatches(config, *parts(config), CPU, 0)
+    found = batches(config)
     try:
-        (term,) = next(batches).terms
+        (term,) = next(found).terms
     finally:
-        batches.close()
+        found.close()
     assert term is not None
     torch.testing.assert_close(term.x1, term.x0 + 1)
 
 
-def pairs() -> object:
+def pairs() -> Pairs:
     """A data set of pairs."""
-    from flowops.data import PairedArrays
-
     x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-    return PairedArrays(x0, x0 + 1)
+    return Pairs(x0, x0 + 1)

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from flowops import LearnedMap, interpolants, problems
-from flowops.methods import Method, get_method
-from flowops.methods.point import Draw
-from flowops.networks import MLP
-from flowops.training import HardwareConfig
+from flowops.methods import Draw, Learned, Method, get_method
+from flowops.networks import MLP, LearnedWeight
+from flowops.runs import HardwareConfig
 from flowops.training.loss_module import LossModule
 
 I = interpolants.linear()
@@ -20,7 +19,7 @@ TARGET = problems.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.2, I
 def module_and_draw(method: Method, generator: torch.Generator, recompute: int = 0) -> tuple[LossModule, Draw]:
     teacher = TARGET.b if "field" in method.row.teacher else None
     hardware = HardwareConfig(recompute=recompute)
-    module = LossModule(LearnedMap(MLP(2, width=16, generator=generator)), method, I, teacher, hardware)
+    module = LossModule(LearnedMap(MLP(2, width=16, generator=generator)), method, I, teacher, hardware=hardware)
     x0, x1 = (law(24, generator=generator) for law in (TARGET.sample_base, TARGET.sample_data))
     return module, method.draw(module.X, I, x0, x1, teacher=teacher, generator=generator)
 
@@ -30,14 +29,14 @@ def gradient(module: LossModule) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["fm", "lsd", "meanflow", "lmd"])
-def test_the_outcome_is_that_of_the_method(name: str, generator: torch.Generator) -> None:
+def test_the_result_is_that_of_the_method(name: str, generator: torch.Generator) -> None:
     method = get_method(name)
     module, draw = module_and_draw(method, generator)
     result = method.evaluate(module.X, I, draw, teacher=module.teacher)
-    outcome = module(draw)
-    torch.testing.assert_close(outcome.loss, result.loss)
-    torch.testing.assert_close(outcome.result().per_sample, result.per_sample)
-    assert int(outcome.seed) == int(result.seed)
+    found = module(draw)
+    torch.testing.assert_close(found.loss, result.loss)
+    torch.testing.assert_close(found.per_sample, result.per_sample)
+    assert int(found.seed) == int(result.seed)
 
 
 @pytest.mark.parametrize("name", ["fm", "lsd", "psd-m"])
@@ -49,13 +48,13 @@ def test_recomputed_parts_have_the_gradient_of_the_whole(name: str, parts: int, 
     whole.loss.backward()
     generator.set_state(state)
     again, same = module_and_draw(get_method(name), generator, parts)
-    outcome = again(same)
-    outcome.loss.backward()
-    torch.testing.assert_close(outcome.loss, whole.loss)
+    found = again(same)
+    found.loss.backward()
+    torch.testing.assert_close(found.loss, whole.loss)
     torch.testing.assert_close(gradient(again), gradient(module), rtol=1e-4, atol=1e-6)
-    assert sorted(outcome.s.tolist()) == sorted(whole.s.tolist())
+    assert sorted(found.s.tolist()) == sorted(whole.s.tolist())
     for term, value in whole.terms.items():
-        torch.testing.assert_close(outcome.terms[term], value)
+        torch.testing.assert_close(found.terms[term], value)
 
 
 def test_a_teacher_is_no_part_of_what_is_trained(generator: torch.Generator) -> None:
@@ -66,10 +65,21 @@ def test_a_teacher_is_no_part_of_what_is_trained(generator: torch.Generator) -> 
     assert not any("teacher" in name for name in module.state_dict())
 
 
-def test_a_learned_weight_is_trained_with_the_map(generator: torch.Generator) -> None:
-    from flowops.training.method_options import parse_options
+def test_an_average_is_looked_at_and_is_no_part_of_what_is_trained(generator: torch.Generator) -> None:
+    X, average = (LearnedMap(MLP(2, width=8, generator=generator)) for _ in range(2))
+    method = get_method("lsd", ema_teacher=True)
+    module = LossModule(X, method, I, average=average)
+    x0, x1 = (law(24, generator=generator) for law in (TARGET.sample_base, TARGET.sample_data))
+    draw = method.draw(X, I, x0, x1, average=average, seed=1)
+    found = module(draw)
+    torch.testing.assert_close(found.loss, method.evaluate(X, I, draw, average=average).loss)
+    assert not torch.equal(found.loss, method.evaluate(X, I, draw, average=X).loss)
+    assert {id(p) for p in module.parameters()} == {id(p) for p in X.parameters()}
+    assert module.teacher is None
 
-    method = get_method("fm", **parse_options(["weight=learned"], generator))
+
+def test_a_learned_weight_is_trained_with_the_map(generator: torch.Generator) -> None:
+    method = get_method("fm", weight=Learned(LearnedWeight(16, generator=generator)))
     module, draw = module_and_draw(method, generator)
     module(draw).loss.backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in method.parameters())
@@ -85,13 +95,13 @@ def test_bfloat16_leaves_times_states_and_losses_in_float32(generator: torch.Gen
 
     method = get_method("fm")
     X = LearnedMap(Watched(2, width=16, generator=generator))
-    module = LossModule(X, method, I, None, HardwareConfig(precision="bf16"))
+    module = LossModule(X, method, I, hardware=HardwareConfig(precision="bf16"))
     x0, x1 = (law(24, generator=generator) for law in (TARGET.sample_base, TARGET.sample_data))
     draw = method.draw(X, I, x0, x1, generator=generator)
-    outcome = module(draw)
-    assert {value.dtype for value in (*seen, outcome.loss, outcome.per_sample, outcome.s)} == {torch.float32}
+    found = module(draw)
+    assert {value.dtype for value in (*seen, found.loss, found.per_sample, found.s)} == {torch.float32}
     assert draw.terms[0] is not None
-    assert torch.equal(outcome.s, draw.terms[0].s)
+    assert torch.equal(found.s, draw.terms[0].s)
     plain = LossModule(X, method, I)(draw)
-    assert not torch.equal(plain.loss, outcome.loss)  # the products of matrices are in bfloat16
-    torch.testing.assert_close(plain.loss, outcome.loss, rtol=2e-2, atol=0)
+    assert not torch.equal(plain.loss, found.loss)  # the products of matrices are in bfloat16
+    torch.testing.assert_close(plain.loss, found.loss, rtol=2e-2, atol=0)

@@ -1,16 +1,19 @@
-"""How many processes there are, and that none waits for one that is gone."""
+"""The processes of a run: how many there are, that none waits for one that is gone, and what ends them early."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from flowops.training import HardwareConfig
-from flowops.training.processes import launched, started, together
+from flowops.methods import MethodResult
+from flowops.runs import HardwareConfig
+from flowops.training.processes import FiniteSteps, Interrupted, Interruption, launched, started, together
 from tests.programs import ROOT
 
 VARIABLES = (
@@ -50,16 +53,73 @@ def test_the_work_of_one_process_is_returned_and_its_fault_raised() -> None:
         together(fabric, fail)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_and_the_next_one_is_not_caught(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Interruption() as interruption:
+        assert interruption.noted is None
+        os.kill(os.getpid(), number)
+        assert interruption.noted == number.name
+        assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is before
+
+
+def test_handlers_come_back_without_a_signal() -> None:
+    before = [signal.getsignal(number) for number in Interruption.SIGNALS]
+    with Interruption():
+        assert [signal.getsignal(number) for number in Interruption.SIGNALS] != before
+    assert [signal.getsignal(number) for number in Interruption.SIGNALS] == before
+
+
+def test_the_message_says_how_to_go_on() -> None:
+    text = "Interrupted after step 3 of 10; go on with resume=True and out=runs/a."
+    assert str(Interrupted(3, 10, Path("runs/a"), "SIGINT")) == text
+    assert str(Interrupted(3, 0, Path("runs/a"), "SIGINT")) == text.replace(" of 10", "")
+
+
+def test_only_steps_in_a_row_exhaust_the_patience() -> None:
+    steps = FiniteSteps(patience=2)
+    for finite in (False, True, False):
+        steps.note(finite)
+    assert (steps.total, steps.exhausted) == (2, False)
+    steps.note(False)
+    assert (steps.total, steps.exhausted) == (3, True)
+
+
+def test_the_explanation_names_term_times_and_seed() -> None:
+    steps = FiniteSteps(patience=1)
+    steps.note(False)
+    per_sample = torch.tensor([1.0, float("nan")])
+    s, t = torch.tensor([0.1, 0.25]), torch.tensor([0.2, 0.75])
+    result = MethodResult(
+        per_sample.mean(), {}, per_sample, s, t, per_term={"lagrangian": per_sample}, seed=torch.tensor(1234)
+    )
+    text = steps.explain(7, [result])
+    for part in ("step 7", "'lagrangian'", "(0.25, 0.75)", "seed=1234", "checkpoint is kept"):
+        assert part in text
+
+
+def test_a_finite_loss_with_another_gradient_is_told_as_such() -> None:
+    steps = FiniteSteps(patience=1)
+    steps.note(False)
+    values = torch.ones(2)
+    result = MethodResult(
+        values.mean(), {}, values, values, values, per_term={"diagonal": values}, seed=torch.tensor(1)
+    )
+    assert "The loss is finite, its gradient is not." in steps.explain(7, [result])
+
+
+@pytest.mark.slow
 @pytest.mark.dist
 def test_torchrun_decides_how_many_processes_there_are(tmp_path: Path) -> None:
     words = (
-        *("train", "checkerboard", "--steps", "2", "--batch", "8", "--network.width", "4", "--no-audit"),
+        *("train", "checkerboard", "--steps", "2", "--batch", "8", "--network", "mlp", "--network.options", "width=4"),
         *("--hardware.accelerator", "cpu", "--out", str(tmp_path / "run"), "--log.no-tensorboard"),
     )
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "flowops.cli")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, *launcher, *words], env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, *launcher, *words], env=environment, capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert '"processes": 2' in (tmp_path / "run" / "run.json").read_text()

@@ -1,64 +1,33 @@
-"""Runs from start to end: what they write, how they go on, how they stop."""
+"""Runs from start to end: what they are made of, what they write, how they go on."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor
-from torch.optim import RAdam
+from torch import Tensor, nn
 
 import flowops
-from flowops.data import Dataset
+from flowops import VelocityField, interpolants, problems
+from flowops.data import Batch, Dataset, Pairs, open_dataset
 from flowops.methods import METHODS
-from flowops.training import (
-    HardwareConfig,
-    Interrupted,
-    NetworkConfig,
-    NotFinite,
-    OptimizerConfig,
-    Run,
-    TrainConfig,
-    load_config,
-    train,
-)
-from flowops.training.checkpoint import load_checkpoint
-from flowops.training.engine import Engine
-from flowops.training.loss_module import LossModule, Outcome
+from flowops.runs import HardwareConfig, NetworkConfig, OptimizerConfig, Run, load_config
+from flowops.runs.assembly import assemble
+from flowops.runs.settings import completed
+from flowops.training import train
+from flowops.training.start import module_of
+from tests.runs.small import PERCEPTRON, UNET, Make, silent
+from tests.training.states import assert_same_bits, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-Make = Callable[..., TrainConfig]
 
 
-def silent(line: str) -> None:
-    """Say nothing."""
-
-
-def state_of(config: TrainConfig, step: int) -> dict[str, Tensor]:
-    """Every tensor of a checkpoint: weights, averages, optimizer."""
-    checkpoint = load_checkpoint(Path(config.out) / "checkpoints" / str(step))
-    tensors = {f"weights.{name}": value for name, value in checkpoint.weights.items()}
-    for average, values in checkpoint.averages.items():
-        tensors |= {f"{average}.{name}": value for name, value in values.items()}
-    for k, held in checkpoint.state["optimizer"]["state"].items():
-        tensors |= {f"optimizer.{k}.{name}": value for name, value in held.items()}
-    return tensors
-
-
-def assert_same_bits(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    different = [name for name in a if not torch.equal(a[name], b[name])]
-    assert not different
-
-
+@pytest.mark.usefixtures("pictures")
 def test_a_run_is_three_lines(small: Make) -> None:
     config = small()
     run = flowops.train(config)
@@ -67,11 +36,12 @@ def test_a_run_is_three_lines(small: Make) -> None:
     assert run.step == 8
 
 
+@pytest.mark.usefixtures("pictures")
 def test_the_folder_holds_what_the_documentation_says(small: Make) -> None:
     config = small()
     train(config, report=silent)
     out = Path(config.out)
-    assert load_config(out / "config.yaml") == config
+    assert load_config(out / "config.yaml") == completed(config, {}, (2,))
     facts = json.loads((out / "run.json").read_text())
     assert facts["seed"] == 0
     assert facts["versions"]["torch"] == torch.__version__
@@ -86,188 +56,225 @@ def test_the_folder_holds_what_the_documentation_says(small: Make) -> None:
     assert (out / "telemetry.csv").is_file()
 
 
-@pytest.mark.parametrize("dataset", ["checkerboard", "digits"])
-def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(small: Make, dataset: str) -> None:
-    network = NetworkConfig(width=8, depth=2, octaves=1, channels=4, multipliers=(1,), blocks=1, dropout=0.1)
-    shared: dict[str, Any] = {"dataset": dataset, "network": network, "options": ("weight=learned",), "power": (0.1,)}
-    whole = small("whole", **shared)
-    train(whole, report=silent)
-    parts = small("parts", **shared)
-    train(replace(parts, steps=5), report=silent)
-    train(parts, resume=True, report=silent)
-    assert_same_bits(state_of(whole, 8), state_of(parts, 8))
-    rows = [(Path(c.out) / "metrics.csv").read_text().splitlines() for c in (whole, parts)]
-    assert [row.split(",")[:3] for row in rows[0]] == [row.split(",")[:3] for row in rows[1]]
+class TestGoingOn:
+    @pytest.mark.parametrize(
+        ("dataset", "network"),
+        [("checkerboard", PERCEPTRON), ("digits", NetworkConfig(UNET.kind, UNET.options, dropout=0.1))],
+        ids=["checkerboard", "digits"],
+    )
+    def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
+        self, small: Make, dataset: str, network: NetworkConfig
+    ) -> None:
+        shared: dict[str, Any] = {
+            "dataset": dataset,
+            "network": network,
+            "options": ("weight=learned",),
+            "power": (0.1,),
+            "optimizer": OptimizerConfig(schedule="constant"),
+        }
+        whole = small("whole", **shared)
+        train(whole, report=silent)
+        parts = small("parts", **shared)
+        train(replace(parts, steps=5), report=silent)
+        train(parts, resume=True, report=silent)
+        assert_same_bits(state_of(whole, 8), state_of(parts, 8))
+        rows = [(Path(c.out) / "metrics.csv").read_text().splitlines() for c in (whole, parts)]
+        assert [row.split(",")[:3] for row in rows[0]] == [row.split(",")[:3] for row in rows[1]]
 
+    def test_an_average_that_the_method_looks_at_is_resumed(self, small: Make) -> None:
+        whole, parts = (small(name, options=("ema_teacher=true",), averages=(0.9,)) for name in ("whole", "parts"))
+        train(whole, report=silent)
+        train(replace(parts, steps=5), report=silent)
+        train(parts, resume=True, report=silent)
+        assert_same_bits(state_of(whole, 8), state_of(parts, 8))
 
-def test_an_averaged_teacher_is_resumed(small: Make) -> None:
-    whole, parts = (small(name, options=("ema_teacher=true",), averages=(0.9,)) for name in ("whole", "parts"))
-    train(whole, report=silent)
-    train(replace(parts, steps=5), report=silent)
-    train(parts, resume=True, report=silent)
-    assert_same_bits(state_of(whole, 8), state_of(parts, 8))
+    def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(self, small: Make) -> None:
+        whole, damaged = small("whole"), small("damaged")
+        train(whole, report=silent)
+        train(damaged, report=silent)
+        file = Path(damaged.out) / "checkpoints" / "8" / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:100])
+        lines: list[str] = []
+        train(damaged, resume=True, report=lines.append)
+        assert "model.safetensors" in lines[0]
+        assert "Going on from step 4 of 8" in lines[1]
+        assert_same_bits(state_of(whole, 8), state_of(damaged, 8))
 
+    def test_resuming_nothing_starts_and_resuming_the_end_does_nothing(self, small: Make) -> None:
+        config, lines = small(), list[str]()
+        train(config, resume=True, report=lines.append)
+        before = (Path(config.out) / "metrics.csv").read_bytes()
+        run = train(config, resume=True, report=lines.append)
+        assert ["starting from the first step" in lines[0], "is finished" in lines[1]] == [True, True]
+        assert run.step == 8
+        assert (Path(config.out) / "metrics.csv").read_bytes() == before
 
-def test_the_rate_of_a_step_is_that_of_the_schedule(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, plain = list[float](), Engine._advance
-
-    def spy(self: Engine, *arguments: Any) -> None:
-        plain(self, *arguments)
-        seen.extend(group["lr"] for group in self.optimizer.param_groups)
-
-    monkeypatch.setattr(Engine, "_advance", spy)
-    train(small(optimizer=OptimizerConfig(rate=0.8, schedule="linear"), steps=4), report=silent)
-    assert seen == pytest.approx([0.8, 0.6, 0.4, 0.2])
-
-
-def test_a_large_gradient_is_cut_to_the_clip(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    norms, plain = list[float](), RAdam.step
-
-    def spy(self: RAdam, *arguments: Any) -> Any:
-        gradients = [p.grad.flatten() for group in self.param_groups for p in group["params"]]
-        norms.append(float(torch.cat(gradients).norm()))
-        return plain(self, *arguments)
-
-    monkeypatch.setattr(RAdam, "step", spy)
-    for name, clip in (("free", 0.0), ("cut", 0.125)):
-        train(small(name, optimizer=OptimizerConfig("radam", clip=clip), steps=2), report=silent)
-    assert norms[0] > 0.5
-    assert norms[2:] == pytest.approx([0.125, 0.125], rel=1e-4)
-
-
-def test_pictures_are_those_of_the_average(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = list[dict[str, Tensor]]()
-    monkeypatch.setattr("flowops.training.record.save_comparison", lambda _, rows: drawn.append(rows))
-    run = train(small(averages=(0.9,)), report=silent)
-    (rows,) = drawn
-    torch.testing.assert_close(rows["2 steps"][:5], run.sample(5, steps=2))
-
-
-def test_what_is_dropped_differs_from_step_to_step_and_part_to_part(small: Make) -> None:
-    Noisy.seen.clear()
-    network = NetworkConfig(kind=f"{__name__}:Noisy")
-    train(small(method="fm", network=network, hardware=HardwareConfig(accumulate=2), steps=3), report=silent)
-    drawn = [tuple(values) for values in Noisy.seen if len(values) == 8]
-    assert len(set(drawn)) == len(drawn) == 6
-
-
-def test_the_seed_decides(small: Make) -> None:
-    first, again, other = small("first"), small("again"), small("other", seed=1)
-    for config in (first, again, other):
+    def test_an_existing_folder_is_left_alone(self, small: Make) -> None:
+        config = small()
         train(config, report=silent)
-    assert_same_bits(state_of(first, 8), state_of(again, 8))
-    assert not torch.equal(*(state_of(c, 8)["weights.last.weight"] for c in (first, other)))
+        with pytest.raises(FileExistsError, match="pass resume=True"):
+            train(config, report=silent)
+
+    def test_a_run_does_not_go_on_under_other_settings(self, small: Make) -> None:
+        train(small(steps=1), report=silent)
+        with pytest.raises(ValueError, match="`batch` must stay 16 to resume this run, got 8"):
+            train(small(batch=8), resume=True, report=silent)
+        with pytest.raises(ValueError, match="`averages` must stay"):
+            train(small(averages=(0.5,)), resume=True, report=silent)
 
 
-def test_a_run_leaves_the_global_generator_as_it_was(small: Make) -> None:
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    train(small(), report=silent)
-    assert torch.equal(torch.get_rng_state(), before)
+class TestDefaults:
+    """What is left out is that of the data set, and is written down."""
+
+    def test_those_of_a_data_set_of_ones_own_hold(self, small: Make) -> None:
+        config = small(steps=None, batch=None, checkpoint_every=None, network=NetworkConfig())
+        run = train(config, report=silent, dataset=Plane())
+        assert run.step == 3
+        assert (run.config.steps, run.config.batch, run.config.averages) == (3, 6, (0.25,))
+        assert (run.config.network.kind, run.config.network.options) == ("mlp", ("width=6", "depth=1"))
+        assert run.config.optimizer.schedule == "linear"
+        assert Run.load(run.folder.path).config == run.config
+        assert 6 in {p.shape[0] for p in run.X.parameters()}
+
+    def test_given_ones_win(self, small: Make) -> None:
+        config = small(
+            steps=2, batch=None, network=NetworkConfig(depth=2), averages=(0.5,),
+            optimizer=OptimizerConfig(schedule="constant"),
+        )  # fmt: skip
+        run = train(config, report=silent, dataset=Plane())
+        assert (run.step, run.config.batch, run.config.averages) == (2, 6, (0.5,))
+        assert run.config.network.options == ("width=6", "depth=2")
+        assert run.config.optimizer.schedule == "constant"
+
+    def test_settings_are_checked_when_they_are_complete(self, small: Make) -> None:
+        config = small(steps=None, batch=None, optimizer=OptimizerConfig(warmup=4))
+        with pytest.raises(ValueError, match="`optimizer.warmup` must be below `steps` = 3 for a linear schedule"):
+            train(config, report=silent, dataset=Plane())
+        config = small(batch=None, hardware=HardwareConfig(accumulate=4))
+        with pytest.raises(ValueError, match="`batch` must be a multiple of accumulate = 4, got 6"):
+            train(config, report=silent, dataset=Plane())
+
+    def test_a_run_goes_on_under_them(self, small: Make) -> None:
+        config = small(steps=None, batch=None, network=NetworkConfig())
+        train(replace(config, steps=2), report=silent, dataset=Plane())
+        assert train(config, resume=True, report=silent, dataset=Plane()).step == 3
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(small: Make) -> None:
-    whole, damaged = small("whole"), small("damaged")
-    train(whole, report=silent)
-    train(damaged, report=silent)
-    file = Path(damaged.out) / "checkpoints" / "8" / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:100])
-    lines: list[str] = []
-    train(damaged, resume=True, report=lines.append)
-    assert "model.safetensors" in lines[0]
-    assert "Going on from step 4 of 8" in lines[1]
-    assert_same_bits(state_of(whole, 8), state_of(damaged, 8))
+class TestObjects:
+    """A data set, a network and a teacher may be objects in place of names."""
+
+    def test_a_network_that_knows_times_and_states_only_trains_on_labelled_data(self, small: Make) -> None:
+        lines: list[str] = []
+        run = train(small(dataset="digits", steps=2, averages=(0.9,)), network=Images(), report=lines.append)
+        assert "The network takes no `label`, so the map of digits is unconditional." in lines
+        assert run.classes == ()
+        assert run.sample(3, steps=2).shape == (3, 1, 8, 8)
+        assert isinstance(run.X.network, Images)
+        assert bool(run.X.network.inner.weight.any())  # it began at zero
+        assert run.config.network.kind == "given"
+
+    def test_a_network_that_takes_labels_sees_them(self, small: Make) -> None:
+        Conditional.seen.clear()
+        run = train(small(dataset="digits", steps=2, averages=(0.9,)), network=Conditional(), report=silent)
+        assert run.classes == tuple("0123456789")
+        assert set(Conditional.seen) <= set(range(10))
+        assert len(set(Conditional.seen)) > 1
+        assert not torch.equal(run.sample(2, label=0), run.sample(2, label=1))
+
+    def test_a_network_of_ones_own_is_audited_before_the_first_step(self, small: Make) -> None:
+        with pytest.raises(ValueError, match="BatchNorm"):
+            train(small(steps=1), network=Broken(), report=silent)
+        with pytest.raises(ValueError, match="BatchNorm"):
+            train(small("named", network=NetworkConfig(f"{__name__}:broken"), steps=1), report=silent)
+        assert not (Path(small().out) / "metrics.csv").exists()
+
+    def test_a_network_of_the_library_is_not_audited_nor_is_one_that_need_not_be(
+        self, small: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError
+
+        monkeypatch.setattr("flowops.training.start.audit", refuse)
+        train(small(steps=1), report=silent)
+        train(small("unchecked", steps=1, audit=False), network=Images(2), report=silent)
+        with pytest.raises(AssertionError):
+            train(small("own", steps=1), network=Images(2), report=silent)
+
+    def test_a_parameterization_holds_for_a_network_that_is_given(self, small: Make) -> None:
+        config = small(network=NetworkConfig(parameterization="edm"), steps=1)
+        run = train(config, network=Images(2), report=silent)
+        assert run.X.parameterization is not None
+        assert run.config.network.parameterization == "edm"
+
+    def test_data_are_trained_on(self, small: Make) -> None:
+        run = train(small(steps=2), dataset=pairs(), report=silent)
+        named = train(small("named", f"{__name__}:pairs", steps=2), report=silent)
+        assert_same_bits(state_of(run.config, 2), state_of(named.config, 2))
+        assert run.config.dataset == "given"
+        assert run.dataset.provenance == named.dataset.provenance
+        assert run.sample(3).shape == (3, 2)
+
+    def test_a_teacher_is_distilled(self, small: Make) -> None:
+        b = problems.REFERENCE["gaussian"](interpolants.linear()).b
+        run = train(small(method="lmd", steps=2), teacher=b, report=silent)
+        named = train(small("named", method="lmd", teacher="problem:gaussian", steps=2), report=silent)
+        other = train(small("other", method="lmd", teacher="problem:mixture", steps=2), report=silent)
+        assert_same_bits(state_of(run.config, 2), state_of(named.config, 2))
+        assert not torch.equal(run.sample(4), other.sample(4))
+        assert run.config.teacher == "given"
+
+    def test_a_map_may_stand_for_its_field(self, small: Make) -> None:
+        first = train(small("first", method="fm", steps=2), report=silent)
+        by_map, by_field = (
+            train(small(name, method="lmd", steps=2), teacher=teacher, report=silent)
+            for name, teacher in (("map", first.X), ("field", first.X.velocity()))
+        )
+        torch.testing.assert_close(by_map.sample(4), by_field.sample(4))
+
+    def test_a_run_goes_on_with_them(self, small: Make) -> None:
+        def start(name: str, steps: int, resume: bool = False) -> Any:
+            config = small(name, method="lmd", steps=steps)
+            objects = {"dataset": pairs(), "network": Images(2), "teacher": Still()}
+            train(config, resume=resume, report=silent, **objects)  # type: ignore[arg-type]
+            return config
+
+        whole = start("whole", 8)
+        start("parts", 5)
+        assert_same_bits(state_of(whole, 8), state_of(start("parts", 8, resume=True), 8))
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"dataset": 3}, "`dataset` must be a flowops.data.Dataset, got int"),
+            ({"dataset": [torch.zeros(4, 2)]}, "`dataset` must be a flowops.data.Dataset, got list"),
+            ({"network": silent}, "`network` must be an nn.Module, got function"),
+            ({"network": nn.Linear}, "`network` must be an nn.Module, got type"),
+            ({"teacher": nn.Linear(2, 2)}, "`teacher` must be a VelocityField or a FlowMap, got Linear"),
+        ],
+    )
+    @pytest.mark.usefixtures("unchecked")
+    def test_objects_of_another_kind_are_refused(self, small: Make, given: dict[str, Any], message: str) -> None:
+        config = small()
+        with pytest.raises(TypeError, match=message) as caught:
+            train(config, report=silent, **given)
+        assert "\n" not in str(caught.value)
+        assert not Path(config.out).exists()
 
 
-def test_resuming_nothing_starts_and_resuming_the_end_does_nothing(small: Make) -> None:
-    config, lines = small(), list[str]()
-    train(config, resume=True, report=lines.append)
-    before = (Path(config.out) / "metrics.csv").read_bytes()
-    run = train(config, resume=True, report=lines.append)
-    assert ["starting from the first step" in lines[0], "is finished" in lines[1]] == [True, True]
-    assert run.step == 8
-    assert (Path(config.out) / "metrics.csv").read_bytes() == before
+class TestWeights:
+    def test_the_seed_decides(self, small: Make) -> None:
+        first, again, other = small("first"), small("again"), small("other", seed=1)
+        for config in (first, again, other):
+            train(config, report=silent)
+        assert_same_bits(state_of(first, 8), state_of(again, 8))
+        assert not torch.equal(*(state_of(c, 8)["weights.last.weight"] for c in (first, other)))
 
-
-def test_an_existing_folder_is_left_alone(small: Make) -> None:
-    config = small()
-    train(config, report=silent)
-    with pytest.raises(FileExistsError, match="--resume"):
-        train(config, report=silent)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_with_a_checkpoint(
-    small: Make, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, parts = small("whole"), small("parts")
-    train(whole, report=silent)
-    plain = Engine._advance
-
-    def interrupted(self: Engine, *arguments: Any) -> None:
-        plain(self, *arguments)
-        if self.step == 3:
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(Engine, "_advance", interrupted)
-    with pytest.raises(Interrupted, match="after step 3 of 8") as caught:
-        train(parts, report=silent)
-    assert caught.value.signal == number.name
-    monkeypatch.undo()
-    train(parts, resume=True, report=silent)
-    assert_same_bits(state_of(whole, 8), state_of(parts, 8))
-
-
-def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
-    """Losses that are not a number in some of the calls."""
-    plain, calls = LossModule.evaluate, iter(range(1000))
-
-    def evaluate(self: LossModule, draw: Any) -> Outcome:
-        outcome = plain(self, draw)
-        factor = float("nan") if next(calls) in steps else 1.0
-        bad = {name: factor * values for name, values in outcome.per_term.items()}
-        return outcome._replace(loss=factor * outcome.loss, per_term=bad)
-
-    monkeypatch.setattr(LossModule, "evaluate", evaluate)
-
-
-def test_a_step_without_a_finite_loss_is_skipped_and_counted(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(monkeypatch, {2, 5})
-    run = train(small(), report=silent)
-    assert all(bool(p.isfinite().all()) for p in run.X.parameters())
-    assert load_checkpoint(run.folder.checkpoints / "8").state["skipped"] == (2, 0)
-    last = run.folder.metrics.read_text().splitlines()[-1]
-    assert float(last.split(",")[-1]) == 2
-
-
-def test_a_run_without_finite_losses_stops_and_keeps_the_last_good_checkpoint(
-    small: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spoil(monkeypatch, set(range(4, 100)))
-    config = small(patience=3)
-    with pytest.raises(NotFinite, match=r"step 7: 3 steps in a row .* in the term '.+' at sample .* seed="):
-        train(config, report=silent)
-    assert Run.load(config.out).step == 4
-
-
-def test_skipped_steps_are_counted_on_after_resuming(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoil(monkeypatch, {1, 3, 4})
-    config = small(patience=2)
-    train(replace(config, steps=4), report=silent)
-    with pytest.raises(NotFinite, match="step 5: 2 steps in a row"):
-        train(config, resume=True, report=silent)
-    assert load_checkpoint(Path(config.out) / "checkpoints" / "4").state["skipped"] == (2, 1)
-
-
-@pytest.mark.parametrize("parts", [2, 4])
-def test_accumulated_parts_train_as_the_whole_batch(small: Make, parts: int) -> None:
-    whole, cut = small("whole"), small("cut", hardware=HardwareConfig(accumulate=parts))
-    for config in (whole, cut):
-        train(config, report=silent)
-    a, b = state_of(whole, 8), state_of(cut, 8)
-    for name in a:
-        if name.startswith("weights."):
-            torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-5)
+    def test_first_weights_come_from_another_run(self, small: Make) -> None:
+        first = train(small("first"), report=silent)
+        config = small("second", init=first.folder.path.as_posix(), steps=1, optimizer=OptimizerConfig(rate=1e-12))
+        second = train(config, report=silent)
+        x0 = first.base(6)
+        torch.testing.assert_close(second.X(0.0, 1.0, x0), first.X(0.0, 1.0, x0), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.row.teacher])
@@ -276,49 +283,37 @@ def test_every_method_without_a_teacher_trains(small: Make, name: str) -> None:
     assert bool(run.sample(4, steps=2).isfinite().all())
 
 
-def test_an_averaged_teacher_is_the_average(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    plain = Engine._update_teacher
-
-    def spy(self: Engine) -> None:
-        plain(self)
-        held = self.module.teacher
-        assert held is not None
-        average = self.averages.state(self.averages.names[0])
-        state = {name.removeprefix("network."): value for name, value in held.state_dict().items()}
-        seen.append(all(torch.equal(value, average[name]) for name, value in state.items()))
-
-    monkeypatch.setattr(Engine, "_update_teacher", spy)
-    train(small(options=("ema_teacher=true",)), report=silent)
-    assert len(seen) == 8
-    assert all(seen)
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.row.teacher])
+def test_every_method_with_a_teacher_trains(small: Make, name: str) -> None:
+    config = small(method=name, steps=2, checkpoint_every=0, teacher="problem:gaussian")
+    assert bool(train(config, report=silent).sample(4, steps=2).isfinite().all())
 
 
-def test_first_weights_come_from_another_run(small: Make) -> None:
-    first = train(small("first"), report=silent)
-    config = small("second", init=first.folder.path.as_posix(), steps=1, optimizer=OptimizerConfig(rate=1e-12))
-    second = train(config, report=silent)
-    x0 = first.base(6)
-    torch.testing.assert_close(second.X(0.0, 1.0, x0), first.X(0.0, 1.0, x0), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("name", ["lsd", "cd", "ctm", "ct"])
+def test_an_average_of_the_map_is_beside_the_teacher(small: Make, name: str) -> None:
+    teacher = "problem:gaussian" if METHODS[name].row.teacher else None
+    plain, averaged = (
+        train(small(run, method=name, teacher=teacher, options=options, averages=(0.5,)), report=silent)
+        for run, options in (("plain", ()), ("averaged", ("ema_teacher=true",)))
+    )
+    assert bool(averaged.sample(4).isfinite().all())
+    assert not torch.equal(plain.sample(4), averaged.sample(4))
+
+
+def test_a_method_of_ones_own_trains(small: Make) -> None:
+    run = train(small(method=f"{__name__}:own_row", steps=2), report=silent)
+    other = train(small("other", steps=2), report=silent)
+    named = train(small("named", steps=2, options=("eta=0.25",)), report=silent)
+    assert_same_bits(state_of(run.config, 2), state_of(named.config, 2))
+    assert not torch.equal(run.sample(4), other.sample(4))
 
 
 @pytest.mark.parametrize("coupling", ["optimal-transport", "sinkhorn"])
 def test_samples_are_coupled(small: Make, coupling: str) -> None:
-    config = small(coupling=coupling, steps=1)
+    config, plain = small(coupling=coupling, steps=1), small("plain", steps=1)
     assert bool(train(config, report=silent).sample(4).isfinite().all())
-
-
-def test_bfloat16_trains(small: Make) -> None:
-    config = small(hardware=HardwareConfig(precision="bf16"), steps=3, dataset="digits")
-    run = train(config, report=silent)
-    assert all(p.dtype is torch.float32 for p in run.X.parameters())
-    assert bool(run.sample(4).isfinite().all())
-
-
-def test_the_network_is_audited_before_the_first_step(small: Make) -> None:
-    config = small(audit=True, network=NetworkConfig(kind=f"{__name__}:broken"), steps=1)
-    with pytest.raises(ValueError, match="BatchNorm"):
-        train(config, report=silent)
+    train(plain, report=silent)
+    assert not torch.equal(*(state_of(c, 1)["weights.last.weight"] for c in (config, plain)))
 
 
 def test_a_data_set_of_ones_own_is_found_by_its_factory(small: Make) -> None:
@@ -326,44 +321,106 @@ def test_a_data_set_of_ones_own_is_found_by_its_factory(small: Make) -> None:
     assert run.sample(3).shape == (3, 2)
 
 
-def pairs() -> Dataset:
-    """A data set of pairs."""
-    from flowops.data import PairedArrays
-
-    x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-    return PairedArrays(x0, x0 + 1)
-
-
-class Noisy(torch.nn.Module):
-    """A network that draws from the global generator, as dropout does."""
-
-    seen: ClassVar[list[list[float]]] = []
-
-    def __init__(self, *_: object) -> None:
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.zeros(()))
-
-    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        if self.training:
-            self.seen.append(torch.rand(len(x)).tolist())
-        return self.scale * x
-
-
-def broken(*_: object) -> torch.nn.Module:
-    """A network that couples samples."""
-
-    class Broken(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm, self.layer = torch.nn.BatchNorm1d(2), torch.nn.Linear(2, 2)
-
-        def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-            return self.layer(self.norm(x))
-
-    return Broken()
+def test_the_map_its_average_and_the_teacher_share_no_weights(small: Make) -> None:
+    config = completed(small(method="ctm", options=("ema_teacher=true",), teacher="problem:gaussian"), {}, (2,))
+    assembly = assemble(config, torch.device("cpu"), dataset=open_dataset("checkerboard"))
+    module = module_of(config, assembly, torch.device("cpu"))
+    assert module.average is not None
+    assert isinstance(module.teacher, VelocityField)
+    pointers = {p.data_ptr() for p in module.X.parameters()} & {p.data_ptr() for p in module.average.parameters()}
+    assert not pointers
+    assert all(not p.requires_grad for p in module.average.parameters())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_named(small: Make) -> None:
     with pytest.raises(ValueError, match=r"`hardware\.accelerator` must be one that this machine has, got cuda"):
         train(small(hardware=HardwareConfig("cuda")), report=silent)
+
+
+# ------------------------------------------------------------------------------------------------- of a user's own
+
+
+def pairs() -> Dataset:
+    """A data set of pairs."""
+    x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    return Pairs(x0, x0 + 1)
+
+
+own_row = METHODS["lsd"].with_options(eta=0.25)
+
+
+class Plane(Dataset):
+    """Points of the plane, with settings that suit them."""
+
+    name, event, provenance = "plane", torch.Size([2]), "plane: a test"
+    defaults = {
+        "steps": 3,
+        "batch": 6,
+        "averages": (0.25,),
+        "network.kind": "mlp",
+        "network.options": ("width=6", "depth=1"),
+        "optimizer.schedule": "linear",
+    }
+
+    def batch(self, step: int, n: int, *, seed: int) -> Batch:
+        source = torch.Generator().manual_seed(1000 * seed + step)
+        return Batch(None, torch.randn(n, 2, generator=source) + 1, None)
+
+    def reference(self, n: int, *, split: str = "train", seed: int = 0) -> Batch:
+        return self.batch(0, n, seed=seed)
+
+    def to(self, device: torch.device | str) -> Plane:
+        return self
+
+
+class Still(VelocityField):
+    """A field of one's own."""
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return -x
+
+
+class Images(nn.Module):
+    """A plain network of times and states."""
+
+    def __init__(self, size: int = 64) -> None:
+        super().__init__()
+        self.inner = nn.Linear(size + 2, size)
+        for parameter in self.inner.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return self.inner(torch.cat([x.flatten(1), s[:, None], t[:, None]], 1)).reshape(x.shape)
+
+
+class Conditional(Images):
+    """The same with labels."""
+
+    seen: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = nn.Parameter(torch.randn(10, 64, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor | None = None) -> Tensor:
+        if label is None:
+            return super().forward(s, t, x)
+        self.seen.extend(label.tolist())
+        return super().forward(s, t, x) + self.classes[label].reshape(x.shape)
+
+
+class Broken(nn.Module):
+    """A network that couples samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.layer = nn.BatchNorm1d(2), nn.Linear(2, 2)
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return self.layer(self.norm(x))
+
+
+def broken(*_: object) -> nn.Module:
+    """It by name."""
+    return Broken()

@@ -129,7 +129,7 @@ def test_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_cells_are_refused() -> None:
-    with pytest.raises(ValueError, match="`cells` must be a positive number of cells, got 0"):
+    with pytest.raises(ValueError, match="`cells` must be .*, got 0"):
         Telemetry(0)
 
 

@@ -1,0 +1,115 @@
+"""What moves the weights: the optimizer of a configuration, and its learning rate as a function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer, RAdam
+
+from flowops._arguments import number, whole
+from flowops.runs.settings import OptimizerConfig
+
+Kind: TypeAlias = Literal["constant", "inverse-sqrt", "cosine", "linear"]
+
+
+class MuonAndAdam(Optimizer):
+    """Muon for the square matrices and Adam for everything else, as one optimizer with two groups of parameters.
+
+    Source: Jordan et al. 2024; the scale of Liu et al. 2502.16982 brings Muon's steps to the size of Adam's.
+    """
+
+    def __init__(self, matrices: list[nn.Parameter], others: list[nn.Parameter], config: OptimizerConfig) -> None:
+        self.parts: list[Optimizer] = []
+        if others:
+            self.parts.append(Adam(others, lr=config.rate, betas=(config.beta1, config.beta2), fused=True))
+        if matrices:
+            rate = config.matrix_rate
+            self.parts.append(torch.optim.Muon(matrices, lr=rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
+            self.parts[-1].param_groups[0]["rate"] = rate
+        super().__init__([{"params": part.param_groups[0]["params"]} for part in self.parts], {})
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of both."""
+        for part in self.parts:
+            part.step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Those of both."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from those of both."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def optimizer_of(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """The optimizer of a configuration over the parameters that learn; see `set_rates`."""
+    learned = [p for p in parameters if p.requires_grad]
+    shared: dict[str, Any] = {"lr": config.rate, "betas": (config.beta1, config.beta2)}
+    if config.kind == "muon":
+        matrices = [p for p in learned if p.ndim == 2 and p.shape[0] == p.shape[1]]
+        chosen = {id(p) for p in matrices}
+        return MuonAndAdam(matrices, [p for p in learned if id(p) not in chosen], config)
+    if config.kind == "radam":
+        return RAdam(learned, **shared)
+    if config.kind == "adamw":
+        return AdamW(learned, weight_decay=config.weight_decay, fused=True, **shared)
+    return Adam(learned, fused=True, **shared)
+
+
+def set_rates(optimizer: Optimizer, config: OptimizerConfig, factor: float) -> None:
+    """Give every group of parameters its learning rate times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group.get("rate", config.rate)
+
+
+def rate_factor(
+    step: int, *, kind: Kind = "constant", warmup: int = 0, decay_start: int = 35_000, steps: int = 0, done: float = 0.0
+) -> float:
+    r"""The factor $\min\big(1,\tfrac{k+1}{w}\big)\cdot d(k)$ of the learning rate of the step that follows $k$ others.
+
+    $d$ is 1 for constant and $\min(1,\sqrt{k_0/k})$ with $k_0$ = `decay_start` for inverse-sqrt. For linear, $1-p$, and
+    cosine, $\tfrac12(1+\cos\pi p)$, it falls from 1 at the end of the warm-up towards 0 at the end of the run:
+    $p=(k-w)/(n-w)$ with $n$ = `steps`, or `done` where that is further.
+
+    Args:
+        step: number of steps $k$ done before, from 0.
+        kind: which $d$.
+        warmup: number of steps $w$ in which the rate rises, 0 for none.
+        decay_start: step $k_0$ after which inverse-sqrt falls.
+        steps: steps of the run, 0 where only the time ends it; used by linear and cosine only.
+        done: the part of its time that has passed, of a run that ends by the clock.
+
+    Raises:
+        ValueError: for an unknown kind, numbers out of range, and a step that a kind which ends does not have.
+
+    Source: the inverse square root is that of 2505.18825 appendix G.2.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"`kind` must be one of {', '.join(get_args(Kind))}, got {kind!r}.")
+    for name, value, least in (("step", step, 0), ("warmup", warmup, 0), ("decay_start", decay_start, 1)):
+        whole(value, name, least)
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    if kind == "constant":
+        return rise
+    if kind == "inverse-sqrt":
+        return rise * min(1.0, math.sqrt(decay_start / max(step, 1)))
+    if steps and (step >= steps or warmup >= steps):
+        raise ValueError(
+            f"`step` and `warmup` must be below `steps` = {steps} for a {kind} rate, got {step} and {warmup}; "
+            f"raise `steps`, or take a constant rate."
+        )
+    p = max(max(0, step - warmup) / (steps - warmup) if steps else 0.0, min(number(done, "done"), 1.0))
+    return rise * (1 - p if kind == "linear" else 0.5 * (1 + math.cos(math.pi * p)))
+
+
+def gradient_norm(parameters: Iterable[Tensor], limit: float) -> Tensor:
+    """The norm of the gradient, 0-d on the device; the gradient is scaled down to `limit` where that is positive."""
+    return nn.utils.clip_grad_norm_(parameters, limit or math.inf)
