@@ -16,6 +16,6 @@ def run(folder: Path, text: str) -> str:
     script.write_text(text)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from flowops.cli.console import say, tell
+from flowops.cli.choice import FLAGS, RunChoice, load
+from flowops.cli.console import to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
-from flowops.cli.source import FLAGS, Source, load
-from flowops.report.evaluation import evaluate
+from flowops.evaluation import evaluate
 
 
 @dataclass(frozen=True)
-class Evaluate(Source):
+class Evaluate(RunChoice):
     """Measure samples of RUN against its data: by its map, by solvers of its field, and other data.
 
     The table goes to the standard output, and to RUN/evaluation.md and RUN/evaluation.json.
@@ -22,13 +22,14 @@ class Evaluate(Source):
     Attributes:
         steps: numbers of equal steps along the map.
         n: samples of each sampler.
-        features: of pictures; pixels, classifier:FILE, inception, or package.module:factory.
-        split: of the data, train or test.
+        features: features of images; pixels, inception, or package.module:factory.
+        split: split of the data, train or test.
         solver: solvers of the map's own diagonal field.
         solver_steps: equal steps of the solvers that have a fixed number of them.
         guidance: scale of classifier-free guidance, for a run with labels.
-        seed: of the noise, and of the choice of data.
+        seed: seed of the noise, and of the choice of data.
         chunk: samples computed together.
+        metrics: further columns; package.module:factory, a function of the data that gives a function of samples.
         out: the table, .md, with the same as .json beside it; RUN/evaluation.md if left out.
     """
 
@@ -41,6 +42,7 @@ class Evaluate(Source):
     guidance: float | None = None
     seed: int = 0
     chunk: int = 1024
+    metrics: tuple[str, ...] = ()
     out: str | None = None
 
 
@@ -49,9 +51,9 @@ def run(args: Sequence[str]) -> int:
     given = parse(Evaluate, args, "evaluate", flags={**FLAGS, "features": Flag(shown="NAME")})
     if given.out is not None and Path(given.out).suffix != ".md":
         raise ValueError(f"`out` must end in .md, got {given.out}; the table is Markdown, with a .json beside it.")
-    source = load(given)
+    chosen = load(given)
     found = evaluate(
-        source,
+        chosen,
         steps=given.steps,
         n=given.n,
         features=given.features,
@@ -61,8 +63,9 @@ def run(args: Sequence[str]) -> int:
         guidance=given.guidance,
         seed=given.seed,
         chunk=given.chunk,
-        report=tell,
+        metrics=given.metrics,
+        report=to_stderr,
     )
-    found.save(given.out or source.folder.path / "evaluation.md")
-    say(found.markdown())
+    found.save(given.out or chosen.folder.path / "evaluation.md")
+    to_stdout(found.markdown())
     return 0

@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowops.cli.console import say
+from flowops.cli.choice import FLAGS, RunChoice, grid_of, load
+from flowops.cli.console import to_stdout
 from flowops.cli.parsing import parse
-from flowops.cli.source import FLAGS, Source, grid_of, load
 from flowops.sampling import export_sampler
 
 
 @dataclass(frozen=True)
-class Export(Source):
+class Export(RunChoice):
     """Write the sampler of RUN as a program (x0[, label][, guidance]) -> x1 of torch.export.
 
     It takes any batch size, and is loaded and compared with the sampler before it takes its place.
 
     Attributes:
-        steps: along the map.
+        steps: along the map; one if left out.
         out: the program, .pt2; RUN/sampler-STEPS.pt2 if left out.
         grid: times of the steps; uniform, noise-levels as in EDM, or a JSON file with the times themselves.
     """
 
-    steps: int = 1
+    steps: int | None = None
     out: str | None = None
     grid: str = "uniform"
 
@@ -35,9 +35,9 @@ def run(args: Sequence[str]) -> int:
     source = load(given)
     grid = grid_of(given.grid, given.steps, source.interpolant)
     path = Path(given.out) if given.out is not None else source.folder.path / f"sampler-{len(grid) - 1}.pt2"
-    labels, guidance = bool(source.classes), source.guided
+    labels, guidance = bool(source.classes), source.X.takes("guidance")
     exported = export_sampler(source.X, grid, source.event, path, labels=labels, guidance=guidance)
     inputs = ", ".join(["x0", *["label"] * labels, *["guidance"] * guidance])
-    say(f"{exported.path}: ({inputs}) -> x1 in {len(grid) - 1} steps, {exported.error:.1e} from the sampler")
-    say(f'Load it with flowops.sampling.load_sampler("{exported.path}", sha256="{exported.sha256}")')
+    to_stdout(f"{exported.path}: ({inputs}) -> x1 in {len(grid) - 1} steps, {exported.error:.1e} from the sampler")
+    to_stdout(f'Load it with flowops.sampling.load_sampler("{exported.path}", sha256="{exported.sha256}")')
     return 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from flowops.cli.console import brief_warnings, say, tell
+from flowops._named import meant
+from flowops.cli.console import brief_warnings, in_shell, speak, to_stderr, to_stdout
 
 COMMANDS: dict[str, str] = {
     "train": "train a flow map, or go on with a run",
@@ -45,13 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `flowops`; those of this process if None.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if os.getcwd() not in sys.path and "" not in sys.path:  # so that package.module:name of the current folder is found
+        sys.path.insert(0, os.getcwd())
+    speak({})
     try:
         with brief_warnings():
             return _dispatch(words)
     except SystemExit as stop:  # of the parser, which has said why
         return stop.code if isinstance(stop.code, int) else OK
     except KeyboardInterrupt:
-        tell("flowops: interrupted.")
+        to_stderr("flowops: interrupted.")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,21 +62,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         if os.environ.get("FLOWOPS_TRACEBACK") == "1" or not _is_told(error):
             raise
-        tell(f"flowops: {error}")
+        to_stderr(f"flowops: {in_shell(str(error))}")
         return FAILED
 
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        say(HELP.format(commands="\n".join(f"  {name:<11}{summary}" for name, summary in COMMANDS.items())))
+        to_stdout(HELP.format(commands="\n".join(f"  {name:<11}{summary}" for name, summary in COMMANDS.items())))
         return OK
     if words[0] in ("-V", "--version"):
-        say(f"flowops {import_module('flowops').__version__}")
+        to_stdout(f"flowops {import_module('flowops').__version__}")
         return OK
     if words[0] not in COMMANDS:
-        close = difflib.get_close_matches(words[0], COMMANDS, 1)
-        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}."
-        tell(f"flowops: {words[0]!r} is no command; {hint}")
+        hint = meant(words[0], COMMANDS)
+        hint = f"; choose one of {', '.join(COMMANDS)}." if hint == "." else hint
+        to_stderr(f"flowops: {words[0]!r} is no command{hint}")
         return USAGE
     code: int = import_module(f"flowops.cli.{words[0]}").run(words[1:])
     return code

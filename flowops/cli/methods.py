@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from flowops.cli.console import say
+from flowops.cli.console import to_stdout
 from flowops.cli.parsing import Flag, parse
-from flowops.methods import MEANING, METHODS, Method, Term, get_method
+from flowops.methods import METHODS, Method, Option, Term, get_method
 from flowops.methods.options import SHARED
+from flowops.runs.settings import written
 
 WIDTH = 100
 PLAIN = (  # formulas of docstrings, in plain letters
@@ -31,7 +31,8 @@ class Methods:
     """The training methods, or one of them with its options.
 
     Attributes:
-        name: of a method, whose terms, options and settings are shown; all methods in brief if left out.
+        name: name of a method or package.module:row, whose terms, options and settings are shown; all methods in brief
+            if left out.
     """
 
     name: str | None = None
@@ -40,7 +41,7 @@ class Methods:
 def run(args: Sequence[str]) -> int:
     """Print the table or a row of it."""
     given = parse(Methods, args, "methods", flags={"name": Flag(positional=True)})
-    say("\n".join(overview() if given.name is None else details(get_method(given.name))))
+    to_stdout("\n".join(overview() if given.name is None else details(get_method(given.name))))
     return 0
 
 
@@ -49,6 +50,9 @@ def overview() -> Iterator[str]:
     width = 2 + max(map(len, METHODS))
     for name, method in METHODS.items():
         yield from _wrapped(f"{name:<{width}}{method.row.source}", 0, width)
+        if method.row.preset_of:
+            yield from _wrapped(f"is {method.row.preset_of}: {method.row.settings}", width, 2)
+            continue
         for term in method.terms:
             yield from _wrapped(_term(term), width, 2)
     yield ""
@@ -60,6 +64,8 @@ def details(method: Method) -> Iterator[str]:
     row = method.row
     yield from _wrapped(f"{row.name}: {row.summary}")
     yield from _wrapped(f"Source: {row.source}.")
+    if row.preset_of:
+        yield from _wrapped(f"It is {row.preset_of} under other settings: {row.settings}.")
     if row.teacher:
         yield from _wrapped(f"Teacher: {row.teacher}, the run given by --teacher.")
     for form, terms in row.forms.items():
@@ -67,32 +73,29 @@ def details(method: Method) -> Iterator[str]:
         yield f"Terms with form={form}" if len(row.forms) > 1 else "Terms"
         for term in terms:
             yield from _wrapped(_term(term), 2, 2)
-    yield from _options("Its own options", row.defaults)
+    yield from _options("Its own options", [option for option in row.options if option not in SHARED])
     yield from _options("Options of every method", SHARED)
     if row.paper:
         yield ""
         yield "As in its paper"
-        yield from _wrapped(", ".join(f"{name}={_written(value)}" for name, value in row.paper.items()), 2)
+        yield from _wrapped(", ".join(f"{name}={written(value)}" for name, value in row.paper.items()), 2)
 
 
 def _term(term: Term) -> str:
     """What a term compares, along which velocity, and what of it is a constant in the loss."""
-    compared = (term.sides.__doc__ or term.sides.__name__).splitlines()[0].rstrip(".")
     velocity = f"; velocity: {term.velocity.name}" if term.velocity else ""
-    return compared + velocity + (f"; constant: {term.stop}" if term.stop else "")
+    return term.statement + velocity + (f"; constant: {term.constant}" if term.constant else "")
 
 
-def _options(title: str, defaults: Mapping[str, Any]) -> Iterator[str]:
-    if not defaults:
+def _options(title: str, options: Sequence[Option]) -> Iterator[str]:
+    if not options:
         return
     yield ""
     yield f"{title}, as --options NAME=VALUE"
-    names = {name: f"{name}={_written(value)}" for name, value in defaults.items()}
-    width = max(map(len, names.values()))
-    for name, text in names.items():
-        yield from textwrap.wrap(
-            f"  {text:<{width}}  {MEANING.get(name, '')}", WIDTH, subsequent_indent=" " * (width + 4)
-        )
+    texts = [f"{option.name}={written(option.default)}" for option in options]
+    width = max(map(len, texts))
+    for text, option in zip(texts, options, strict=True):
+        yield from textwrap.wrap(f"  {text:<{width}}  {option.meaning}", WIDTH, subsequent_indent=" " * (width + 4))
 
 
 def _wrapped(text: str, indent: int = 0, hanging: int = 0) -> list[str]:
@@ -106,10 +109,3 @@ def plain(text: str) -> str:
     for pattern, replacement in PLAIN:
         text = re.sub(pattern, replacement, text)
     return text.replace("$", "")
-
-
-def _written(value: Any) -> str:
-    """A value as `--options` reads it."""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import types
+from collections import abc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from flowops._extras import require
-from flowops.cli.console import is_first
+from flowops._named import require
+from flowops.cli.console import is_first, speak
 
 T = TypeVar("T")
 WIDTH = 100  # columns of a help page, fewer where the terminal has fewer
@@ -22,7 +23,7 @@ class Flag:
     """How a field is written where it is not `--field VALUE`.
 
     Attributes:
-        name: of the flag; None for that of the field.
+        name: name of the flag; None for that of the field.
         shown: what stands for the value in the help; None for its type.
         positional: whether the value stands alone.
     """
@@ -39,6 +40,7 @@ def parse(
     *,
     flags: Mapping[str, Flag] | None = None,
     default: T | None = None,
+    also: Mapping[str, str] | None = None,
 ) -> T:
     """The dataclass `kind` from the words of a command line.
 
@@ -48,11 +50,13 @@ def parse(
         command: its name.
         flags: how fields are written that are special.
         default: values of what is not given; those of the class if None.
+        also: further names of the library, and the flags that stand for them.
 
     Raises:
         SystemExit: after the help page (0), and after words that do not fit (2), which are explained.
     """
     tyro = require("tyro", "train")
+    speak({**dict(_written(kind, flags or {})), **(also or {})})
     written = _annotated(tyro, kind, flags or {})
     start = tyro.MISSING_NONPROP if default is None else written(**_values(default))
     with _width():
@@ -69,19 +73,37 @@ def description(kind: type) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
+def _written(kind: type, flags: Mapping[str, Flag], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every setting with the flag that stands for it."""
+    hints = get_type_hints(kind)
+    for f in fields(kind):
+        flag, name = flags.get(f.name, Flag()), f"{prefix}{f.name}"
+        if is_dataclass(hints[f.name]):
+            yield name, f"--{name}"
+            yield from _written(hints[f.name], {}, f"{name}.")
+        else:
+            yield name, f.name.upper() if flag.positional else f"--{flag.name or name.replace('_', '-')}"
+
+
 def _annotated(tyro: Any, kind: type, flags: Mapping[str, Flag]) -> Any:
     """A subclass of `kind` whose fields carry the notes of tyro."""
     hints, noted = get_type_hints(kind), []
     for f in fields(kind):
         if f.default_factory is not MISSING or is_dataclass(hints[f.name]):
             continue
-        flag, hint = flags.get(f.name, Flag()), hints[f.name]
+        flag, hint = flags.get(f.name, Flag()), _written_in_words(hints[f.name])
         shown = flag.shown or (f.name.upper() if flag.positional else _without_none(hint))
         notes = [tyro.conf.arg(name=flag.name, metavar=shown)] + [tyro.conf.Positional] * flag.positional
         noted.append((f.name, Annotated[(hint, *notes)]))
     made = make_dataclass(kind.__name__, noted, bases=(kind,), frozen=True)
     made.__doc__ = kind.__doc__
     return made
+
+
+def _written_in_words(hint: Any) -> Any:
+    """A type without the mapping that may be given in its place in Python."""
+    kinds = get_args(hint)
+    return kinds[0] if any(get_origin(kind) is abc.Mapping for kind in kinds) else hint
 
 
 def _without_none(hint: Any) -> str | None:

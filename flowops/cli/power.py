@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowops._extras import require
 from flowops._files import written
-from flowops.cli.console import say
+from flowops._named import require
+from flowops.cli.console import to_stdout
 from flowops.cli.parsing import Flag, parse
-from flowops.training import Run
-from flowops.training._checkpoint_folders import candidates
-from flowops.training.averages import Snapshot, posthoc
-from flowops.training.checkpoint import load_weights
+from flowops.runs import Run, Snapshot, posthoc
+from flowops.runs.checkpoint import candidates, load_weights
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,8 @@ class Power:
 
 def run(args: Sequence[str]) -> int:
     """Average, write the weights, and say how they are used."""
-    given = parse(Power, args, "power", flags={"run": Flag(positional=True), "out": Flag(shown="FILE")})
+    flags = {"run": Flag(positional=True), "out": Flag(shown="FILE")}
+    given = parse(Power, args, "power", flags=flags, also={"power": "--power"})  # of flowops train
     source = Run.load(given.run)
     found = snapshots(source)
     step = max(snapshot.step for snapshot in found) if given.step is None else given.step
@@ -46,8 +45,8 @@ def run(args: Sequence[str]) -> int:
     with written(out) as temporary:
         facts = {"width": f"{given.width:g}", "step": str(step), "snapshots": str(len(found))}
         require("safetensors.torch", "train").save_file(weights, temporary, metadata=facts)
-    say(f"{out}: width {given.width:g} at step {step}, from {len(found)} averages")
-    say(f"Sample it with flowops sample {given.run} --weights {out}")
+    to_stdout(f"{out}: width {given.width:g} at step {step}, from {len(found)} averages")
+    to_stdout(f"Sample it with flowops sample {given.run} --weights {out}")
     return 0
 
 
@@ -60,7 +59,7 @@ def snapshots(source: Run) -> list[Snapshot]:
     """
     if not source.config.power:
         raise ValueError(
-            f"`run` must have power-function averages, and {source.folder.path} has none; train with --power 0.05 0.1."
+            f"`run` must have power-function averages, and {source.folder.path} has none; train with power=(0.05, 0.1)."
         )
     folder = source.folder.checkpoints
     steps = [int(path.name) for path in candidates(folder) if path.name.isdecimal()]

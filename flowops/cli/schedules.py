@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from flowops.cli.console import say
+from flowops.cli.console import to_stdout
 from flowops.cli.parsing import Flag, parse
 from flowops.interpolants import NAMED, Interpolant, ValidationReport, named
 
@@ -15,7 +15,7 @@ class Schedules:
     """The named schedules with formulas and verdicts, or the properties of one.
 
     Attributes:
-        name: of a schedule, whose properties are shown one by one.
+        name: name of a schedule, whose properties are shown one by one.
         alpha: coefficient of the base of a schedule of your own, as a formula in t, such as "cos(pi*t/2)".
         beta: coefficient of the data.
         gamma: coefficient of the latent, if there is one.
@@ -37,12 +37,12 @@ def run(args: Sequence[str]) -> int:
     if given.name is not None and any(formulas):
         raise ValueError(f"`name` must not be given beside formulas, got {given.name!r}; drop one of them.")
     if given.name is None and not any(formulas):
-        say("\n".join(overview()))
+        to_stdout("\n".join(overview()))
         return 0
     if given.name is None and (given.alpha is None or given.beta is None):
         raise ValueError("`alpha` and `beta` must be given together, got one of them; pass both as formulas in t.")
     report = _schedule(given).validate()
-    say(str(report))
+    to_stdout(str(report))
     return 0 if report.ok else 1
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
-from flowops.cli.console import say, tell
+from flowops.cli.console import in_shell, to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
-from flowops.training import Interrupted, Run, TrainConfig, load_config, train
-from flowops.training.folder import RunFolder
+from flowops.runs import Run, RunFolder, TrainConfig, load_config
+from flowops.runs.tables import last_value
+from flowops.training import Interrupted, train
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ FLAGS = {
     "data": Flag(shown="PATH"),
     "data_options": Flag(shown="[NAME=VALUE ...]"),
     "options": Flag(shown="[NAME=VALUE ...]"),
+    "coupling_options": Flag(shown="[NAME=VALUE ...]"),
     "alpha": Flag(shown="FORMULA"),
     "beta": Flag(shown="FORMULA"),
     "gamma": Flag(shown="FORMULA"),
@@ -45,40 +45,51 @@ FLAGS = {
     "out": Flag(shown="RUN"),
     "config": Flag(shown="FILE"),
 }
-SHORT = {"--network": "--network.kind"}
+SHORT = {"--network": "--network.kind", "--lr": "--optimizer.rate", "--batch-size": "--batch"}
+ALSO = {"path": "--data", "schedule": "--interpolant"}  # what the library calls by another name
+VALUES = ("--alpha", "--beta", "--gamma")  # flags whose value may begin with a minus sign
 
 
 def run(args: Sequence[str]) -> int:
     """Train, and say what came of it."""
-    words = [_long(word) for word in args]
-    given = parse(Train, words, "train", flags=FLAGS, default=defaults(words))
-    config = TrainConfig(**{f.name: getattr(given, f.name) for f in fields(TrainConfig)})
+    config, resume = settings(args, "train")
     try:
-        finished = train(config, resume=given.resume, report=tell)
+        finished = train(config, resume=resume)
     except Interrupted as stop:
-        tell(str(stop))
+        to_stderr(in_shell(str(stop)))
         return 128 + signal.Signals[stop.signal].value
-    say(_summary(finished))
+    to_stdout(_summary(finished))
     return 0
 
 
-def defaults(words: Sequence[str]) -> Train | None:
-    """What holds where no flag says otherwise: the settings of --config, or of the run that goes on, or None.
+def settings(args: Sequence[str], command: str, default: TrainConfig | None = None) -> tuple[TrainConfig, bool]:
+    """The settings that the words of a command line give, and whether to resume.
+
+    Args:
+        args: the words.
+        command: its name.
+        default: what holds where neither a flag nor a file says otherwise.
+    """
+    words = _joined([_long(word) for word in args])
+    given = parse(Train, words, command, flags=FLAGS, default=_start(words, default), also=ALSO)
+    return TrainConfig(**{f.name: getattr(given, f.name) for f in fields(TrainConfig)}), given.resume
+
+
+def _start(words: Sequence[str], default: TrainConfig | None) -> Train | None:
+    """What holds where no flag says otherwise: the settings of --config, or of the run that goes on, or `default`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it holds no settings.
     """
-    if {"-h", "--help"} & set(words):
-        return None
-    file, folder = _value(words, "--config"), RunFolder(Path(_value(words, "--out") or TrainConfig.out))
-    if file is None and "--resume" in words and folder.config.is_file():
-        held = replace(load_config(folder.config), out=str(folder.path))  # it may have been moved
-    elif file is not None:
+    asked = {"-h", "--help"} & set(words)
+    file, folder = _value(words, "--config"), RunFolder(Path(_value(words, "--out") or (default or TrainConfig).out))
+    held = default
+    if file is not None and not asked:
         held = load_config(file)
-    else:
-        return None
-    return Train(**{f.name: getattr(held, f.name) for f in fields(held)})
+    elif "--resume" in words and folder.config.is_file() and not asked:
+        held = replace(load_config(folder.config), out=str(folder.path))  # it may have been moved
+    return None if held is None else Train(**{f.name: getattr(held, f.name) for f in fields(held)})
 
 
 def _value(words: Sequence[str], flag: str) -> str | None:
@@ -92,6 +103,17 @@ def _value(words: Sequence[str], flag: str) -> str | None:
     return found
 
 
+def _joined(words: Sequence[str]) -> list[str]:
+    """The words, a formula such as -t+1 joined to its flag, since it would be taken for a flag itself."""
+    result: list[str] = []
+    for word in words:
+        if result and result[-1] in VALUES and word.startswith("-") and not word.startswith("--"):
+            result[-1] += f"={word}"
+        else:
+            result.append(word)
+    return result
+
+
 def _long(word: str) -> str:
     name, equals, value = word.partition("=")
     return SHORT.get(name, name) + equals + value
@@ -99,16 +121,8 @@ def _long(word: str) -> str:
 
 def _summary(finished: Run) -> str:
     """One line: where the run is, how far it came, what to do next."""
-    folder = finished.folder
-    loss = _last(folder.metrics, "loss")
-    told = "" if loss is None else f", loss {float(loss):.4g}"
-    return f"{folder.path}: step {finished.step} of {finished.config.steps}{told}. Next: flowops sample {folder.path}"
-
-
-def _last(path: Path, column: str) -> Any:
-    """The last entry of a column of a table, None without one."""
-    if not path.is_file():
-        return None
-    with path.open(newline="", encoding="utf-8") as file:
-        entries = [row[column] for row in csv.DictReader(file) if row.get(column)]
-    return entries[-1] if entries else None
+    folder, steps = finished.folder, finished.config.steps
+    loss = last_value(folder.metrics, "loss")
+    told = "" if loss is None else f", loss {loss:.4g}"
+    of = f" of {steps}" if steps else ""
+    return f"{folder.path}: step {finished.step}{of}{told}. Next: flowops sample {folder.path}"

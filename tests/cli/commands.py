@@ -1,4 +1,4 @@
-"""Command lines run in this process, and the words of a tiny run."""
+"""Command lines run in this process, and the words of tiny runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from flowops.cli import main
 
-TINY = (
-    *("--network.channels", "4", "--network.multipliers", "1", "--network.blocks", "1", "--network.attention"),
-    *("--network.width", "8", "--network.depth", "2", "--network.octaves", "1"),
-    *("--batch", "8", "--averages", "0.9", "--no-audit", "--log.no-tensorboard", "--log.no-progress"),
-)
+TINY = ("--batch", "8", "--averages", "0.9", "--log.no-tensorboard", "--log.no-progress")
+PERCEPTRON = ("--network", "mlp", "--network.options", "width=8", "depth=2", "octaves=1")
+UNET = ("--network", "unet", "--network.options", "channels=4", "multipliers=1,", "blocks=1", "attention=,")
+BOARD = ("checkerboard", *PERCEPTRON, *TINY)
+DIGITS = ("digits", *UNET, *TINY)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowops.cli import main
-from tests.cli.commands import TINY, Console
+from tests.cli.commands import BOARD, DIGITS, Console
 
 
 @pytest.fixture
@@ -21,18 +21,18 @@ def flowops(capsys: pytest.CaptureFixture[str]) -> Console:
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on digits with labels and power-function averages, six steps; tests must not change it."""
     return _trained(
-        tmp_path_factory, "digits", "--steps", "6", "--checkpoint-every", "2", "--power", "0.05", "0.1"
+        tmp_path_factory, *DIGITS, "--steps", "6", "--checkpoint-every", "2", "--power", "0.05", "0.1"
     )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def board_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the checkerboard, without labels, five steps; tests must not change it."""
-    return _trained(tmp_path_factory, "checkerboard", "--steps", "5")
+    return _trained(tmp_path_factory, *BOARD, "--steps", "5")
 
 
-def _trained(factory: pytest.TempPathFactory, dataset: str, *words: str) -> Path:
-    out = factory.mktemp("runs") / dataset
+def _trained(factory: pytest.TempPathFactory, *words: str) -> Path:
+    out = factory.mktemp("runs") / words[0]
     with warnings.catch_warnings():
-        assert main(["train", dataset, *words, *TINY, "--out", str(out)]) == 0
+        assert main(["train", *words, "--out", str(out)]) == 0
     return out

@@ -32,11 +32,12 @@ def test_it_lies_in_the_run_if_nothing_is_said(flowops: Console, board_run: Path
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--n", "5"), "`n` must be at least 10 samples to be compared with data, got 5"),
+        (("--n", "5"), "--n must be at least 10 samples to be compared with data, got 5"),
         (("--features", "pixel"), "did you mean 'pixels'?"),
-        (("--split", "validation"), "`split` must be one of train, test"),
-        (("--out", "table.txt"), "`out` must end in .md, got table.txt"),
-        (("--steps", "0", "--n", "100"), "`steps` must be a positive number of steps, got 0"),
+        (("--split", "validation"), "--split must be one of train, test"),
+        (("--out", "table.txt"), "--out must end in .md, got table.txt"),
+        (("--metrics", "fid"), "--metrics must be among sliced W2, MMD^2, energy distance or package.module:factory"),
+        (("--steps", "0", "--n", "100"), "--steps must be a whole number of at least 1, got 0"),
     ],
 )
 def test_bad_requests_are_one_sentence(
@@ -46,4 +47,4 @@ def test_bad_requests_are_one_sentence(
 
 
 def test_guidance_needs_labels(flowops: Console, board_run: Path) -> None:
-    assert "`guidance` must not be given" in flowops("evaluate", board_run, "--guidance", 2).error
+    assert "--guidance must not be given" in flowops("evaluate", board_run, "--guidance", 2).error

@@ -30,7 +30,7 @@ def test_the_version_is_that_of_the_library(flowops: Console) -> None:
 def test_an_unknown_command_is_a_usage_error_with_a_hint(flowops: Console) -> None:
     said = flowops("trian", "digits")
     assert said.code == 2
-    assert said.err == "flowops: 'trian' is no command; did you mean train?\n"
+    assert said.err == "flowops: 'trian' is no command; did you mean 'train'?\n"
     assert "choose one of train" in flowops("qqq").err
 
 

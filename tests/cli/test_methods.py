@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from flowops.methods import METHODS
+from flowops.runs.settings import written
 from tests.cli.commands import Console
 
 
@@ -31,11 +35,31 @@ def test_a_method_is_explained_with_all_its_options(flowops: Console, name: str)
     assert said.out.startswith(f"{name}: ")
     assert "\\" not in said.out
     text = " ".join(said.out.split())
-    for option, value in METHODS[name].row.defaults.items():
-        shown = str(value).lower() if value is None or isinstance(value, bool) else value
-        assert isinstance(value, tuple) or f" {option}={shown} " in text
+    for option in METHODS[name].row.options:
+        assert f" {option.name}={written(option.default)} " in text
+        assert " ".join(option.meaning.split()) in text
     assert f"Source: {METHODS[name].row.source}." in text
     assert ("Teacher: " in text) == bool(METHODS[name].row.teacher)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.row.preset_of])
+def test_a_preset_says_what_it_is(flowops: Console, name: str) -> None:
+    row = METHODS[name].row
+    lines = flowops("methods").out.splitlines()
+    place = next(k for k, line in enumerate(lines) if line.split()[:1] == [name] and not line.startswith(" "))
+    assert f"is {row.preset_of}: " in lines[place + 1]
+    said = " ".join(flowops("methods", name).out.split())
+    assert f"It is {row.preset_of} under other settings: {row.settings}." in said
+
+
+def test_a_row_of_ones_own_is_explained(flowops: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_rows.py").write_text(
+        "from flowops.methods import METHODS\nmine = METHODS['lsd'].with_options(eta=0.5)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert flowops("methods", "own_rows:mine").out.startswith("lsd: Lagrangian self-distillation")
+    assert "`method` must name something to import" in flowops("methods", "own_rows:other").error
 
 
 def test_the_settings_of_the_paper_are_told(flowops: Console) -> None:

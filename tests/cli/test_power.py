@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from flowops.training.checkpoint import load_weights
+from flowops.runs.checkpoint import load_weights
 from tests.cli.commands import Console
 
 
@@ -41,8 +41,8 @@ def test_the_weights_can_be_sampled_as_it_says(flowops: Console, tmp_path: Path,
     ("words", "sentence"),
     [
         (("--width", "0.5"), "`sigma_rel` must be above 0 and at most 0.2887"),
-        (("--width", "0.1", "--step", "9"), "`step` must be at least 1 and at most 6, the last snapshot, got 9"),
-        (("--width", "0.1", "--out", "w.pt"), "`out` must end in .safetensors, got w.pt"),
+        (("--width", "0.1", "--step", "9"), "--step must be at least 1 and at most 6, the last snapshot, got 9"),
+        (("--width", "0.1", "--out", "w.pt"), "--out must end in .safetensors, got w.pt"),
     ],
 )
 def test_bad_requests_are_one_sentence(

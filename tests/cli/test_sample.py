@@ -13,15 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from flowops.sampling import gamma_sample, grids
 from flowops.training import Run
-from tests.cli.commands import Console
+from tests.cli.commands import PERCEPTRON, TINY, Console
+from tests.images import read
 
-Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("matplotlib")
-
-
-def read(path: Path) -> Any:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
 
 
 def test_a_row_for_each_sampler_with_its_calls(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
@@ -29,13 +24,16 @@ def test_a_row_for_each_sampler_with_its_calls(flowops: Console, tmp_path: Path,
     words = ("--steps", 1, 4, "--n", 6, "--solver", "heun", "dpm-solver", "--solver-steps", 3)
     said = flowops("sample", digits_run, *words, "--out", out, "--tensor", tensors)
     assert said.code == 0
-    assert said.out.splitlines()[-1] == f"{out}: 6 samples of step 6; {tensors}"
+    *rows, last = said.out.splitlines()
+    assert last == f"{out}; {tensors}: 6 samples of step 6"
+    samplers = ["map, 1 step", "map, 4 steps", "heun, 3 steps", "dpm-solver, 3 steps"]
+    assert [row[:22].rstrip() for row in rows] == samplers
+    assert [row[22:].split()[0] for row in rows] == ["1", "4", "6", "3"]
     found = load_file(tensors)
-    labels = {"map, 1 step, 1 call", "map, 4 steps, 4 calls", "heun, 3 steps, 6 calls", "dpm-solver, 3 steps, 3 calls"}
-    assert set(found) == labels
+    assert set(found) == {"map-1", "map-4", "heun-3", "dpm-solver-3"}
     run = Run.load(digits_run)
-    torch.testing.assert_close(found["map, 4 steps, 4 calls"], run.sample(6, steps=4))
-    torch.testing.assert_close(found["heun, 3 steps, 6 calls"], run.solve(6, method="heun", steps=3).x)
+    torch.testing.assert_close(found["map-4"], run.sample(6, steps=4))
+    torch.testing.assert_close(found["heun-3"], run.solve(6, method="heun", steps=3).x)
     picture = read(out)
     assert picture.shape[0] > 4 * 90  # four rows of pictures, labels between
     assert picture.std() > 10
@@ -117,20 +115,21 @@ def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_ru
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--class", "10"), "`label` must be a class between 0 and 9"),
-        (("--n", "0"), "`n` must be a positive number of samples, got 0"),
-        (("--steps", "0"), "`steps` must be a positive number of steps, got 0"),
-        (("--steps",), "`steps` must hold at least one number of steps, got none"),
+        (("--class", "10"), "--class must be a class between 0 and 9"),
+        (("--n", "0"), "--n must be a whole number of at least 1, got 0"),
+        (("--steps", "0"), "--steps must be a whole number of at least 1, got 0"),
+        (("--steps",), "--steps must hold at least one number of steps, got none"),
         (("--checkpoint", "77"), "must hold a checkpoint of step 77, and does not"),
-        (("--average", "0.5"), "`average` must be one of 0.9, power-0.05, power-0.1 or none"),
+        (("--average", "0.5"), "--average must be one of 0.9, power-0.05, power-0.1 or none"),
         (("--grid", "nothing.json"), "nothing.json"),
-        (("--gamma", "2"), "`gamma` must lie in [0, 1], got 2"),
-        (("--gamma", "0.5", "--restart", "0", "1", "1"), "`gamma` and `restart` must not be given together"),
+        (("--gamma", "2"), "--gamma must lie in [0, 1], got 2"),
+        (("--gamma", "0.5", "--restart", "0", "1", "1"), "--gamma and --restart must not be given together"),
         (("--restart", "0.3", "0.5", "1"), "`between` must be two increasing times of the grid"),
-        (("--out", "x.jpg"), "`out` must end in .png, got x.jpg"),
-        (("--tensor", "x.pt"), "`tensor` must end in .safetensors, got x.pt"),
-        (("--device", "cpuu"), "`device` must be a device that is there, such as cpu or cuda, got 'cpuu'"),
-        (("--weights", "nothing"), "`weights` must be a file of weights, and nothing is none"),
+        (("--out", "x.jpg"), "--out must end in .png, got x.jpg"),
+        (("--tensor", "x.pt"), "--tensor must end in .safetensors or .npz, got x.pt"),
+        (("--device", "cpuu"), "--device must be a device that is there, such as cpu or cuda, got 'cpuu'"),
+        (("--steps", "1", "--solver", "heun", "--solver-steps", "0"), "must be a whole number of at least 1, got 0"),
+        (("--weights", "nothing"), "--weights must be a file of weights, and nothing is none"),
     ],
 )
 def test_bad_requests_are_one_sentence(
@@ -141,11 +140,10 @@ def test_bad_requests_are_one_sentence(
     assert not (tmp_path / "x.png").exists()
 
 
-@pytest.mark.parametrize(("flag", "name"), [("--guidance", "guidance"), ("--class", "label")])
-def test_a_run_without_labels_has_no_classes(flowops: Console, board_run: Path, flag: str, name: str) -> None:
-    assert f"`{name}` must not be given for a map that was trained without labels" in flowops(
-        "sample", board_run, flag, 2
-    ).error  # fmt: skip
+@pytest.mark.parametrize("flag", ["--guidance", "--class"])
+def test_a_run_without_labels_has_no_classes(flowops: Console, board_run: Path, flag: str) -> None:
+    said = flowops("sample", board_run, flag, 2)
+    assert f"{flag} must not be given for a map that was trained without labels" in said.error
 
 
 def test_weights_of_another_network_are_refused(
@@ -154,4 +152,59 @@ def test_weights_of_another_network_are_refused(
     weights = next((board_run / "checkpoints").glob("*/model.safetensors"))
     for file in (weights, digits_run / "config.yaml"):
         said = flowops("sample", digits_run, "--weights", file, "--out", tmp_path / "x.png")
-        assert "`weights` must be a safetensors file of the network" in said.error
+        assert "--weights must be a safetensors file of the network" in said.error
+
+
+WAYS: list[tuple[tuple[object, ...], dict[str, Any]]] = [
+    (("--steps", 3), {"steps": 3}),
+    (("--steps", 4, "--gamma", 0.5), {"steps": 4, "gamma": 0.5}),
+    (("--steps", 4, "--restart", 0.25, 0.75, 2), {"steps": 4, "restart": (0.25, 0.75, 2)}),
+    (("--solver", "heun", "--solver-steps", 3), {"solver": "heun", "steps": 3}),
+    (("--solver", "ddim"), {"solver": "ddim", "steps": 18}),
+    (("--solver", "dopri5"), {"solver": "dopri5"}),
+]
+
+
+@pytest.mark.parametrize(("words", "way"), WAYS, ids=[" ".join(map(str, words)) for words, _ in WAYS])
+def test_the_samples_are_those_of_the_run(
+    flowops: Console, tmp_path: Path, digits_run: Path, words: tuple[object, ...], way: dict[str, Any]
+) -> None:
+    """One sampler everywhere: the command line draws what `Run.draw` draws for a seed."""
+    tensors = tmp_path / "x.npz"
+    said = flowops(
+        "sample", digits_run, *words, "--n", 4, "--seed", 7, "--out", tmp_path / "x.png", "--tensor", tensors
+    )
+    assert said.code == 0, said.err
+    with np.load(tensors) as held:
+        x = torch.from_numpy(held[held.files[-1]])
+    run = Run.load(digits_run)
+    torch.testing.assert_close(x, run.draw(4, seed=7, **way).x)
+    assert not torch.allclose(x, run.draw(4, seed=8, **way).x)
+
+
+def test_solvers_take_a_grid_by_name_with_their_own_number_of_steps(
+    flowops: Console, tmp_path: Path, board_run: Path
+) -> None:
+    words = ("--steps", 1, "--n", 4, "--grid", "noise-levels", "--solver", "heun", "--out", tmp_path / "x.png")
+    said = flowops("sample", board_run, *words, "--tensor", tmp_path / "x.npz")
+    assert said.code == 0, said.err
+    run = Run.load(board_run)
+    with np.load(tmp_path / "x.npz") as held:
+        assert held.files == ["map-1", "heun-18"]
+        x = torch.from_numpy(held["heun-18"])
+    grid = grids.noise_levels(18, run.interpolant)
+    torch.testing.assert_close(x, run.solve(4, method="heun", grid=grid).x)
+
+
+def test_samples_that_make_no_picture_go_to_a_file(flowops: Console, tmp_path: Path) -> None:
+    x0 = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    np.savez(tmp_path / "pairs.npz", x0=x0.numpy(), x1=x0.numpy() + 1)
+    run = tmp_path / "run"
+    words = ("--steps", 2, *PERCEPTRON, *TINY, "--out", run)
+    assert flowops("train", f"pairs:{tmp_path / 'pairs.npz'}", *words).code == 0
+    assert "--tensor must be given for samples of shape [5]" in flowops("sample", run, "--n", 4).error
+    said = flowops("sample", run, "--n", 4, "--steps", 2, "--tensor", tmp_path / "x.npz")
+    assert said.code == 0, said.err
+    assert not (run / "samples.png").exists()
+    with np.load(tmp_path / "x.npz") as held:
+        torch.testing.assert_close(torch.from_numpy(held["map-2"]), Run.load(run).sample(4, steps=2))

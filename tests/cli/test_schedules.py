@@ -44,10 +44,11 @@ def test_a_latent_is_checked_too(flowops: Console) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--alpha", "1-t"), "`alpha` and `beta` must be given together"),
-        (("--beta", "t"), "`alpha` and `beta` must be given together"),
-        (("linear", "--alpha", "1-t", "--beta", "t"), "`name` must not be given beside formulas, got 'linear'"),
-        (("liner",), "`name` must be one of linear, trigonometric"),
+        (("--alpha", "1-t"), "--alpha and --beta must be given together"),
+        (("--beta", "t"), "--alpha and --beta must be given together"),
+        (("linear", "--alpha", "1-t", "--beta", "t"), "NAME must not be given beside formulas, got 'linear'"),
+        (("liner",), "must be one of linear, trigonometric"),
+        (("liner",), "did you mean 'linear'?"),
         (("--alpha", "1-", "--beta", "t"), "alpha"),
     ],
 )

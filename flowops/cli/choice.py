@@ -1,4 +1,4 @@
-"""Which run a command looks at, which of its weights, and where it computes."""
+"""Which run a command looks at, which of its weights, along which times, and where it computes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from flowops._extras import require
+from flowops._named import require
 from flowops.cli.parsing import Flag
 from flowops.interpolants import Interpolant
+from flowops.runs import Run
 from flowops.sampling import grids
-from flowops.training import Run
 
 FLAGS = {
     "run": Flag(positional=True),
@@ -23,10 +23,11 @@ FLAGS = {
     "out": Flag(shown="FILE"),
     "grid": Flag(shown="{uniform,noise-levels,FILE}"),
 }
+NAMED_GRIDS = ("uniform", "noise-levels")
 
 
 @dataclass(frozen=True)
-class Source:
+class RunChoice:
     """A run on disk.
 
     Attributes:
@@ -45,37 +46,49 @@ class Source:
     device: str = "cpu"
 
 
-def load(source: Source) -> Run:
+def load(choice: RunChoice) -> Run:
     """The run with the weights that were asked for.
 
     Raises:
         FileNotFoundError: if there is no such run, checkpoint or file.
         ValueError: for weights of another network, and a device that is not there.
     """
-    run = Run.load(source.run, step=source.checkpoint, average=source.average, device=_device(source.device))
-    if source.weights is not None:
-        _replace_weights(run, Path(source.weights))
+    run = Run.load(choice.run, step=choice.checkpoint, average=choice.average, device=_device(choice.device))
+    if choice.weights is not None:
+        _replace_weights(run, Path(choice.weights))
     return run
 
 
-def grid_of(kind: str, steps: int, interpolant: Interpolant) -> list[float]:
-    """The times of a grid: equal steps, EDM's noise levels, or those in a file, whose number of steps decides."""
+def grid_of(kind: str, steps: int | None, interpolant: Interpolant) -> list[float]:
+    """The times of a grid: equal steps, EDM's noise levels, or those in a file, whose number of steps decides.
+
+    Raises:
+        ValueError: for a number of steps beside a file that holds another.
+    """
+    count = 1 if steps is None else steps
     if kind == "uniform":
-        return grids.uniform(steps)
-    return grids.noise_levels(steps, interpolant) if kind == "noise-levels" else grids.load_grid(kind)
+        return grids.uniform(count)
+    if kind == "noise-levels":
+        return grids.noise_levels(count, interpolant)
+    found = grids.load_grid(kind)
+    if steps is not None and steps != len(found) - 1:
+        raise ValueError(f"`steps` must be left out beside a grid of {len(found) - 1} steps in {kind}, got {steps}.")
+    return found
 
 
-def grids_of(kind: str, steps: Sequence[int], interpolant: Interpolant) -> list[list[float]]:
+def grids_of(
+    kind: str, steps: Sequence[int] | None, default: Sequence[int], interpolant: Interpolant
+) -> list[list[float]]:
     """A grid for each number of steps, or the one in a file.
 
     Raises:
-        ValueError: without any number of steps.
+        ValueError: without any number of steps, and for other numbers than that of a file.
     """
-    if not steps:
-        raise ValueError("`steps` must hold at least one number of steps, got none; pass --steps 1 2 4.")
-    if kind not in ("uniform", "noise-levels"):
-        return [grids.load_grid(kind)]
-    return [grid_of(kind, k, interpolant) for k in steps]
+    if steps is not None and not steps:
+        raise ValueError("`steps` must hold at least one number of steps, got none; pass 1, 2 and 4, say.")
+    if kind in NAMED_GRIDS:
+        return [grid_of(kind, k, interpolant) for k in (default if steps is None else steps)]
+    return [grid_of(kind, k, interpolant) for k in (steps or (None,))]
 
 
 def _device(name: str) -> torch.device:
