@@ -17,23 +17,41 @@ import flowops
 from flowops.fields.divergence import exact_divergence
 
 ROOT = Path(flowops.__file__).parent
-# From the bottom up. A module imports from its own line and from the lines above it.
-LINES: list[tuple[str, ...]] = [
-    ("_types", "_files", "_extras", "_keys"),
-    ("_arguments",),
-    ("_derivatives", "_compile"),
-    ("_operator",),
-    ("_solvers",),
-    ("interpolants", "fields"),
-    ("maps",),
-    ("residuals", "problems"),
-    ("networks", "data"),
-    ("methods", "couplings", "times"),
-    ("certificates", "sampling", "metrics"),
-    ("training", "cli", "report"),
+# From the bottom up, one name a line. What a package imports stands above it.
+ORDER = [
+    "_types",
+    "_files",
+    "_named",
+    "_keys",
+    "_arguments",
+    "_derivatives",
+    "_compile",
+    "_operator",
+    "interpolants",
+    "_solvers",
+    "fields",
+    "maps",
+    "residuals",
+    "problems",
+    "networks",
+    "times",
+    "couplings",
+    "data",
+    "pictures",
+    "metrics",
+    "methods",
+    "sampling",
+    "runs",
+    "evaluation",
+    "training",
+    "cli",
 ]
-OPERATORS = LINES.index(("maps",))  # up to this line, an import inside a function may go either way
-RANK = {name: rank for rank, line in enumerate(LINES) for name in line}
+RANK = {name: rank for rank, name in enumerate(ORDER)}
+# The two classes that offer what is built on them, with imports inside the functions that need them.
+FACADES = {
+    "fields/velocity_field.py": ("fields/algebra.py", "fields/likelihood.py", "maps/solution_operator.py"),
+    "interpolants/interpolant.py": ("interpolants/conversion.py", "interpolants/validation.py"),
+}
 OUTSIDE = {"theory_checks", "tests", "experiments"}
 LATE = {"sympy", "scipy", "torchdiffeq", "matplotlib", "jaxtyping", "ot", "torchvision", "PIL", "sklearn", "lightning"}
 LATE |= {"tyro", "yaml", "safetensors", "rich", "tensorboard", "torchmetrics", "torch_fidelity"}
@@ -51,8 +69,7 @@ def imports(node: ast.AST, package: str, late: bool = False) -> Iterator[tuple[s
             origin = ".".join([*parents, *filter(None, [child.module])])
             yield from ((f"{origin}.{alias.name}", late) for alias in child.names)
         elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            for other in child.orelse:
-                yield from imports(ast.Module([other], []), package, late)
+            yield from imports(child, package, late=True)
         else:
             function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             yield from imports(child, package, late or function)
@@ -78,17 +95,74 @@ def fault(name: str, late: bool, importer: str) -> str | None:
         return None
     target = rest.partition(".")[0]
     if target not in RANK:
-        return f"imports {name}, which is no module in a layer: import from the module that defines it."
-    within_operators = late and max(RANK[importer], RANK[target]) <= OPERATORS
-    if RANK[target] > RANK[importer] and not within_operators:
+        return f"imports {name}, which is no package of ORDER: import from the module that defines it."
+    if RANK[target] > RANK[importer] and not (late and (importer, target) == ("fields", "maps")):
         return f"imports {name} from a higher layer: imports point from {target} to {importer}, never back."
     return None
+
+
+def defined_in(name: str) -> str | None:
+    """The file that defines what is imported by a dotted name, seen through the packages that pass it on."""
+    parts = name.split(".")[1:]
+    for k in range(len(parts), -1, -1):
+        path = ROOT.joinpath(*parts[:k])
+        if k and path.with_suffix(".py").is_file():
+            return path.with_suffix(".py").relative_to(ROOT).as_posix()
+        if (path / "__init__.py").is_file():
+            passed = {other.rpartition(".")[2]: other for other, _ in imports_of(path / "__init__.py")}
+            wanted = parts[k] if k < len(parts) else ""
+            return (
+                defined_in(passed[wanted]) if wanted in passed else (path / "__init__.py").relative_to(ROOT).as_posix()
+            )
+    return None
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Files that are reached from themselves, each circle once."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        seen, waiting = set(), list(graph[start])
+        while waiting:
+            if (file := waiting.pop()) not in seen:
+                seen.add(file)
+                waiting += graph.get(file, ())
+        reached[start] = seen
+    found = {tuple(sorted(b for b in reached[a] if a in reached.get(b, ()))) for a in graph if a in reached[a]}
+    return [list(circle) for circle in sorted(found)]
+
+
+def file_graph() -> dict[str, set[str]]:
+    """Which file of the library uses which, imports inside functions and for types included."""
+    graph = {}
+    for file in FILES:
+        here = file.relative_to(ROOT).as_posix()
+        if file.name != "__init__.py":
+            names = [name for name, _ in imports_of(file) if name.partition(".")[0] == "flowops"]
+            graph[here] = {found for name in names if (found := defined_in(name)) is not None} - {here}
+    return graph
+
+
+def test_the_order_names_every_package() -> None:
+    assert sorted(RANK) == sorted({layer_of(file) for file in FILES} - {"__init__"})
+
+
+def test_no_circle_of_files_but_the_two_facades() -> None:
+    graph = file_graph()
+    for facade, offered in FACADES.items():
+        assert set(offered) <= graph[facade], f"{facade} does not use all of {offered}: shorten FACADES."
+        graph[facade] -= set(offered)
+    assert circles(graph) == []
+
+
+def test_a_circle_is_seen() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles(file_graph())  # the facades
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_point_one_way(file: Path) -> None:
     importer = layer_of(file)
-    assert importer == "__init__" or importer in RANK, f"flowops/{importer} is in no layer: add it to LINES."
+    assert importer == "__init__" or importer in RANK, f"flowops/{importer} is in no layer: add it to ORDER."
     allowed = {"jaxtyping"} if importer == "_types" else set()
     found = [fault(name, late, importer) for name, late in imports_of(file) if name.partition(".")[0] not in allowed]
     assert not any(found), f"{file.name} " + "; ".join(filter(None, found))
@@ -109,12 +183,16 @@ def test_derivatives_are_taken_in_one_place(file: Path) -> None:
     [
         ("from flowops.maps import FlowMap", "fields", True),
         ("def f():\n    from flowops.maps import FlowMap", "fields", False),
-        ("def f():\n    from flowops.report import table", "fields", True),
+        ("def f():\n    from flowops.maps import FlowMap", "interpolants", True),
+        ("def f():\n    from flowops.pictures import save_pictures", "fields", True),
+        ("from flowops.runs import Run", "training", False),
+        ("from flowops.training import train", "evaluation", True),
+        ("from flowops.training import train", "runs", True),
         ("from flowops.fields import VelocityField", "maps", False),
         ("from flowops import VelocityField", "maps", True),
         ("from ..maps import FlowMap", "fields", True),
         ("from .algebra import Sum", "fields", False),
-        ("if TYPE_CHECKING:\n    from flowops.maps import FlowMap", "fields", False),
+        ("if TYPE_CHECKING:\n    from flowops.training import train", "runs", True),
         ("class C:\n    import sympy", "interpolants", True),
         ("def f():\n    import sympy", "interpolants", False),
         ("def f():\n    import theory_checks", "maps", True),
