@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from flowops.report import new_figure, save_figure
+from flowops.pictures import new_figure, save_figure
 
 
 def save_mixture(path: Path, paths: Tensor, data: Tensor, times: Tensor, residuals: dict[str, Tensor]) -> None:

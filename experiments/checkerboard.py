@@ -1,124 +1,81 @@
 """A flow map learned on the checkerboard: its KL by number of steps, the solver it replaces, its residuals, a figure.
 
-    python -m experiments.checkerboard --method lsd --minutes 2
+    python -m experiments.checkerboard --minutes 20 --data-options pairs=262144
+    python -m experiments.checkerboard --method lmd --minutes 4.5
 
-trains, prints the divergence of 64,000 samples on 50 x 50 cells after 1, 2, 4, 8 and 16 network calls beside that of
-dopri5 on the map's own field, and writes `checkerboard.md` and `checkerboard.png` into `--out`. Ctrl-C ends the
-training early and judges what there is.
+trains, and writes `evaluation.md` (divergence of 64,000 samples by number of network calls beside that of solvers of
+the map's own field) and `board.png` into `--out`. Every flag of `flowops train` changes a setting; a method that
+distils is given the exact field of independent pairs. An interrupted run goes on with `--resume`.
 """
 
 from __future__ import annotations
 
-import argparse
-import shlex
 import sys
-import warnings
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from experiments._judging import (
-    SAMPLES,
-    STEPS,
-    Progress,
-    divergences,
-    push,
-    residual_maps,
-    save_board,
+from experiments._board import COLUMNS, SAMPLES, residual_maps, save_board
+from experiments._recipes import configured, status
+from flowops import problems
+from flowops.cli.console import to_stderr
+from flowops.evaluation import evaluate
+from flowops.methods import get_method
+from flowops.training import HardwareConfig, NetworkConfig, OptimizerConfig, Run, TrainConfig, train
+
+CONFIG = TrainConfig(
+    "transported:checkerboard",
+    method="lsd",
+    alpha="(1-t)/sqrt(3)",  # the base scaled to the data's standard deviation (2505.18825 §G.1)
+    beta="t",
+    minutes=2.0,
+    batch=2_048,
+    network=NetworkConfig("mlp", width=256, depth=4, octaves=4),
+    optimizer=OptimizerConfig(kind="muon", schedule="linear", warmup=200, beta2=0.999, clip=10.0),
+    hardware=HardwareConfig(compile="yes"),
+    averages=(0.999,),
+    out="runs/checkerboard",
 )
-from experiments._two_dimensions import BASE, STEADY, Board, Plan, Trained, board_of, train
-from flowops._files import write_text
-from flowops.methods import METHODS, get_method
-from flowops.sampling import solve
-
-TOLERANCE = 1e-3
-
-
-def parse(arguments: list[str] | None = None) -> tuple[Plan, Board, Path]:
-    """Read the command line; every mistake ends in one sentence."""
-    parser = argparse.ArgumentParser(prog="experiments.checkerboard", description=__doc__.splitlines()[0])
-    parser.add_argument("--method", default="lsd", help=f"one of {', '.join(METHODS)}")
-    parser.add_argument("--alpha", default=BASE, help="base coefficient; by default the base has the data's deviation")
-    parser.add_argument("--beta", default="t", help="data coefficient")
-    parser.add_argument("--minutes", type=float, default=2.0, help="time for the training, with all preparations")
-    parser.add_argument("--steps", type=int, default=0, help="number of steps, in place of a time")
-    parser.add_argument("--batch", type=int, default=2048, help="samples per step")
-    parser.add_argument("--pairs", type=int, help="pairs coupled by optimal transport; 0 for none, as with a teacher")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/checkerboard"), help="folder for the table and figure")
-    args = parser.parse_args(arguments)
-    try:
-        board, plan = board_of(args.alpha, args.beta), plan_of(args)
-        args.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, TypeError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    except OSError as error:
-        parser.exit(2, f"{parser.prog}: --out must be a folder, {args.out} cannot be made: {error.strerror}.\n")
-    return plan, board, args.out
+STEADY: Mapping[str, tuple[str, ...]] = {
+    "esd": ("form=velocity",),  # the form of the map diverges at the rate that serves the others
+    "lmd": ("stop_gradient=true", "p=1.0", "c=0.1"),  # off the board the exact field is steep near t = 1
+}
+"""Options that keep a method stable here; a weight does not move the minimizer of a row with a teacher."""
+STEPS = (1, 2, 4, 8, 16)
+METRICS = tuple(f"experiments._board:{factory.__name__}" for factory in COLUMNS.values())
 
 
-def plan_of(args: argparse.Namespace) -> Plan:
-    """The training that the options ask for."""
-    for name, least in (("minutes", 0.01), ("steps", 0), ("batch", 2)):
-        if not getattr(args, name) >= least:
-            raise ValueError(f"--{name} must be at least {least}, got {getattr(args, name)}; pass a larger number.")
-    needs = get_method(args.method).row.teacher
-    if needs == "map":
-        raise ValueError(f"--method {args.method} needs the map of a previous round; choose one with a field, or none.")
-    taught = "field" in needs
-    if taught and args.pairs:
-        raise ValueError(
-            f"--pairs must be 0 with {args.method}, whose teacher is the field of independent pairs; drop it."
-        )
-    pairs = 0 if taught else Plan.pairs if args.pairs is None else args.pairs
-    options = STEADY.get(args.method, {})
-    return Plan(args.method, options, args.minutes, args.steps, args.batch, pairs=pairs, seed=args.seed)
+def settled(config: TrainConfig) -> TrainConfig:
+    """The settings with what a method needs on the board: options that keep it stable, and the exact field to distil.
+
+    The field is that of independent pairs, so that pairs coupled by transport are not used with it.
+    """
+    wanted = get_method(config.method).row.teacher
+    if not config.options:
+        config = replace(config, options=STEADY.get(config.method, ()))
+    if wanted and not wanted.startswith("optional") and config.teacher is None:
+        dataset = config.dataset.removeprefix("transported:")
+        config = replace(config, dataset=dataset, data_options=(), teacher="problem:checkerboard")
+    return config
 
 
-def judge(trained: Trained, board: Board, seed: int) -> tuple[str, dict[str, Tensor]]:
-    """The table of divergences, and the samples that it is about."""
-    x0 = board.sample(0.0, SAMPLES, generator=torch.Generator().manual_seed(seed))
-    target = board.sample_data(SAMPLES, generator=torch.Generator().manual_seed(seed))
-    clouds = {"target": target} | {f"{n} step{'s' * (n > 1)}": push(trained.X, x0, n) for n in STEPS}
-    found = solve(trained.X.velocity(), x0, "dopri5", tolerance=TOLERANCE)
-    solved, calls = found.x, found.calls
-    numbers = ["0", *map(str, STEPS), f"{calls:.0f}"]
-    lines = ["| samples | network calls | KL, 50 x 50 | KL, 48 x 48 |", "|---|---|---|---|"]
-    for (name, cloud), number in zip({**clouds, f"dopri5, {TOLERANCE:g}": solved}.items(), numbers, strict=True):
-        coarse, fine = divergences(cloud)
-        lines.append(f"| {name} | {number} | {coarse:.4f} | {fine:.4f} |")
-    return "\n".join(lines) + "\n", clouds
+def judged(run: Run) -> None:
+    """The table and the figure of a run, written into its folder."""
+    found = evaluate(run, steps=STEPS, n=SAMPLES, solvers=("dopri5",), metrics=METRICS, chunk=16_384, report=to_stderr)
+    found.save(run.folder.path / "evaluation.md")
+    exact = problems.checkerboard(run.interpolant).sample_data(SAMPLES, generator=torch.Generator().manual_seed(0))
+    clouds = {"data": exact}
+    clouds |= {drawn.sampler: drawn.x for drawn in (run.draw(SAMPLES, steps=k, chunk=16_384) for k in STEPS)}
+    save_board(run.folder.path / "board.png", {name: x.cpu() for name, x in clouds.items()}, residual_maps(run))
+    print(f"{found.markdown()}\nwrote {run.folder.path / 'evaluation.md'} and {run.folder.path / 'board.png'}")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Train, judge, write; returns the exit status."""
-    plan, board, out = parse(arguments)
-    # torch warns of its own scripting at the first forward-mode derivative
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
-    trained = train(plan, board, Progress(f"{plan.method} "))
-    if trained.interrupted:
-        print(f"interrupted after {trained.steps} steps; the average so far is judged")
-    if not trained.steps:
-        return 1
-    table, clouds = judge(trained, board, plan.seed + 1)
-    maps = residual_maps(trained.X, board)
-    sizes = ", ".join(f"{name} {values.nanmean():.3f}" for name, values in maps.items())
-    command = f"python -m experiments.checkerboard {shlex.join(sys.argv[1:] if arguments is None else arguments)}"
-    report = (
-        f"# Checkerboard by {plan.method}\n\n`{command.strip()}` (torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads; {trained.steps} steps in {trained.seconds:.0f} s)\n\n{table}\n"
-        f"Residuals against the map's own field, root mean square over $s\\le t$: {sizes}.\n"
-    )
-    write_text(out / "checkerboard.md", report)
-    print(report)
-    save_board(out / "checkerboard.png", clouds, maps, trained.losses)
-    print(f"wrote {out / 'checkerboard.md'} and {out / 'checkerboard.png'}")
-    return 0
+def go(words: Sequence[str] | None = None) -> None:
+    """Train and judge."""
+    config, resume = configured(CONFIG, "checkerboard", words)
+    judged(train(settled(config), resume=resume, report=to_stderr))
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("interrupted; no half-written file is left behind")
+    sys.exit(status(go, "checkerboard"))

@@ -1,4 +1,4 @@
-"""CIFAR-10 on a CPU for an hour: the loss falls, the pictures take colour, from files to a table.
+"""CIFAR-10 on a CPU for an hour: the loss falls, the images take colour, from files to a table.
 
     python -m experiments.cifar10_cpu folder:PATH --out runs/cifar10_cpu
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from experiments._recipes import configured, stage, status
 from flowops._files import write_text
-from flowops.report import save_comparison
+from flowops.pictures import save_comparison
 from flowops.training import LogConfig, OptimizerConfig, Run, TrainConfig
 
 CONFIG = TrainConfig(

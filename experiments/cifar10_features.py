@@ -2,8 +2,12 @@
 
     python -m experiments.cifar10_features --data folder:cifar10 --minutes 8 --out runs/cifar10_features
 
-writes `classifier.safetensors` and `features.md` (accuracy, and the Fréchet distance between real pictures: what a
-perfect model scores at that number of samples) into `--out`.
+writes `classifier.safetensors` and `features.md` (accuracy, and the Fréchet distance between real images: what a
+perfect model scores at that number of samples) into `--out`. Afterwards
+
+    flowops evaluate RUN --features experiments.cifar10_features:extractor
+
+measures a run by these features.
 """
 
 from __future__ import annotations
@@ -19,11 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from experiments._classifier import Classifier, classifier_extractor, save_classifier
 from flowops._files import write_text
 from flowops._keys import generator, key
 from flowops.data import Dataset, open_dataset, to_uint8
-from flowops.metrics import Classifier, Extractor, frechet_distance, open_extractor, save_classifier, statistics
+from flowops.metrics import Extractor, frechet_distance, statistics
 
+OUT = Path("runs/cifar10_features")
+FILE = "classifier.safetensors"
 RATE = 0.01  # of AdamW, at its largest
 
 
@@ -44,26 +51,31 @@ class Config:
     out: Path
 
 
+def extractor(weights: Path | str = OUT / FILE, *, device: torch.device | str = "cpu") -> Extractor:
+    """The features of the classifier that an earlier call wrote, by name `experiments.cifar10_features:extractor`."""
+    return classifier_extractor(weights, device=device)
+
+
 def parse(arguments: list[str] | None = None) -> Config:
     """Read the command line; every mistake ends in one sentence."""
     parser = argparse.ArgumentParser(prog="experiments.cifar10_features", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a labelled set of pictures with a test split, e.g. folder:PATH")
+    parser.add_argument("--data", required=True, help="a labelled set of images with a test split, e.g. folder:PATH")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="the rate falls to zero at this time")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--width", type=int, default=32, help="channels of the first layer, a quarter of the features")
-    parser.add_argument("--test", type=int, default=10_000, help="test pictures")
+    parser.add_argument("--test", type=int, default=10_000, help="test images")
     parser.add_argument("--sizes", type=int, nargs="*", default=[50_000, 10_000, 5000, 5000], help="pairs train, test")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/cifar10_features"))
+    parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args(arguments)
     try:
         if min(args.epochs, args.minutes, args.batch) <= 0 or len(args.sizes) % 2:
             raise ValueError("--epochs, --minutes and --batch must be positive and --sizes come in pairs; mend them.")
         data = open_dataset(args.data)
         if not data.classes or data.size is None or len(data.event) != 3:
-            raise ValueError(f"--data must be labelled pictures, got {data}; choose another set.")
+            raise ValueError(f"--data must be labelled images, got {data}; choose another set.")
         data.reference(args.test, split="test")
         sizes = tuple(zip(args.sizes[::2], args.sizes[1::2], strict=True))
         args.out.mkdir(parents=True, exist_ok=True)
@@ -74,7 +86,7 @@ def parse(arguments: list[str] | None = None) -> Config:
 
 
 def augmented(x: Tensor, step: int, seed: int) -> Tensor:
-    """Random shifts by up to an eighth of the side, with the edge mirrored; the data set mirrors the picture itself."""
+    """Random shifts by up to an eighth of the side, with the edge mirrored; the data set mirrors the image itself."""
     n, _, height, width = x.shape
     draws, margin = generator("shifts", seed, step), height // 8
     down, right = torch.randint(2 * margin + 1, (2, n), generator=draws).to(x.device)
@@ -110,34 +122,34 @@ def train(config: Config) -> tuple[Classifier, int]:
 
 @torch.no_grad()
 def accuracy(network: Classifier, config: Config) -> float:
-    """The share of the test pictures whose largest logit is that of their label."""
+    """The share of the test images whose largest logit is that of their label."""
     _, held, labels = config.data.reference(config.test, split="test")
     found = torch.cat([network(x).argmax(1) for x in held.split(500)])
     return found.eq(cast(Tensor, labels)).double().mean().item()
 
 
-def self_check(extractor: Extractor, config: Config) -> list[str]:
-    """Rows of a table: the distance between training and test pictures, for each pair of numbers of pictures."""
-    rows = ["| extractor | train pictures | test pictures | Fréchet distance |", "|---|---|---|---|"]
+def self_check(features: Extractor, config: Config) -> list[str]:
+    """Rows of a table: the distance between training and test images, for each pair of numbers of images."""
+    rows = ["| extractor | train images | test images | Fréchet distance |", "|---|---|---|---|"]
     for train, test in config.sizes:
         pair = config.data.reference(train), config.data.reference(test, split="test")
-        a, b = (statistics(to_uint8(held.x1), extractor, provenance=config.data.provenance) for held in pair)
-        rows.append(f"| {extractor.name} | {train} | {test} | {frechet_distance(a, b).item():.4f} |")
+        a, b = (statistics(to_uint8(held.x1), features, provenance=config.data.provenance) for held in pair)
+        rows.append(f"| {features.name} | {train} | {test} | {frechet_distance(a, b).item():.4f} |")
     return rows
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, write, and measure real pictures against real pictures."""
+    """Train, write, and measure real images against real images."""
     config = parse(arguments)
     network, steps = train(config)
     share = accuracy(network.half().float(), config)  # of the weights as they are stored
     about = {"data": config.data.provenance, "accuracy": f"{share:.4f}", "test": str(config.test)}
     about |= {"seed": str(config.seed), "steps": str(steps), "batch": str(config.batch), "torch": torch.__version__}
-    file = config.out / "classifier.safetensors"
+    file = config.out / FILE
     save_classifier(network, file, about=about)
-    extractor = open_extractor(f"classifier:{file}", device=config.device)
-    found = f"accuracy on {config.test} test pictures: {100 * share:.2f} % after {steps} steps"
-    text = "\n".join([found, "", *self_check(extractor, config), ""])
+    features = extractor(file, device=config.device)
+    found = f"accuracy on {config.test} test images: {100 * share:.2f} % after {steps} steps"
+    text = "\n".join([found, "", *self_check(features, config), ""])
     write_text(config.out / "features.md", text)
     print(f"{text}wrote {file}")
     return 0

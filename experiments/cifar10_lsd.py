@@ -16,6 +16,7 @@ from experiments._recipes import recipe
 from flowops.training import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
 
 NETWORK = NetworkConfig(
+    "unet",
     channels=128,
     multipliers=(2, 2, 2),
     blocks=4,

@@ -25,7 +25,13 @@ CONFIG = replace(
     label_dropout=0.1,
     batch=1_024,
     network=NetworkConfig(
-        channels=192, multipliers=(1, 2, 2), blocks=3, attention=(16, 8), dropout=0.1, magnitude_preserving=True
+        "unet",
+        channels=192,
+        multipliers=(1, 2, 2),
+        blocks=3,
+        attention=(16, 8),
+        dropout=0.1,
+        magnitude_preserving=True,
     ),
     out="runs/imagenet32_lsd",
 )

@@ -18,9 +18,9 @@ from pathlib import Path
 from experiments._recipes import STEPS, configured, stage, status
 from experiments.digits_lsd import CONFIG as DIGITS
 from flowops._files import write_text
-from flowops.cli.console import tell
-from flowops.report import new_figure, save_figure
-from flowops.report.evaluation import Evaluation, evaluate
+from flowops.cli.console import to_stderr
+from flowops.evaluation import Evaluation, evaluate
+from flowops.pictures import save_curves
 from flowops.training import TrainConfig
 
 CONFIG = replace(DIGITS, steps=1_000, checkpoint_every=500, out="runs/schedules")
@@ -32,7 +32,7 @@ def schedules(config: TrainConfig) -> dict[str, TrainConfig]:
     """The settings of each run: the named schedules, and the formula of the command line or the one above."""
     alpha, beta = (config.alpha, config.beta) if config.alpha else OWN
     runs = {name: replace(config, interpolant=name, alpha=None, beta=None, gamma=None) for name in NAMED}
-    return {**runs, f"{alpha}, {beta}": replace(config, interpolant="linear", alpha=alpha, beta=beta)}
+    return {**runs, f"{alpha}, {beta}": replace(config, interpolant=None, alpha=alpha, beta=beta)}
 
 
 def compare(words: Sequence[str] | None = None, n: int = 1_000) -> None:
@@ -41,7 +41,7 @@ def compare(words: Sequence[str] | None = None, n: int = 1_000) -> None:
     config, _ = configured(CONFIG, "schedule_comparison", words)
     out = Path(config.out)
     for name, settings in schedules(config).items():
-        tell(f"schedule {name}")
+        to_stderr(f"schedule {name}")
         run = stage(settings, out=str(out / (name if name in NAMED else "own")))
         found[name] = evaluate(run, steps=STEPS, n=n, solvers=("dopri5",))
     text = table(found)
@@ -63,19 +63,16 @@ def table(found: Mapping[str, Evaluation]) -> str:
 
 
 def draw(path: Path, found: Mapping[str, Evaluation]) -> None:
-    """The metric against the number of steps."""
-    figure = new_figure(9.0, 4.5)
-    axes = figure.subplots()
-    for name, evaluation in found.items():
-        values = [row.values[0] for row in evaluation.rows]
-        (line,) = axes.plot(STEPS, values[: len(STEPS)], marker="o", label=name)
-        axes.axhline(values[len(STEPS)], color=line.get_color(), linewidth=0.7, linestyle=":")
-    axes.axhline(next(iter(found.values())).rows[-1].values[0], color="black", linewidth=0.8, label="data against data")
-    axes.set(xlabel="steps of the map", ylabel=next(iter(found.values())).columns[0], xscale="log", ylim=(0, None))
-    axes.set_xticks(STEPS, [str(k) for k in STEPS])
-    axes.xaxis.minorticks_off()
-    figure.legend(title="dotted: dopri5 on its own field", fontsize="small", loc="outside right upper")
-    save_figure(path, figure)
+    """The metric against the number of steps; a dotted line is dopri5 on the map's own field."""
+    first = next(iter(found.values()))
+    values = {name: [row.values[0] for row in evaluation.rows] for name, evaluation in found.items()}
+    save_curves(
+        path,
+        {name: (STEPS, column[: len(STEPS)]) for name, column in values.items()},
+        labels=("steps of the map; dotted: dopri5 on its own field", first.columns[0]),
+        levels={**{name: column[len(STEPS)] for name, column in values.items()}, "data": first.rows[-1].values[0]},
+        logarithmic="x",
+    )
 
 
 if __name__ == "__main__":

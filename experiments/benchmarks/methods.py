@@ -28,7 +28,8 @@ I = interpolants.linear()
 def variants(names: list[str]) -> dict[str, Method]:
     """Every row with its defaults, and those with a diagonal also without it."""
     chosen = {name: METHODS[name] for name in names}
-    whole = {f"{name}, eta=0": get_method(name, eta=0.0) for name in names if hasattr(METHODS[name].options, "eta")}
+    split = [name for name in names if any(option.name == "eta" for option in METHODS[name].row.options)]
+    whole = {f"{name}, eta=0": get_method(name, eta=0.0) for name in split}
     return {"fm": METHODS["fm"], **chosen, **whole}
 
 

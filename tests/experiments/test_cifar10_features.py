@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiments import cifar10_features
-from flowops.metrics import load_classifier
+from experiments._classifier import load_classifier
 
 pytest.importorskip("safetensors", reason="safetensors is not installed")
 
@@ -32,7 +32,7 @@ SMALL = [
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "moons"], "--data must be labelled pictures"),
+        (["--data", "moons"], "--data must be labelled images"),
         (["--data", "digit"], "digits"),
         (["--data", "digits", "--epochs", "0"], "--epochs, --minutes and --batch must be positive"),
         (["--data", "digits", "--sizes", "5"], "--sizes come in pairs"),
@@ -50,13 +50,13 @@ def test_a_wrong_argument_gets_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_shifts_move_the_picture_and_mirror_it_at_the_edge() -> None:
+def test_shifts_move_the_image_and_mirror_it_at_the_edge() -> None:
     x = torch.arange(64.0).reshape(1, 1, 8, 8).expand(200, -1, -1, -1)
     shifted = cifar10_features.augmented(x, 0, 0)
-    inner = {tuple(picture[0, 3:5, 3:5].flatten().tolist()) for picture in shifted}
+    inner = {tuple(image[0, 3:5, 3:5].flatten().tolist()) for image in shifted}
     around = {tuple(x[0, 0, 3 + i : 5 + i, 3 + j : 5 + j].flatten().tolist()) for i in (-1, 0, 1) for j in (-1, 0, 1)}
     assert inner == around
-    right = shifted[[bool(picture[0, 3, 3] == x[0, 0, 3, 4]) for picture in shifted]][0, 0]
+    right = shifted[[bool(image[0, 3, 3] == x[0, 0, 3, 4]) for image in shifted]][0, 0]
     assert right[3].tolist() == [25.0, 26.0, 27.0, 28.0, 29.0, 30.0, 31.0, 30.0]
     assert torch.equal(shifted, cifar10_features.augmented(x, 0, 0))
     assert not torch.equal(shifted, cifar10_features.augmented(x, 1, 0))

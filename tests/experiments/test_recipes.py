@@ -9,12 +9,13 @@ import pytest
 
 from experiments import cifar10_cpu, cifar10_distill, cifar10_lsd, digits_lsd, imagenet32_lsd, schedule_comparison
 from experiments._recipes import configured, recipe, status
+from flowops.data import open_dataset
+from flowops.runs.settings import check_config, completed
 from flowops.training import load_config
-from flowops.training.config_checks import check_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*more samples:UserWarning")
 TINY = [
-    "--steps", "3", "--batch", "16", "--network.kind", "mlp", "--network.width", "8", "--network.depth", "1",
+    "--steps", "3", "--batch", "16", "--network.kind", "mlp", "--network.options", "width=8", "depth=1",
     "--log.no-progress", "--no-audit",
 ]  # fmt: skip
 
@@ -23,7 +24,13 @@ TINY = [
     "module", [digits_lsd, cifar10_cpu, cifar10_lsd, imagenet32_lsd, cifar10_distill, schedule_comparison]
 )
 def test_the_settings_of_every_recipe_are_valid(module: object) -> None:
-    check_config(module.CONFIG)  # type: ignore[attr-defined]
+    check_config(completed(module.CONFIG, {}, (3, 32, 32)))  # type: ignore[attr-defined]
+
+
+def test_the_digits_are_trained_as_their_data_set_suggests() -> None:
+    digits = open_dataset("digits")
+    config = completed(digits_lsd.CONFIG, digits.defaults, digits.event)
+    assert (config.steps, config.network.kind, config.optimizer.schedule) == (2_000, "mlp", "cosine")
 
 
 def test_flags_change_the_settings_of_a_recipe_and_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""The small classifier: reproducible, each picture seen alone, and a file that is what it says or refused."""
+"""The small classifier: reproducible, each image seen alone, and a file that is what it says or refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from flowops.metrics import Classifier, load_classifier, open_extractor, save_classifier
+from experiments._classifier import Classifier, load_classifier, save_classifier
+from flowops.metrics import Extractor, open_extractor
 
 safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
 pytest.importorskip("safetensors.torch")
@@ -22,19 +23,24 @@ def small(seed: int = 0) -> Classifier:
     return Classifier((1, 8, 8), 5, width=2, generator=torch.Generator().manual_seed(seed))
 
 
-def pictures(n: int) -> torch.Tensor:
+def images(n: int) -> torch.Tensor:
     return torch.randint(256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
 def metadata_of(file: Path) -> dict[str, str]:
-    with safetensors.safe_open(file, framework="pt") as opened:
-        return dict(opened.metadata())
+    with safetensors.safe_open(file, framework="pt") as held:
+        return dict(held.metadata())
+
+
+def opened(file: Path) -> Extractor:
+    """The features of the classifier in a file, by name."""
+    return open_extractor("experiments._classifier:classifier_extractor", file)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     network, path = small(), tmp_path / "classifier.safetensors"
-    network(pictures(50).float() / 127.5 - 1)  # so that its statistics are not those of the start
+    network(images(50).float() / 127.5 - 1)  # so that its statistics are not those of the start
     save_classifier(network, path, about=ABOUT)
     return path
 
@@ -56,33 +62,33 @@ def test_parameters_come_from_the_generator_alone() -> None:
 
 def test_the_features_are_those_of_the_network_that_was_saved(file: Path) -> None:
     network = small()
-    network(pictures(50).float() / 127.5 - 1)
-    extractor = open_extractor(f"classifier:{file}")
-    expected = network.eval().features(pictures(6).float() / 127.5 - 1)
+    network(images(50).float() / 127.5 - 1)
+    extractor = opened(file)
+    expected = network.eval().features(images(6).float() / 127.5 - 1)
     assert extractor.dimension == 8
-    assert_close(extractor(pictures(6)), expected.detach(), rtol=1e-2, atol=1e-3)  # the file keeps 11 bits
-    assert_close(network.last(expected), network(pictures(6).float() / 127.5 - 1))
-    assert_close(extractor(pictures(6))[2:3], extractor(pictures(6)[2:3]))
+    assert_close(extractor(images(6)), expected.detach(), rtol=1e-2, atol=1e-3)  # the file keeps 11 bits
+    assert_close(network.last(expected), network(images(6).float() / 127.5 - 1))
+    assert_close(extractor(images(6))[2:3], extractor(images(6)[2:3]))
 
 
 def test_what_is_known_is_kept_and_names_the_features(file: Path, tmp_path: Path) -> None:
     assert load_classifier(file).about == ABOUT
-    extractor = open_extractor(f"classifier:{file}")
+    extractor = opened(file)
     assert extractor.note == "random bytes, accuracy 0.1"
     save_classifier(small(1), tmp_path / "other.safetensors", about=ABOUT)
-    other = open_extractor(f"classifier:{tmp_path / 'other.safetensors'}")
+    other = opened(tmp_path / "other.safetensors")
     assert extractor.name != other.name
     about = {**metadata_of(file), "accuracy": "0.2"}
     safetensors.torch.save_file(safetensors.torch.load_file(file), file, metadata=about)
-    again = open_extractor(f"classifier:{file}")
+    again = opened(file)
     assert again.name == extractor.name == f"classifier:{load_classifier(file).fingerprint}"
 
 
-def test_pictures_of_another_size_are_refused(file: Path) -> None:
+def test_images_of_another_size_are_refused(file: Path) -> None:
     with pytest.raises(
         ValueError, match=r"shape \[n, 1, 8, 8\] for the classifier of random bytes, got \[2, 3, 8, 8\]"
     ):
-        open_extractor(f"classifier:{file}")(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+        opened(file)(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
 
 
 def test_data_and_accuracy_must_be_named(tmp_path: Path) -> None:
