@@ -17,6 +17,7 @@ from flowops import Interpolant, LearnedMap, VelocityField
 from flowops.maps import FlowMap
 from flowops.methods import Method
 from flowops.times import Pair, Request, TimeLaw
+from theory_checks.cases import SINGLE
 from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
 
@@ -28,17 +29,18 @@ ENDS = (0.9, 0.45, 0.8, 0.95, 0.75, 0.97)
 
 
 class Network(nn.Module):
-    """A random perceptron of two numbers and a planar state; called in whatever letters its user has."""
+    """A random perceptron of two numbers and a state, called in whatever letters its user has."""
 
-    def __init__(self, seed: int, width: int = 8) -> None:
+    def __init__(self, seed: int, width: int = 8, event: tuple[int, ...] = (2,)) -> None:
         super().__init__()
-        self.first = nn.Parameter(normal(seed, 4, width))
+        size = torch.Size(event).numel()
+        self.first = nn.Parameter(normal(seed, 2 + size, width))
         self.shift = nn.Parameter(normal(seed + 1, width))
-        self.last = nn.Parameter(normal(seed + 2, width, 2) / width**0.5)
+        self.last = nn.Parameter(normal(seed + 2, width, size) / width**0.5)
 
     def forward(self, p: Tensor, q: Tensor, x: Tensor) -> Tensor:
-        inputs = torch.cat([p[:, None], q[:, None], x], 1)
-        return torch.tanh(inputs @ self.first + self.shift) @ self.last
+        inputs = torch.cat([p[:, None], q[:, None], x.reshape(len(x), -1)], 1)
+        return (torch.tanh(inputs @ self.first + self.shift) @ self.last).reshape(x.shape)
 
 
 class Translated(nn.Module):
@@ -52,9 +54,23 @@ class Translated(nn.Module):
         return self.translation(self.network, s, t, x)
 
 
-def random_map(seed: int = 0) -> LearnedMap:
-    """A small random map of planar float64 states."""
-    return LearnedMap(Network(seed))
+def random_map(seed: int = 0, event: tuple[int, ...] = (2,)) -> LearnedMap:
+    """A small random map of float64 states."""
+    return LearnedMap(Network(seed, event=event))
+
+
+class Edge(NamedTuple):
+    """A batch at the edge of what a method may be called with; None stands for the method's own law."""
+
+    event: tuple[int, ...] = (2,)
+    n: int = len(STARTS)
+    law: TimeLaw | None = None
+    dtype: torch.dtype = torch.float64
+
+    @property
+    def tolerance(self) -> float:
+        """Between two routes."""
+        return SAME if self.dtype == torch.float64 else SINGLE
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,14 @@ class Fixed(TimeLaw):
         return Pair(s, t)
 
 
+EDGES = {
+    "equal times": Edge(law=Fixed(t=(STARTS[0], *ENDS[1:5], STARTS[5]))),
+    "a batch of one": Edge(n=1),
+    "image-shaped states": Edge(event=(2, 2, 2)),
+    "single precision": Edge(dtype=torch.float32),
+}
+
+
 class Batch(NamedTuple):
     """Coupled samples, six of them: as many as there are `STARTS`."""
 
@@ -78,9 +102,12 @@ class Batch(NamedTuple):
     x1: Tensor
 
 
-def batch(seed: int = 0, n: int = len(STARTS)) -> Batch:
-    """Coupled planar samples, the data off-centre."""
-    return Batch(normal(seed + 100, n, 2), 0.7 * normal(seed + 200, n, 2) + 0.5)
+def batch(
+    seed: int = 0, n: int = len(STARTS), event: tuple[int, ...] = (2,), dtype: torch.dtype = torch.float64
+) -> Batch:
+    """Coupled samples, the data off-centre."""
+    x0, x1 = normal(seed + 100, n, *event), 0.7 * normal(seed + 200, n, *event) + 0.5
+    return Batch(x0.to(dtype), x1.to(dtype))
 
 
 def flat_gradient(loss: Tensor, X: nn.Module) -> Tensor:
@@ -99,11 +126,12 @@ def gradient(
     samples: Batch,
     *,
     teacher: VelocityField | FlowMap | None = None,
+    average: FlowMap | None = None,
     step: int | None = None,
     seed: int = 3,
 ) -> Tensor:
     """The flat gradient of a method's loss; the same seed draws the same times and latents."""
-    return flat_gradient(method(X, I, *samples, teacher=teacher, step=step, seed=seed).loss, X)
+    return flat_gradient(method(X, I, *samples, teacher=teacher, average=average, step=step, seed=seed).loss, X)
 
 
 def semigradient(X: FlowMap, pull: Tensor, s: Tensor, t: Tensor, x: Tensor) -> Tensor:

@@ -11,15 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowops.methods import CONDITIONAL, METHODS, OWN, TEACHER, Method, Term
-from flowops.methods.sides import tangent
-from flowops.methods.sources import FOLLOWED, TEACHER_OR_CONDITIONAL, TEACHER_OR_OWN
-from flowops.methods.term import alpha_step, backward_step, diagonal, forward_step, pair, rung, split
-from flowops.times import Halving, Ladder, Step
+from flowops.methods import CONDITIONAL, METHODS, OWN, TEACHER, Method, Row, Term, compared
+from flowops.methods.point import TEACHER_OR_CONDITIONAL, TEACHER_OR_OWN
+from flowops.methods.rows.mean_velocity import FOLLOWED
+from flowops.times import Halving, Ladder, Step, ahead, as_drawn, behind, on_diagonal, to_end
 
 CONDITIONAL_BESIDE = {"imf"}  # a conditional velocity beside the source of the term
-MINIMUM = {"imf", "fmm"}  # regressions on the conditional velocity whose sides are not `tangent`
+MINIMUM = {"imf", "fmm"}  # regressions on the conditional velocity whose residual is not `tangent`
 OTHER_MINIMIZER = {"contrastive-fm"}  # see test_contrastive_minimizer.py
+MIDDLES = {  # with the options that say where the time between is
+    (as_drawn, ""),
+    (on_diagonal, ""),
+    (to_end, ""),
+    (ahead, "epsilon"),
+    (ahead, "alpha"),
+    (behind, "epsilon"),
+    (behind, "gamma"),
+}
 LOCAL_ORDER = {"euler": 2.0, "midpoint": 3.0, "heun": 3.0, "heun3": 4.0, "rk4": 5.0}  # of one step
 
 
@@ -54,30 +62,36 @@ class Aspect:
     @property
     def diagonal(self) -> bool:
         """Whether it looks at $s=t$ only."""
-        return self.term.middle is diagonal
+        return self.term.middle is on_diagonal
 
     def of(self, method: Method, **options: Any) -> Method:
         """The method with only this term."""
         return Method(method.row, **{**method.given, **self.options, **options})
 
 
+def defaults_of(row: Row) -> dict[str, Any]:
+    """The options that a row offers, with the values that they have where nothing is passed."""
+    return {option.name: option.default for option in row.options}
+
+
 def aspects(method: Method) -> list[Aspect]:
     """The terms of the row of this name in the table, with each teacher and source they can have."""
     row = METHODS.get(method.name, method).row
+    defaults = defaults_of(row)
     return [
-        _classify(row.name, form, term, teacher, choice, row.defaults)
+        _classify(row.name, form, term, teacher, choice, defaults)
         for form, terms in row.forms.items()
         for term in terms
         for teacher in _teachers(row.teacher, term)
-        for choice in _choices(term, row.defaults)
+        for choice in _choices(term, defaults)
     ]
 
 
-def _choices(term: Term, defaults: Any) -> list[dict[str, Any]]:
+def _choices(term: Term, defaults: dict[str, Any]) -> list[dict[str, Any]]:
     """The options that change what a term is: the velocity followed, the step or its limit, a stop-gradient."""
     if term.velocity is FOLLOWED:
         return [{"follow": follow, "alpha": alpha} for follow in ("conditional", "own") for alpha in (0.0, 0.5)]
-    if term.stop and not defaults.get("stop_gradient", True):
+    if term.stop_gradient and not defaults.get("stop_gradient", True):
         return [{"stop_gradient": False}, {"stop_gradient": True}]
     return [{}]
 
@@ -89,7 +103,9 @@ def _teachers(kind: str, term: Term) -> tuple[str, ...]:
     return kinds
 
 
-def _classify(name: str, form: str, term: Term, teacher: str, choice: dict[str, Any], defaults: Any) -> Aspect:
+def _classify(
+    name: str, form: str, term: Term, teacher: str, choice: dict[str, Any], defaults: dict[str, Any]
+) -> Aspect:
     options = ({"form": form} if form else {}) | choice
     if "eta" in defaults:
         options["eta"] = {"eta": 1.0, "rest": 0.0}[term.share]
@@ -97,9 +113,9 @@ def _classify(name: str, form: str, term: Term, teacher: str, choice: dict[str, 
     exact = not conditional or term.pairs == "teacher flow"
     chosen = (f"{key}={value}" for key, value in choice.items())
     label = "-".join(part for part in (name, form, term.share.replace("all", ""), teacher, *chosen) if part)
-    minimum = not exact and (term.sides is tangent or name in MINIMUM)
+    minimum = not exact and (term.residual is compared.tangent or name in MINIMUM)
     order = _order(name, term, teacher, exact, {**defaults, **choice})
-    stopped = bool(term.stop) and {**defaults, **choice}.get("stop_gradient", True)
+    stopped = term.stop_gradient and {**defaults, **choice}.get("stop_gradient", True)
     return Aspect(label, term, options, teacher, exact, minimum, order, stopped)
 
 
@@ -119,7 +135,7 @@ def _is_conditional(name: str, term: Term, teacher: str, follow: str | None) -> 
     )
 
 
-def _order(name: str, term: Term, teacher: str, exact: bool, defaults: Any) -> float | None:
+def _order(name: str, term: Term, teacher: str, exact: bool, defaults: dict[str, Any]) -> float | None:
     r"""The order at which a finite step vanishes at the exact map.
 
     * A step of an explicit method of order p has the local error $h^{p+1}$, which the later map carries on.
@@ -127,15 +143,15 @@ def _order(name: str, term: Term, teacher: str, exact: bool, defaults: Any) -> f
     * `alpha-flow`: with $y=x+(u-s)\dot I_s$ its difference is $(X_{s,t}(x)-X_{u,t}(y))/(t-s)$, again $O(\alpha^2)$ in
       the mean, over $\alpha$; along the map's own $v_{s,u}$ it is the semigroup property, exact for every step.
     """
-    if term.middle not in (pair, diagonal, split, rung, forward_step, backward_step, alpha_step):
+    if (term.middle, term.fraction) not in MIDDLES:
         raise UnclassifiedError(
             f"The `middle` of {name} is in no class; say in method_cases.py at which order it vanishes."
         )
-    if term.middle is alpha_step:
+    if term.fraction == "alpha":
         return None if exact or not defaults["alpha"] else 1.0
     if not exact:
-        return 2.0 if term.middle in (rung, forward_step) else None
-    if term.middle is backward_step:
+        return 2.0 if term.middle is to_end or term.fraction == "epsilon" else None
+    if (term.middle, term.fraction) == (behind, "epsilon"):
         return LOCAL_ORDER["euler"]
     return LOCAL_ORDER[defaults["solver"]] if "solver" in defaults and teacher != "map" else None
 
@@ -144,7 +160,7 @@ def step_options(term: Term, step: float) -> dict[str, Any]:
     """The options that make the finite step of a deterministic term this long; those of a ladder get random starts."""
     if isinstance(term.law, Halving | Ladder):
         return {"law": Step(epsilon=step)}
-    return {"alpha" if term.middle is alpha_step else "epsilon": step}
+    return {term.fraction: step}
 
 
 def every_aspect() -> list[tuple[Method, Aspect]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,13 +11,11 @@ from torch import Tensor
 
 from flowops import residuals
 from flowops._arguments import per_event
-from flowops.methods import METHODS, Difference, Method, Norm, Point, Squared
+from flowops.maps import SolverStep
+from flowops.methods import CONDITIONAL, METHODS, Difference, Method, Norm, Squared, TermPoint
 from flowops.methods.point import Differences
-from flowops.methods.solver_step import SolverStep
-from flowops.methods.sources import CONDITIONAL, solve
-from flowops.methods.term import Triple
 
-Sides = Callable[[Point], Differences]
+Residual = Callable[[TermPoint], Differences]
 
 
 @dataclass(frozen=True)
@@ -37,36 +34,36 @@ class Length(Norm):
         return (Squared()(delta) + 1e-300).sqrt()
 
 
-def wrong(name: str, what: str, sides: Sides | None = None, form: str = "", **changes: Any) -> Mutant:
-    """The row with other sides, or another column, in its last term."""
+def wrong(name: str, what: str, residual: Residual | None = None, form: str = "", **changes: Any) -> Mutant:
+    """The row with another residual, or another column, in its last term."""
     row = METHODS[name].row
     form = form or next(iter(row.forms))
     *others, term = row.forms[form]
-    if sides is not None:
-        changes["sides"] = sides
-    defaults = {**row.defaults, "form": form} if "form" in row.defaults else row.defaults
-    changed = replace(row, forms={**row.forms, form: (*others, replace(term, **changes))}, defaults=defaults)
+    if residual is not None:
+        changes["residual"] = residual
+    options = tuple(option(form) if option.name == "form" else option for option in row.options)
+    changed = replace(row, forms={**row.forms, form: (*others, replace(term, **changes))}, options=options)
     return Mutant(name, what, Method(changed))
 
 
 def mapped(
-    name: str, what: str, change: Callable[[Point, Tensor, Tensor], tuple[Tensor, Tensor]], **more: Any
+    name: str, what: str, change: Callable[[TermPoint, Tensor, Tensor], tuple[Tensor, Tensor]], **more: Any
 ) -> Mutant:
     """The row with its two sides changed."""
     form = more.get("form") or next(iter(METHODS[name].row.forms))
-    original = METHODS[name].row.forms[form][-1].sides
+    original = METHODS[name].row.forms[form][-1].residual
 
-    def sides(k: Point) -> Differences:
+    def residual(k: TermPoint) -> Differences:
         return {key: Difference(*change(k, d.left, d.right), d.factor) for key, d in original(k).items()}
 
-    return wrong(name, what, sides, **more)
+    return wrong(name, what, residual, **more)
 
 
 def _one(left: Tensor, right: Tensor) -> Differences:
     return {"wrong": Difference(left, right)}
 
 
-def _length(k: Point) -> Tensor:
+def _length(k: TermPoint) -> Tensor:
     return per_event(k.t - k.s, k.x)
 
 
@@ -74,146 +71,149 @@ def _whole(residual: Tensor) -> Differences:
     return _one(residual, torch.zeros_like(residual))
 
 
-def eulerian_with_minus(k: Point) -> Differences:
+def eulerian_with_minus(k: TermPoint) -> Differences:
     return _whole(k.X.ds(k.s, k.t, k.x) - k.X.jvp(k.s, k.t, k.x, k.b(k.s, k.x)))
 
 
-def eulerian_transposed(k: Point) -> Differences:
+def eulerian_transposed(k: TermPoint) -> Differences:
     return _whole(k.X.ds(k.s, k.t, k.x) + k.X.vjp(k.s, k.t, k.x, k.b(k.s, k.x)))
 
 
-def eulerian_with_end_velocity(k: Point) -> Differences:
+def eulerian_with_end_velocity(k: TermPoint) -> Differences:
     return _one(k.X.ds(k.s, k.t, k.x), -k.X.jvp(k.s, k.t, k.x, k.b(k.t, k.x)))
 
 
-def lagrangian_from_end_point(k: Point) -> Differences:
+def lagrangian_from_end_point(k: TermPoint) -> Differences:
     end = k.X(k.s, k.t, k.x)
     return _one(k.X.dt(k.s, k.t, end), k.b(k.t, end))
 
 
-def lagrangian_with_start_time(k: Point) -> Differences:
+def lagrangian_with_start_time(k: TermPoint) -> Differences:
     value, dt = k.X.value_and_dt(k.s, k.t, k.x)
     return _one(dt, k.b(k.s, value))
 
 
-def lagrangian_with_average_velocity(k: Point) -> Differences:
+def lagrangian_with_average_velocity(k: TermPoint) -> Differences:
     value, dt = k.X.value_and_dt(k.s, k.t, k.x)
     return _one(dt, k.X.average_velocity(k.s, k.t, value))
 
 
-def direct_without_inverse(k: Point) -> Differences:
+def direct_without_inverse(k: TermPoint) -> Differences:
     It = k.interpolant(k.t, k.x0, k.x1, k.z)
     value, dt = k.X.value_and_dt(k.s, k.t, k.X(k.s, k.t, It))
     return {"lagrangian": Difference(dt, k.b(k.t, It)), "inverse": Difference(value, It)}
 
 
-def tangent_at_another_time(k: Point) -> Differences:
+def tangent_at_another_time(k: TermPoint) -> Differences:
     velocity = k.interpolant.velocity(1 - k.t, k.x0, k.x1, k.z)
     return _one(k.X.velocity()(k.t, k.x), velocity)
 
 
-def tangent_of_another_sample(k: Point) -> Differences:
+def tangent_of_another_sample(k: TermPoint) -> Differences:
     return _one(k.X.velocity()(k.t, k.x), k.b(k.t, k.x).roll(1, 0))
 
 
-def semigroup_from_start(k: Point) -> Differences:
+def semigroup_from_start(k: TermPoint) -> Differences:
     return _one(k.X(k.s, k.t, k.x), k.X(k.s, k.t, k.X(k.s, k.middle, k.x)))
 
 
-def shortcut_from_start(k: Point) -> Differences:
+def shortcut_from_start(k: TermPoint) -> Differences:
     v = k.X.average_velocity
     return _one(v(k.s, k.t, k.x), 0.5 * (v(k.s, k.middle, k.x) + v(k.middle, k.t, k.x)))
 
 
-def gamma_swapped(k: Point) -> Differences:
+def gamma_swapped(k: TermPoint) -> Differences:
     v, near = k.X.average_velocity, k.X(k.s, k.middle, k.x)
     gamma = per_event((k.t - k.middle) / (k.t - k.s), k.x)
     return _one(v(k.s, k.t, k.x), gamma * v(k.s, k.middle, k.x) + (1 - gamma) * v(k.middle, k.t, near))
 
 
-def consistency_without_step(k: Point) -> Differences:
+def consistency_without_step(k: TermPoint) -> Differences:
     return _one(k.X(k.s, k.t, k.x), k.X(k.middle, k.t, k.x))
 
 
-def consistency_from_end(k: Point) -> Differences:
+def consistency_from_end(k: TermPoint) -> Differences:
     return _one(k.X(k.t, k.s, k.x), k.X(k.middle, k.t, SolverStep(k.b, "euler")(k.s, k.middle, k.x)))
 
 
-def consistency_by_euler(k: Point) -> Differences:
+def consistency_by_euler(k: TermPoint) -> Differences:
     return _one(k.X(k.s, k.t, k.x), k.X(k.middle, k.t, SolverStep(k.b, "euler")(k.s, k.middle, k.x)))
 
 
-def trajectory_with_live_outer_map(k: Point) -> Differences:
+def trajectory_with_live_outer_map(k: TermPoint) -> Differences:
     one = torch.ones_like(k.t)
     y = SolverStep(k.b, "heun")(k.s, k.middle, k.x)
     return _one(k.X(k.t, one, k.X(k.s, k.t, k.x)), k.X(k.t, one, k.X(k.middle, k.t, y)))
 
 
-def long_euler_step(k: Point) -> Differences:
+def long_euler_step(k: TermPoint) -> Differences:
     near = k.X(k.s, k.middle, k.x)
     return _one(k.X(k.s, k.t, k.x), near + _length(k) * k.b(k.middle, near))
 
 
-def one_step_of_two(k: Point) -> Differences:
+def one_step_of_two(k: TermPoint) -> Differences:
     middle = torch.lerp(k.s, k.t, 0.5)
     stepper = SolverStep(k.b, "euler")
     return _one(k.X(k.s, k.t, k.x), stepper(k.s, middle, k.x))
 
 
-def composed_backward(k: Point) -> Differences:
+def composed_backward(k: TermPoint) -> Differences:
     assert k.teacher is not None
     middle = torch.lerp(k.s, k.t, 0.5)
     return _one(k.X(k.s, k.t, k.x), k.X.compose([k.t, middle, k.s], k.x))
 
 
-def solution_to_one(k: Point) -> Differences:
-    return _one(k.X(k.s, k.t, k.x), solve(k, k.s, torch.ones_like(k.t), k.x))
+def solution_to_one(k: TermPoint) -> Differences:
+    return _one(k.X(k.s, k.t, k.x), k.solution(k.s, torch.ones_like(k.t), k.x))
 
 
-def alpha_swapped(k: Point) -> Differences:
+def alpha_swapped(k: TermPoint) -> Differences:
     if k.alpha is None:
-        return METHODS["alpha-flow"].terms[-1].sides(k)
+        return METHODS["alpha-flow"].terms[-1].residual(k)
     w = k.b(k.s, k.x)
     y = k.x + per_event(k.middle - k.s, k.x) * w
     right = (1 - k.alpha) * w + k.alpha * k.X.average_velocity(k.middle, k.t, y)
     return {"eulerian": Difference(k.X.average_velocity(k.s, k.t, k.x), right, 1 / k.alpha)}
 
 
-def without_time_derivative(k: Point) -> Differences:
+def without_time_derivative(k: TermPoint) -> Differences:
     b = k.b(k.s, k.x)
     v = k.X.average_velocity(k.s, k.t, k.x)
     gradient = (k.X.jvp(k.s, k.t, k.x, b) - b) / _length(k)
     return _one(v, b + _length(k) * gradient)
 
 
-def without_length(k: Point, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def without_length(k: TermPoint, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     b = k.b(k.s, k.x)
     return left, b + (right - b) / _length(k)
 
 
-def flipped(_k: Point, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def flipped(_k: TermPoint, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     return left, -right
 
 
-def derivative_flipped(k: Point, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    b = CONDITIONAL(k)(k.s, k.x)
+def derivative_flipped(k: TermPoint, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    b = CONDITIONAL.field(k)(k.s, k.x)
     return left, 2 * b - right
 
 
-def end_derivative_flipped(k: Point, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def end_derivative_flipped(k: TermPoint, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     return left, 2 * k.b(k.t, k.X(k.s, k.t, k.x)) - right
 
 
-def wrong_side_held(_k: Point, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def wrong_side_held(_k: TermPoint, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     return left.detach(), right
 
 
-def swapped(s: Tensor, t: Tensor, _uniform: Tensor, _o: SimpleNamespace) -> Triple:
+def swapped(s: Tensor, t: Tensor, _fraction: Tensor | float) -> tuple[Tensor, None, Tensor]:
     """The pair in the other order."""
     return t, None, s
 
 
-def esd_held_left(k: Point) -> Differences:
+THAWED: dict[str, Any] = {"stop_gradient": False, "constant": ""}
+
+
+def esd_held_left(k: TermPoint) -> Differences:
     left, right = residuals.eulerian(k.X, k.b, k.s, k.t, k.x, parts=True)
     return _one(left.detach(), right)
 
@@ -255,15 +255,15 @@ def mutants() -> list[Mutant]:
         wrong("fm", "I' of another sample", tangent_of_another_sample),
         wrong("emd", "gradient of X transposed", eulerian_transposed),
         # the stop-gradient
-        wrong("meanflow", "stop-gradient missing", stop=""),
-        wrong("imf", "stop-gradient missing", stop=""),
-        wrong("scm", "stop-gradient missing", stop=""),
-        wrong("ayf-emd", "stop-gradient missing", stop=""),
-        wrong("psd-u", "stop-gradient missing", stop=""),
-        wrong("ct", "stop-gradient missing", stop=""),
-        wrong("discrete-lmd", "stop-gradient missing", stop=""),
-        wrong("esd", "stop-gradient on the other side", esd_held_left, stop=""),
-        mapped("ayf-lmd", "stop-gradient on the other side", wrong_side_held, stop=""),
+        wrong("meanflow", "stop-gradient missing", **THAWED),
+        wrong("imf", "stop-gradient missing", **THAWED),
+        wrong("scm", "stop-gradient missing", **THAWED),
+        wrong("ayf-emd", "stop-gradient missing", **THAWED),
+        wrong("psd-u", "stop-gradient missing", **THAWED),
+        wrong("ct", "stop-gradient missing", **THAWED),
+        wrong("discrete-lmd", "stop-gradient missing", **THAWED),
+        wrong("esd", "stop-gradient on the other side", esd_held_left, **THAWED),
+        mapped("ayf-lmd", "stop-gradient on the other side", wrong_side_held, **THAWED),
         wrong("ctm", "the outer map is trained", trajectory_with_live_outer_map),
         # factors
         mapped("meanflow", "(t-s) missing", without_length),

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flowops import FlowMap, Interpolant, VelocityField, interpolants, problems
 from flowops.times import Pair, Request, TimeLaw
-from theory_checks.cases import gaussian, mixture, pure_problems
+from theory_checks.cases import gaussian, mixture
 from theory_checks.strategies import normal
 
 
@@ -73,7 +73,7 @@ def sample_settings(n: int = 16) -> tuple[Setting, ...]:
     """Random samples: a linear system, a Gaussian pair under four schedules, a mixture through a solver."""
     I = interpolants.linear()
     generator = torch.Generator().manual_seed(0)
-    linear = pure_problems()[0]
+    linear = problems.REFERENCE["linear"](I)
     assert linear.X is not None
     settings = [Setting("linear system", linear.b, linear.X, I, normal(1, n, 3), normal(2, n, 3))]
     for name in SCHEDULES:

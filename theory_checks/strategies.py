@@ -60,7 +60,7 @@ class SmoothField(VelocityField):
 
 
 @dataclass(frozen=True)
-class Point:
+class Example:
     """Times and the seed of a batch of states; times are scalars or one per sample, in any order."""
 
     seed: int
@@ -84,8 +84,8 @@ def schedules(draw: st.DrawFn) -> Interpolant:
 
 
 @st.composite
-def points(draw: st.DrawFn) -> Point:
+def examples(draw: st.DrawFn) -> Example:
     """A batch of one to four samples with three times in any order, the ends and s = t included."""
     batch = draw(batches)
     s, u, t = (draw(times(batch)) for _ in range(3))
-    return Point(draw(seeds), batch, s, u, draw(st.sampled_from([s, t, t, t])))
+    return Example(draw(seeds), batch, s, u, draw(st.sampled_from([s, t, t, t])))

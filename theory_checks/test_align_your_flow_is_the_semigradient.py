@@ -67,7 +67,7 @@ def test_an_average_equal_to_the_map_changes_nothing(
     X, samples, own = random_map(2), batch(2), get_method(name, form=form, eta=0.5)
     averaged = own.with_options(ema_teacher=True)
     ours = gradient(own, X, interpolant, samples)
-    agree(check, ours, gradient(averaged, X, interpolant, samples, teacher=copy.deepcopy(X)))
+    agree(check, ours, gradient(averaged, X, interpolant, samples, average=copy.deepcopy(X)))
 
 
 def test_negative_control() -> None:
@@ -81,4 +81,4 @@ def test_negative_control() -> None:
     for name in ("lsd", "esd", "psd-u", "psd-m"):
         own = get_method(name, eta=0.0, law=LAW)
         averaged = own.with_options(ema_teacher=True)
-        differ(gradient(own, X, I, samples), gradient(averaged, X, I, samples, teacher=random_map(3)))
+        differ(gradient(own, X, I, samples), gradient(averaged, X, I, samples, average=random_map(3)))

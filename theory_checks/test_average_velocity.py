@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from flowops import FlowMap
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, points
+from theory_checks.strategies import Example, examples
 from theory_checks.verdicts import Check
 
 
-@given(p=points())
-def test_defines_the_map(case: Case, check: Check, p: Point) -> None:
-    x = case.states(p.batch, p.seed)
-    h = torch.as_tensor(p.t, dtype=x.dtype) - torch.as_tensor(p.s, dtype=x.dtype)
-    step = h.reshape(-1, *[1] * (x.ndim - 1)) * case.X.average_velocity(p.s, p.t, x)
-    value = case.X(p.s, p.t, x)
+@given(e=examples())
+def test_defines_the_map(case: Case, check: Check, e: Example) -> None:
+    x = case.states(e.batch, e.seed)
+    h = torch.as_tensor(e.t, dtype=x.dtype) - torch.as_tensor(e.s, dtype=x.dtype)
+    step = h.reshape(-1, *[1] * (x.ndim - 1)) * case.X.average_velocity(e.s, e.t, x)
+    value = case.X(e.s, e.t, x)
     check.vanishes(x + step - value, case.tolerance, scale=1 + value.abs())
 
 

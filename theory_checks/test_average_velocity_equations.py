@@ -25,7 +25,7 @@ from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
 from theory_checks.gradients import Network
 from theory_checks.method_families import Family
-from theory_checks.strategies import Point, SmoothField, few, normal, points
+from theory_checks.strategies import Example, SmoothField, examples, few, normal
 from theory_checks.verdicts import Check
 
 Residual = Callable[..., Any]
@@ -39,12 +39,12 @@ EVERY = pytest.mark.parametrize("residual", RESIDUALS.values(), ids=RESIDUALS)
 
 @EVERY
 @few
-@given(p=points())
-def test_exact_maps_solve_them(case: Case, check: Check, residual: Residual, p: Point) -> None:
-    x = case.states(p.batch, p.seed)
+@given(e=examples())
+def test_exact_maps_solve_them(case: Case, check: Check, residual: Residual, e: Example) -> None:
+    x = case.states(e.batch, e.seed)
     X = case.fine if residual is RESIDUALS["semigroup"] else case.derive(case.fine)  # it takes no derivative
-    value = residual(X, case.b, p.s, p.t, x)
-    check.vanishes(value, case.tolerance, scale=case.scale(p.s, p.t, x))
+    value = residual(X, case.b, e.s, e.t, x)
+    check.vanishes(value, case.tolerance, scale=case.scale(e.s, e.t, x))
 
 
 @EVERY

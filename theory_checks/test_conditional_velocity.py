@@ -26,8 +26,8 @@ def standardized_moments(problem: problems.Problem, b: VelocityField, I: Interpo
     x1 = problem.sample_data(DRAWS, generator=generator, dtype=torch.float64)
     z = torch.randn(x0.shape, generator=generator, dtype=x0.dtype) if I.has_latent else None
     x = I(t, x0, x1, z)
-    noise = I.velocity(t, x0, x1, z) - b(t, x).detach()
-    unit = (x - x.mean(0)) / x.std(0)
+    noise = (I.velocity(t, x0, x1, z) - b(t, x).detach()).reshape(DRAWS, -1)
+    unit = ((x - x.mean(0)) / x.std(0)).reshape(DRAWS, -1)
     p, q = unit[:, :1], unit[:, 1:2]
     features = torch.cat([torch.ones_like(p), p, q, p * q, p**2 - q**2, p.sin(), (2 * q).cos(), (p + q).tanh()], 1)
     products = noise[:, :, None] * features[:, None, :]
@@ -36,12 +36,12 @@ def standardized_moments(problem: problems.Problem, b: VelocityField, I: Interpo
 
 @pytest.mark.parametrize("t", [0.15, 0.8])
 def test_no_feature_explains_the_rest(interpolant: Interpolant, check: Check, t: float) -> None:
-    for problem in data_problems(interpolant):
+    for problem in data_problems(interpolant).values():
         worst = standardized_moments(problem, problem.b, interpolant, t).abs().max()
         check.at_most(float(worst), BOUND, where=f"for {problem.name} at t = {t}")
 
 
 def test_negative_control(interpolant: Interpolant) -> None:
-    for problem in data_problems(interpolant):
+    for problem in data_problems(interpolant).values():
         wrong = 1.5 * problem.b
         assert standardized_moments(problem, wrong, interpolant, 0.4).abs().max() > BOUND, problem.name

@@ -13,7 +13,7 @@ import torch
 
 from flowops import Interpolant, residuals
 from flowops.methods import get_method
-from flowops.methods.sources import ConditionalVelocity
+from flowops.methods.point import ConditionalVelocity
 from flowops.methods.weights import TimePower
 from flowops.times import EndpointFixed, Step, Uniform
 from theory_checks.gradients import STARTS, Fixed, agree, batch, differ, gradient, random_map, semigradient, tends

@@ -32,12 +32,12 @@ def weak_defects(I: Interpolant, b: VelocityField, problem: problems.Problem, t:
     x, w = panels(radius)
     density = {k: w * problem.log_prob(t + 1e-3 * k, x[:, None]).exp() for k in range(-4, 5)}
     velocity = b(t, x[:, None])[:, 0]
-    rows = []
+    defects = []
     for phi, slope in FUNCTIONS:
         left = sum(c * ((density[k] - density[-k]) * phi(x)).sum() for k, c in CENTRAL) / 1e-3
         right = (density[0] * slope(x) * velocity).sum()
-        rows.append((left - right) / (1 + (density[0] * (slope(x) * velocity).abs()).sum()))
-    return torch.stack(rows)
+        defects.append((left - right) / (1 + (density[0] * (slope(x) * velocity).abs()).sum()))
+    return torch.stack(defects)
 
 
 def line_mixture(I: Interpolant) -> problems.Problem:

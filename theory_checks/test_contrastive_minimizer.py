@@ -22,7 +22,7 @@ from flowops import LearnedMap, VelocityField, interpolants
 from flowops.methods import METHODS, get_method, uncontrasted
 from theory_checks.cases import SINGLE, gaussian, gaussian_parameters
 from theory_checks.method_families import Family
-from theory_checks.method_verdicts import gradient
+from theory_checks.method_measurements import by_theta
 from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
 
@@ -60,7 +60,7 @@ def deviation(I: interpolants.Interpolant, b: VelocityField, generator: torch.Ge
     gradients = []
     for _ in range(BATCHES):
         x0, x1 = (f(SIZE, generator=generator, dtype=torch.float64) for f in (problem.sample_base, problem.sample_data))
-        gradients.append(gradient(method(X, I, x0, x1, generator=generator).loss, X))
+        gradients.append(by_theta(method(X, I, x0, x1, generator=generator).loss, X))
     g = torch.stack(gradients)
     return float((g.mean(0) / g.std(0)).abs().max()) * math.sqrt(BATCHES)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from flowops import FlowMap
 from theory_checks.cases import Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, few, normal, points
+from theory_checks.strategies import Example, examples, few, normal
 from theory_checks.verdicts import Check
 
 DIRECTIONAL = ("jvp", "material_derivative", "vjp")
@@ -31,11 +31,11 @@ def derivative(X: FlowMap, name: str, s: Tensor | float, t: Tensor | float, x: T
 
 @pytest.mark.parametrize("name", PLAIN + DIRECTIONAL)
 @few
-@given(p=points())
-def test_own_rules_equal_the_generic_ones(case: Case, check: Check, name: str, p: Point) -> None:
-    x = case.states(p.batch, p.seed)
-    own = derivative(case.X, name, p.s, p.t, x)
-    generic = derivative(case.derive(case.fine), name, p.s, p.t, x)
+@given(e=examples())
+def test_own_rules_equal_the_generic_ones(case: Case, check: Check, name: str, e: Example) -> None:
+    x = case.states(e.batch, e.seed)
+    own = derivative(case.X, name, e.s, e.t, x)
+    generic = derivative(case.derive(case.fine), name, e.s, e.t, x)
     check.vanishes(own - generic, case.tolerance, scale=1 + generic.abs().max())
 
 

@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from flowops import Interpolant, residuals
 from theory_checks.cases import CLOSED_FORM, SINGLE, Case, exact_map, random_gaussian
 from theory_checks.controls import Perturbed, values_only
-from theory_checks.strategies import Point, normal, points, schedules, seeds
+from theory_checks.strategies import Example, examples, normal, schedules, seeds
 from theory_checks.verdicts import Check
 
 
-@given(p=points())
-def test_exact_maps_solve_it(case: Case, check: Check, p: Point) -> None:
-    x = case.states(p.batch, p.seed)
-    residual = residuals.eulerian(case.derive(case.fine), case.b, p.s, p.t, x)
-    check.vanishes(residual, case.tolerance, scale=case.scale(p.s, p.t, x))
+@given(e=examples())
+def test_exact_maps_solve_it(case: Case, check: Check, e: Example) -> None:
+    x = case.states(e.batch, e.seed)
+    residual = residuals.eulerian(case.derive(case.fine), case.b, e.s, e.t, x)
+    check.vanishes(residual, case.tolerance, scale=case.scale(e.s, e.t, x))
 
 
-@given(p=points(), I=schedules(), dimension=st.integers(1, 4), seed=seeds)
-def test_random_schedules_and_gaussians(check: Check, p: Point, I: Interpolant, dimension: int, seed: int) -> None:
-    problem, x = random_gaussian(I, dimension, seed), normal(p.seed, p.batch, dimension)
-    residual = residuals.eulerian(values_only(exact_map(problem)), problem.b, p.s, p.t, x)
-    check.vanishes(residual, CLOSED_FORM, scale=1 + x.abs().max() + exact_map(problem).ds(p.s, p.t, x).abs().max())
+@given(e=examples(), I=schedules(), dimension=st.integers(1, 4), seed=seeds)
+def test_random_schedules_and_gaussians(check: Check, e: Example, I: Interpolant, dimension: int, seed: int) -> None:
+    problem, x = random_gaussian(I, dimension, seed), normal(e.seed, e.batch, dimension)
+    residual = residuals.eulerian(values_only(exact_map(problem)), problem.b, e.s, e.t, x)
+    check.vanishes(residual, CLOSED_FORM, scale=1 + x.abs().max() + exact_map(problem).ds(e.s, e.t, x).abs().max())
 
 
 def test_the_maps_own_rules_solve_it(case: Case, check: Check) -> None:

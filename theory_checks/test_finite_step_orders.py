@@ -21,24 +21,25 @@ import torch
 
 from flowops.methods import METHODS, Method
 from flowops.times import FullSquare
-from theory_checks.method_cases import LOCAL_ORDER, Aspect, every_aspect
-from theory_checks.method_settings import Setting, quadrature_settings, sampled
-from theory_checks.method_verdicts import (
+from theory_checks.method_cases import LOCAL_ORDER, Aspect, defaults_of, every_aspect
+from theory_checks.method_measurements import (
     SLOPE,
     at,
+    by_theta,
     family,
-    gradient,
     gradient_grows,
     hold,
     is_semigradient,
     slope,
     vanishes_at_its_order,
 )
+from theory_checks.method_settings import Setting, quadrature_settings, sampled
 from theory_checks.verdicts import Check
 
 FINITE = [(m, a) for m, a in every_aspect() if a.order is not None]
 EXACT = [pytest.param(m, a, id=a.name) for m, a in FINITE if a.exact]
-STEPPED = [pytest.param(m, a, id=a.name) for m, a in FINITE if a.exact and "solver" in m.row.defaults]
+STEPPED = [pytest.param(m, a, id=a.name) for m, a in FINITE if a.exact and "solver" in defaults_of(m.row)]
+AVERAGED = [pytest.param(m, a, id=a.name) for m, a in FINITE if a.exact and "ema_teacher" in defaults_of(m.row)]
 CONDITIONAL = [pytest.param(m, a, id=a.name) for m, a in FINITE if not a.exact]
 NAMES = ("linear system", "gaussian linear", "gaussian trigonometric", "gaussian variance_preserving", "mixture solved")
 SETTINGS = [pytest.param(sampled(name), id=name) for name in NAMES]
@@ -61,6 +62,13 @@ def test_deterministic_steps(check: Check, method: Method, aspect: Aspect, setti
 def test_steps_of_another_solver(check: Check, method: Method, aspect: Aspect, solver: str) -> None:
     other = replace(aspect, order=LOCAL_ORDER[solver])
     hold(check, vanishes_at_its_order(method.with_options(solver=solver), other, sampled("gaussian trigonometric")))
+
+
+@pytest.mark.parametrize("setting", SETTINGS[:3])
+@pytest.mark.parametrize(("method", "aspect"), AVERAGED)
+def test_steps_towards_an_average(check: Check, method: Method, aspect: Aspect, setting: Setting) -> None:
+    """The average, like the map, is the exact one; the step is the teacher's where there is one."""
+    hold(check, vanishes_at_its_order(method.with_options(ema_teacher=True), aspect, setting))
 
 
 @pytest.mark.parametrize("name", ["discrete-emd", "discrete-lmd", "ctm"])
@@ -91,7 +99,7 @@ def test_negative_control_along_the_interpolant(method: Method, aspect: Aspect) 
         X = family(setting, aspect, 0.3)
         changed = {"alpha": step} if "alpha" in aspect.options else {}
         pair = (0.2, 0.8) if changed else (0.3, 0.3 + step)
-        sizes.append(float(gradient(at(aspect.of(method, **changed), setting, aspect, X, *pair), X).norm()))
+        sizes.append(float(by_theta(at(aspect.of(method, **changed), setting, aspect, X, *pair), X).norm()))
     assert aspect.order is not None
     assert slope(sizes, steps) < aspect.order - 3 * SLOPE
 

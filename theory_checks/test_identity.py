@@ -10,14 +10,14 @@ from hypothesis import given
 from flowops import residuals
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Shifted
-from theory_checks.strategies import Point, points
+from theory_checks.strategies import Example, examples
 from theory_checks.verdicts import Check
 
 
-@given(p=points())
-def test_exact_maps_are_the_identity_on_the_diagonal(case: Case, check: Check, p: Point) -> None:
-    x = case.states(p.batch, p.seed)
-    check.vanishes(residuals.identity(case.X, p.t, x), case.tolerance, scale=1 + x.abs())
+@given(e=examples())
+def test_exact_maps_are_the_identity_on_the_diagonal(case: Case, check: Check, e: Example) -> None:
+    x = case.states(e.batch, e.seed)
+    check.vanishes(residuals.identity(case.X, e.t, x), case.tolerance, scale=1 + x.abs())
 
 
 def test_single_precision(case: Case, check: Check) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from flowops import VelocityField
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, few, points
+from theory_checks.strategies import Example, examples, few
 from theory_checks.verdicts import Check
 
 
@@ -35,11 +35,11 @@ def trajectory_end(b: VelocityField, s: float, t: float, x: Tensor) -> Tensor:
 
 
 @few
-@given(p=points())
-def test_maps_follow_trajectories(case: Case, check: Check, p: Point) -> None:
-    batch = min(p.batch, 2)
-    x = case.states(batch, p.seed)
-    s, t = (torch.as_tensor(q, dtype=x.dtype).expand(p.batch)[:batch] for q in (p.s, p.t))
+@given(e=examples())
+def test_maps_follow_trajectories(case: Case, check: Check, e: Example) -> None:
+    batch = min(e.batch, 2)
+    x = case.states(batch, e.seed)
+    s, t = (torch.as_tensor(q, dtype=x.dtype).expand(e.batch)[:batch] for q in (e.s, e.t))
     ends = zip(s.tolist(), t.tolist(), x.split(1), strict=True)
     truth = torch.cat([trajectory_end(case.b, start, end, row) for start, end, row in ends])
     check.vanishes(case.X(s, t, x) - truth, case.tolerance, scale=1 + truth.abs())

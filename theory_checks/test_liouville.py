@@ -12,16 +12,16 @@ from hypothesis import given
 from flowops import residuals
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, few, points
+from theory_checks.strategies import Example, examples, few
 from theory_checks.verdicts import Check
 
 
 @few
-@given(p=points())
-def test_exact_maps_satisfy_it(case: Case, check: Check, p: Point) -> None:
-    batch = min(p.batch, 2)
-    x = case.states(batch, p.seed)
-    s, t = (q if isinstance(q, float) else q[:batch] for q in (p.s, p.t))
+@given(e=examples())
+def test_exact_maps_satisfy_it(case: Case, check: Check, e: Example) -> None:
+    batch = min(e.batch, 2)
+    x = case.states(batch, e.seed)
+    s, t = (q if isinstance(q, float) else q[:batch] for q in (e.s, e.t))
     legs = [(s, t, x)]
     if case.kink is not None:
         legs = [(s, case.kink, x), (case.kink, t, case.X(s, case.kink, x))]

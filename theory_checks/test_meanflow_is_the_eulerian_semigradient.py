@@ -11,9 +11,8 @@ import torch
 
 from flowops import Interpolant, LearnedMap, interpolants
 from flowops.maps import SecondOrder
-from flowops.methods import Method, get_method
-from flowops.methods.point import Draw
-from flowops.methods.sources import ConditionalVelocity
+from flowops.methods import Draw, Method, get_method
+from flowops.methods.point import ConditionalVelocity
 from theory_checks.gradients import Batch, Fixed, Network, agree, batch, differ, gradient, random_map
 from theory_checks.verdicts import Check
 

@@ -37,9 +37,9 @@ from flowops import LearnedMap, VelocityField, interpolants, problems
 from flowops.methods import METHODS, PseudoHuber
 from theory_checks.method_cases import Aspect, aspects, every_aspect
 from theory_checks.method_families import Family
+from theory_checks.method_measurements import PAIRS, at, by_theta, call
 from theory_checks.method_settings import MEAN, VARIANCE, Setting, quadrature_settings
 from theory_checks.method_settings import sampled as samples_of
-from theory_checks.method_verdicts import PAIRS, at, call, gradient
 from theory_checks.test_contrastive_minimizer import AsNetwork
 from theory_checks.test_methods_are_stationary import conditional_variance
 from theory_checks.verdicts import Check
@@ -129,8 +129,8 @@ def only(name: str, share: str) -> Aspect:
 def test_the_gradient_of_flow_matching_at_the_field(check: Check, key: str) -> None:
     option, method, aspect = OPTIONS[key], METHODS["fm"], only("fm", "all")
     X = Family(skew().X, 1)
-    plain = gradient(at(method, skew(), aspect, X, T, T), X)
-    found = gradient(at(method.with_options(**option.options), skew(), aspect, X, T, T), X)
+    plain = by_theta(at(method, skew(), aspect, X, T, T), X)
+    found = by_theta(at(method.with_options(**option.options), skew(), aspect, X, T, T), X)
     wanted = predicted(X, option.psi, T, T)
     check.vanishes((found - wanted).norm() / wanted.norm(), 0.05)
     assert wanted.norm() > 100 * plain.norm()
@@ -142,7 +142,7 @@ def test_the_gradient_of_meanflow_at_the_exact_map(check: Check, key: str) -> No
     option = NORMALIZED if key == "normalize" else OPTIONS[key]
     setting, aspect = skew(50), only("meanflow", "rest")
     X = Family(setting.X, 1)
-    found = gradient(at(aspect.of(METHODS["meanflow"], **option.options), setting, aspect, X, S, T), X)
+    found = by_theta(at(aspect.of(METHODS["meanflow"], **option.options), setting, aspect, X, S, T), X)
     x = posterior(S).x
     wanted = predicted(X, option.psi, S, T, setting.X.jvp(S, T, x, torch.ones_like(x)))
     check.vanishes((found - wanted).norm() / wanted.norm(), 0.05)
@@ -172,7 +172,7 @@ def test_the_minimizer_of_flow_matching_is_another_field(check: Check, key: str)
 
     X = Family(LearnedMap(AsNetwork(VelocityField.from_function(field))), 1)
     method = METHODS["fm"].with_options(**option.options)
-    here = gradient(at(method, skew(), aspect, X, T, T), X).norm()
+    here = by_theta(at(method, skew(), aspect, X, T, T), X).norm()
     there = predicted(X, option.psi, T, T).norm()
     check.vanishes(here / there, 0.05)
 
@@ -188,7 +188,7 @@ def test_no_bias_for_a_gaussian_pair(check: Check, name: str, key: str) -> None:
     setting = replace(quadrature_settings()[0], x0=grid[:, :1], x1=grid[:, 1:], weights=w / w.sum())
     X = Family(setting.X, 1)
     method = aspect.of(METHODS[name], **OPTIONS[key].options)
-    check.vanishes(gradient(at(method, setting, aspect, X, S, T), X), 1e-5)
+    check.vanishes(by_theta(at(method, setting, aspect, X, S, T), X), 1e-5)
 
 
 DETERMINISTIC = [pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact and a.order is None and a.stopped]
@@ -200,7 +200,7 @@ def test_no_bias_without_a_conditional_velocity(check: Check, method: Any, aspec
     for options in ({"p": 1.0}, {"norm": PseudoHuber(0.1)}):
         X = Family(setting.X, 2)
         loss = call(aspect.of(method, **options), aspect, setting, X).loss
-        check.vanishes(gradient(loss, X), 1e-6)
+        check.vanishes(by_theta(loss, X), 1e-6)
 
 
 @pytest.mark.parametrize("name", ["meanflow", "scm"])
@@ -208,7 +208,7 @@ def test_the_bias_without_stop_gradient(check: Check, name: str) -> None:
     setting, aspect = quadrature_settings()[1], only(name, "rest" if name == "meanflow" else "all")
     s, t = PAIRS[0]
     X = Family(setting.X, 1)
-    found = gradient(at(aspect.of(METHODS[name], stop_gradient=False), setting, aspect, X, s, t), X)
+    found = by_theta(at(aspect.of(METHODS[name], stop_gradient=False), setting, aspect, X, s, t), X)
     time = torch.tensor([s], dtype=torch.float64)
     alpha, beta = setting.I.alpha(time), setting.I.beta(time)
     centre, variance = beta * MEAN, alpha**2 + beta**2 * VARIANCE
@@ -226,4 +226,4 @@ def test_no_bias_without_stop_gradient(check: Check, name: str) -> None:
     setting, aspect = quadrature_settings()[1], only(name, "rest" if name == "imf" else "all")
     X = Family(setting.X, 1)
     method = aspect.of(METHODS[name], **({"stop_gradient": False} if name == "imf" else {}))
-    check.vanishes(gradient(at(method, setting, aspect, X, *PAIRS[0]), X), setting.tolerance)
+    check.vanishes(by_theta(at(method, setting, aspect, X, *PAIRS[0]), X), setting.tolerance)

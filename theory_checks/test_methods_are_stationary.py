@@ -24,11 +24,10 @@ from flowops.problems import Problem
 from theory_checks.cases import gaussian, mixture
 from theory_checks.method_cases import OTHER_MINIMIZER, Aspect, aspects, every_aspect
 from theory_checks.method_families import Family
-from theory_checks.method_settings import SCHEDULES, VARIANCE, Setting, quadrature_settings, skew_setting
-from theory_checks.method_verdicts import (
+from theory_checks.method_measurements import (
     PAIRS,
     at,
-    gradient,
+    by_theta,
     gradient_grows,
     has_its_minimum,
     hold,
@@ -36,6 +35,7 @@ from theory_checks.method_verdicts import (
     is_stationary,
     loss_grows,
 )
+from theory_checks.method_settings import SCHEDULES, VARIANCE, Setting, quadrature_settings, skew_setting
 from theory_checks.verdicts import Check
 
 CONDITIONAL = [(m, a) for m, a in every_aspect() if not a.exact and m.name not in OTHER_MINIMIZER]
@@ -58,7 +58,7 @@ def test_at_the_exact_map(check: Check, method: Method, aspect: Aspect, setting:
 def test_the_gradient_grows_like_delta(check: Check, method: Method, aspect: Aspect, setting: Setting) -> None:
     hold(check, gradient_grows(method, aspect, setting))
     X = Family(setting.X, 1, 0.1)
-    assert gradient(at(aspect.of(method), setting, aspect, X, *PAIRS[0]), X).abs().max() > 100 * setting.tolerance
+    assert by_theta(at(aspect.of(method), setting, aspect, X, *PAIRS[0]), X).abs().max() > 100 * setting.tolerance
 
 
 @pytest.mark.parametrize(("method", "aspect"), STOPPED)
@@ -112,7 +112,7 @@ def deviation(method: Method, problem: Problem, delta: float, generator: torch.G
     for _ in range(BATCHES):
         x0 = problem.sample_base(SIZE, generator=generator, dtype=torch.float64)
         x1 = problem.sample_data(SIZE, generator=generator, dtype=torch.float64)
-        gradients.append(gradient(method(X, I, x0, x1, teacher=None, generator=generator).loss, X))
+        gradients.append(by_theta(method(X, I, x0, x1, teacher=None, generator=generator).loss, X))
     g = torch.stack(gradients)
     return g.mean(0) / (g.std(0) / math.sqrt(BATCHES))
 

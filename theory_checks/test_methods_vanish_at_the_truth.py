@@ -17,14 +17,11 @@ import pytest
 import torch
 
 from flowops import interpolants, problems
-from flowops.methods import METHODS, Method, Source, Term
-from flowops.methods.method import Row
-from flowops.methods.sides import lagrangian
+from flowops.methods import METHODS, TEACHER, Method, Term, VelocitySource, compared, row
 from flowops.times import Diagonal, FullSquare
 from theory_checks.cases import SINGLE, random_gaussian
 from theory_checks.method_cases import Aspect, aspects, every_aspect
-from theory_checks.method_settings import Setting, sample_settings, sampled
-from theory_checks.method_verdicts import (
+from theory_checks.method_measurements import (
     Measured,
     call,
     gradient_grows,
@@ -34,6 +31,7 @@ from theory_checks.method_verdicts import (
     truth,
     vanishes,
 )
+from theory_checks.method_settings import Setting, sample_settings, sampled
 from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
 
@@ -60,7 +58,7 @@ WITH_STOP_GRADIENT = {
         "ect",
         "ctm",
     ),
-    *("scm", "lsd", "esd", "psd-u", "psd-m", "shortcut", "meanflow", "imf", "alpha-flow"),
+    *("scm", "lsd", "esd", "psd-u", "psd-m", "split-meanflow", "shortcut", "meanflow", "imf", "alpha-flow"),
 }
 WITHOUT = {"fm", "fmm", "reflow", "contrastive-fm", "lmd", "emd"}
 VARIANTS: tuple[dict[str, Any], ...] = (
@@ -80,8 +78,7 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 
 def _has(method: Method, aspect: Aspect, options: dict[str, Any]) -> bool:
     """Whether these are options of the row that this aspect leaves open."""
-    known = {"p", "norm", "weight", *method.row.defaults} - set(aspect.options)
-    return set(options) <= known and not (aspect.teacher and "ema_teacher" in options)
+    return set(options) <= {option.name for option in method.row.options} - set(aspect.options)
 
 
 WITH_OPTIONS = [
@@ -107,18 +104,21 @@ def test_every_row_is_in_a_class(method: Method) -> None:
 def test_stop_gradients_are_those_of_the_papers(name: str) -> None:
     method = METHODS[name]
     for terms in method.row.forms.values():
-        stopped = bool(terms[-1].stop) and method.options.stop_gradient
+        stopped = terms[-1].stop_gradient and method.options.stop_gradient
         assert stopped == (name in WITH_STOP_GRADIENT)
 
 
 def test_a_row_in_no_class_is_refused_and_a_new_row_enters_by_itself() -> None:
-    strange = Source("strange", lambda k: k.X.velocity())
-    new = Row("new", {"": (Term(lagrangian, METHODS["lmd"].terms[0].velocity),)}, {}, {}, "field", "", "")
-    (aspect,) = aspects(Method(new))
+    new = row("new", Term(residual=compared.lagrangian, velocity=TEACHER), teacher="field", source="", summary="")
+    (aspect,) = aspects(new)
     assert aspect.exact
     assert aspect.order is None
-    with pytest.raises(ValueError, match="in no class; say in method_cases"):
-        aspects(Method(replace(new, forms={"": (Term(lagrangian, strange),)})))
+    strange = VelocitySource("strange", lambda k: k.X.velocity())
+    elsewhere = Term(residual=compared.lagrangian, middle=lambda s, t, fraction: (s, torch.lerp(s, t, fraction**2), t))
+    for term in (Term(residual=compared.lagrangian, velocity=strange), elsewhere):
+        with pytest.raises(ValueError, match="in no class; say in method_cases"):
+            aspects(row("new", term, source="", summary=""))
+    assert "new" not in METHODS
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -131,9 +131,7 @@ def test_at_the_exact_map(check: Check, method: Method, aspect: Aspect, setting:
 @pytest.mark.parametrize(("method", "aspect", "options"), WITH_OPTIONS)
 def test_with_every_option(check: Check, method: Method, aspect: Aspect, options: dict[str, Any]) -> None:
     setting = sampled("gaussian linear")
-    chosen = aspect.of(method, **options)
-    teacher = setting.teacher("map" if "ema_teacher" in options else aspect.teacher)
-    loss = chosen(truth(setting, aspect), setting.I, setting.x0, setting.x1, teacher=teacher, seed=5).loss
+    loss = call(aspect.of(method, **options), aspect, setting, truth(setting, aspect)).loss
     bound = 1e-6 if options.get("norm") == "l1" else 1e-10  # the l1 norm of round-off is no square
     hold(check, [Measured("loss", float(loss), bound)])
 

@@ -16,10 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops import FlowMap, LearnedMap, interpolants
-from flowops.methods import get_method
-from flowops.methods.method import Method
-from flowops.methods.point import TermDraw
-from flowops.methods.weights import OfTimes
+from flowops.methods import Method, OfTimes, TermDraw, get_method
 from theory_checks.gradients import (
     DIFFERENCED,
     STARTS,

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from flowops import LearnedMap, interpolants
-from flowops.methods import get_method
-from flowops.methods.method import Method
-from flowops.methods.point import TermDraw
+from flowops.methods import Method, TermDraw, get_method
+from flowops.residuals import Sides
 from theory_checks.gradients import (
     DIFFERENCED,
     SAME,
@@ -32,8 +31,6 @@ from theory_checks.gradients import (
 from theory_checks.verdicts import Check
 
 I = interpolants.linear()
-Sides = tuple[Tensor, Tensor]
-"""What is trained, and what it is compared with."""
 
 
 def X(v: Network, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
@@ -41,24 +38,24 @@ def X(v: Network, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
 
 
 def lsd(v: Network, k: TermDraw, x: Tensor) -> Sides:
-    return along(lambda h: X(v, k.s, k.t + h, x)), v(k.t, k.t, X(v, k.s, k.t, x))
+    return Sides(along(lambda h: X(v, k.s, k.t + h, x)), v(k.t, k.t, X(v, k.s, k.t, x)))
 
 
 def esd(v: Network, k: TermDraw, x: Tensor) -> Sides:
     b = v(k.s, k.s, x)
-    return along(lambda h: X(v, k.s + h, k.t, x)), -along(lambda h: X(v, k.s, k.t, x + h * b))
+    return Sides(along(lambda h: X(v, k.s + h, k.t, x)), -along(lambda h: X(v, k.s, k.t, x + h * b)))
 
 
 def psd(v: Network, k: TermDraw, x: Tensor) -> Sides:
     assert k.u is not None
     gamma = ((k.t - k.u) / (k.t - k.s))[:, None]
     first = v(k.s, k.u, x)
-    return v(k.s, k.t, x), (1 - gamma) * first + gamma * v(k.u, k.t, X(v, k.s, k.u, x))
+    return Sides(v(k.s, k.t, x), (1 - gamma) * first + gamma * v(k.u, k.t, X(v, k.s, k.u, x)))
 
 
 def psd_in_maps(v: Network, k: TermDraw, x: Tensor) -> Sides:
     assert k.u is not None
-    return X(v, k.s, k.t, x), X(v, k.u, k.t, X(v, k.s, k.u, x))
+    return Sides(X(v, k.s, k.t, x), X(v, k.u, k.t, X(v, k.s, k.u, x)))
 
 
 ALGORITHMS: list[tuple[str, dict[str, str], Callable[[Network, TermDraw, Tensor], Sides], float]] = [

@@ -14,21 +14,21 @@ from hypothesis import given
 from flowops import FlowMap, SolutionOperator, residuals
 from theory_checks.cases import SINGLE, SOLVED, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, SmoothField, events, few, normal, points, seeds
+from theory_checks.strategies import Example, SmoothField, events, examples, few, normal, seeds
 from theory_checks.verdicts import Check
 
 
-@given(p=points())
-def test_exact_maps_compose(case: Case, check: Check, p: Point) -> None:
-    x = case.states(p.batch, p.seed)
-    check.vanishes(residuals.semigroup(case.X, p.s, p.u, p.t, x), case.tolerance, scale=case.scale(p.s, p.t, x))
+@given(e=examples())
+def test_exact_maps_compose(case: Case, check: Check, e: Example) -> None:
+    x = case.states(e.batch, e.seed)
+    check.vanishes(residuals.semigroup(case.X, e.s, e.u, e.t, x), case.tolerance, scale=case.scale(e.s, e.t, x))
 
 
 @few
-@given(p=points(), event=events, seed=seeds)
-def test_random_smooth_fields_compose(check: Check, p: Point, event: tuple[int, ...], seed: int) -> None:
-    X, x = SolutionOperator(SmoothField(event, seed)), normal(p.seed, p.batch, *event)
-    check.vanishes(residuals.semigroup(X, p.s, p.u, p.t, x), SOLVED, scale=1 + x.abs().max())
+@given(e=examples(), event=events, seed=seeds)
+def test_random_smooth_fields_compose(check: Check, e: Example, event: tuple[int, ...], seed: int) -> None:
+    X, x = SolutionOperator(SmoothField(event, seed)), normal(e.seed, e.batch, *event)
+    check.vanishes(residuals.semigroup(X, e.s, e.u, e.t, x), SOLVED, scale=1 + x.abs().max())
 
 
 def test_every_order_of_the_times(case: Case, check: Check) -> None:

@@ -38,9 +38,9 @@ def test_shortcut_is_the_midpoint_on_dyadic_steps(interpolant: Interpolant, chec
         gradient(midpoint, X, interpolant, samples, seed=seed),
     )
     averaged = shortcut.with_options(ema_teacher=True)
-    ours = gradient(averaged, X, interpolant, samples, seed=seed, teacher=random_map(5))
+    ours = gradient(averaged, X, interpolant, samples, seed=seed, average=random_map(5))
     theirs = midpoint.with_options(ema_teacher=True)
-    agree(check, ours, gradient(theirs, X, interpolant, samples, seed=seed, teacher=random_map(5)))
+    agree(check, ours, gradient(theirs, X, interpolant, samples, seed=seed, average=random_map(5)))
 
 
 def in_our_letters(u: nn.Module, s: Tensor, t: Tensor, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from flowops._solvers.fixed import TABLEAUS
 from theory_checks.cases import draw, exact_map, pure_problems
 from theory_checks.verdicts import Check
 
+CLOSED = {name: problem for name, problem in pure_problems().items() if problem.X is not None}
 ORDERS = {"euler": 1, "midpoint": 2, "heun": 2, "heun3": 3, "rk4": 4}
 
 
@@ -25,7 +26,7 @@ def errors(problem: problems.Problem, method: str, steps: list[int], s: float, t
 
 
 @pytest.mark.parametrize("method", list(TABLEAUS))
-@pytest.mark.parametrize("problem", pure_problems(), ids=lambda p: p.name)
+@pytest.mark.parametrize("problem", CLOSED.values(), ids=CLOSED)
 @pytest.mark.parametrize(("s", "t"), [(0.0, 1.0), (0.9, 0.1)])
 def test_measured_order(check: Check, problem: problems.Problem, method: str, s: float, t: float) -> None:
     steps = [16, 32, 64, 128] if ORDERS[method] < 3 else [16, 32, 64]
@@ -34,8 +35,7 @@ def test_measured_order(check: Check, problem: problems.Problem, method: str, s:
 
 
 def test_negative_control(check: Check) -> None:
-    problem = pure_problems()[0]
-    measured = errors(problem, "midpoint", [16, 32, 64], 0.0, 1.0).detach()
+    measured = errors(CLOSED["linear"], "midpoint", [16, 32, 64], 0.0, 1.0).detach()
     with pytest.raises(pytest.fail.Exception, match="measured order"):
         check.order(measured, torch.tensor([1 / 16, 1 / 32, 1 / 64]), expected=3)
     check.node.user_properties.pop()  # the deliberate failure is no verdict

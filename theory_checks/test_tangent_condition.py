@@ -12,15 +12,15 @@ from hypothesis import given
 from flowops import residuals
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Point, points
+from theory_checks.strategies import Example, examples
 from theory_checks.verdicts import Check
 
 
-@given(p=points())
-def test_the_implied_field_is_the_field(case: Case, check: Check, p: Point) -> None:
-    x = case.states(p.batch, p.seed)
-    scale = 1 + case.b(p.t, x).abs()
-    check.vanishes(residuals.tangent(case.X, case.b, p.t, x), case.tolerance, scale=scale)
+@given(e=examples())
+def test_the_implied_field_is_the_field(case: Case, check: Check, e: Example) -> None:
+    x = case.states(e.batch, e.seed)
+    scale = 1 + case.b(e.t, x).abs()
+    check.vanishes(residuals.tangent(case.X, case.b, e.t, x), case.tolerance, scale=scale)
 
 
 def test_quotients_approach_the_field_at_first_order(case: Case, check: Check) -> None:

@@ -71,8 +71,8 @@ class Check:
 
 
 @dataclass
-class Row:
-    """One statement of the table."""
+class Verdict:
+    """What the checks of one statement say of it: a line of the table."""
 
     source: str
     worst: float = 0.0
@@ -80,13 +80,18 @@ class Row:
     passed: int = 0
     failed: int = 0
 
+    def line(self) -> tuple[str, str, str, str, str]:
+        """The columns beside the statement."""
+        checks, outcome = str(self.passed + self.failed), "FAILS" if self.failed else "holds"
+        return self.source, f"{self.worst:.1e}", f"{self.tolerance:.1e}", checks, outcome
+
 
 class Verdicts:
     """A pytest plugin that gathers the records of all workers and prints the table of statements."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.rows: dict[str, Row] = {}
+        self.verdicts: dict[str, Verdict] = {}
         self.proofs: list[str] = []
         self.notes: list[str] = []
 
@@ -95,40 +100,29 @@ class Verdicts:
         if "statement" not in properties or not (report.when == "call" or report.failed):
             return
         statement, source = properties["statement"]
-        row = self.rows.setdefault(statement, Row(source))
-        row.passed += report.passed
-        row.failed += report.failed
+        verdict = self.verdicts.setdefault(statement, Verdict(source))
+        verdict.passed += report.passed
+        verdict.failed += report.failed
         values: list[tuple[str, Any]] = report.user_properties
         for name, value in values:
-            if name == "residual" and _rank(*value) > _rank(row.worst, row.tolerance):
-                row.worst, row.tolerance = value
+            if name == "residual" and _rank(*value) > _rank(verdict.worst, verdict.tolerance):
+                verdict.worst, verdict.tolerance = value
             if name == "latex":
                 self.proofs.append(value)
             if name == "note":
                 self.notes.append(value)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self.rows:
+        if not self.verdicts:
             return
         terminalreporter.section("theory checks")
-        width = max(len(statement) for statement in self.rows)
+        width = max(len(statement) for statement in self.verdicts)
         lines = [("statement", "source", "worst residual", "tolerance", "checks", "verdict")]
-        for statement, row in self.rows.items():
-            verdict = "FAILS" if row.failed else "holds"
-            lines.append(
-                (
-                    statement,
-                    row.source,
-                    f"{row.worst:.1e}",
-                    f"{row.tolerance:.1e}",
-                    str(row.passed + row.failed),
-                    verdict,
-                )
-            )
+        lines += [(statement, *verdict.line()) for statement, verdict in self.verdicts.items()]
         sources = max(len(line[1]) for line in lines)
-        for statement, source, worst, tolerance, checks, verdict in lines:
+        for statement, source, worst, tolerance, checks, outcome in lines:
             terminalreporter.write_line(
-                f"{statement:<{width}}  {source:<{sources}}  {worst:>14}  {tolerance:>9}  {checks:>6}  {verdict}"
+                f"{statement:<{width}}  {source:<{sources}}  {worst:>14}  {tolerance:>9}  {checks:>6}  {outcome}"
             )
         for note in self.notes:
             terminalreporter.write_line(note)
@@ -139,7 +133,7 @@ class Verdicts:
 
 
 def _rank(worst: float, tolerance: float) -> tuple[bool, float, float]:
-    """What a row shows: a failure before anything else, then the strictest tolerance, then the largest residual."""
+    """What a verdict shows: a failure before anything else, then the strictest tolerance, then the largest residual."""
     return not worst <= tolerance, -tolerance, worst
 
 

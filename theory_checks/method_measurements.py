@@ -6,16 +6,15 @@ The method may be a row of the table or a wrong version of it: it is judged as t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowops import FlowMap
-from flowops.methods import Method, MethodResult
-from flowops.methods.evaluation import point_of
-from flowops.methods.point import Difference, Draw, Point
+from flowops.methods import Draw, Method, MethodResult, TermPoint
+from flowops.methods.point import Differences
 from theory_checks.method_cases import Aspect, step_options
 from theory_checks.method_families import Family, Forward, Straight
 from theory_checks.method_settings import At, Setting
@@ -37,7 +36,7 @@ class Measured:
 
     @property
     def holds(self) -> bool:
-        """Whether it does not; never for NaN."""
+        """Whether it is within its bound; NaN never is."""
         return self.value <= self.bound
 
     def __str__(self) -> str:
@@ -55,9 +54,9 @@ def family(setting: Setting, aspect: Aspect, delta: float | Tensor, count: int =
 
 
 def call(method: Method, aspect: Aspect, setting: Setting, X: FlowMap, *, step: int | None = None) -> MethodResult:
-    """The term on random times of its law."""
-    teacher = setting.teacher(aspect.teacher)
-    return method(X, setting.I, setting.x0, setting.x1, teacher=teacher, step=step, seed=5)
+    """The term on random times of its law; an average, where the options want one, is the truth."""
+    teacher, average = setting.teacher(aspect.teacher), truth(setting, aspect) if method.options.ema_teacher else None
+    return method(X, setting.I, setting.x0, setting.x1, teacher=teacher, average=average, step=step, seed=5)
 
 
 def at(method: Method, setting: Setting, aspect: Aspect, X: FlowMap, s: float, t: float) -> Tensor:
@@ -77,8 +76,8 @@ def _moved(k: Any, aspect: Aspect, setting: Setting, t: float) -> Any:
     return k._replace(z=setting.z)
 
 
-def gradient(loss: Tensor, X: Family) -> Tensor:
-    """By the parameters of the family."""
+def by_theta(loss: Tensor, X: Family) -> Tensor:
+    """The gradient of a loss by the parameters of the family."""
     return torch.autograd.grad(loss, X.theta)[0]
 
 
@@ -109,7 +108,7 @@ def is_stationary(method: Method, aspect: Aspect, setting: Setting) -> list[Meas
     method, measured = aspect.of(method), []
     for s, t in PAIRS:
         X = family(setting, aspect, 0.0)
-        here = float(gradient(at(method, setting, aspect, X, s, t), X).abs().max())
+        here = float(by_theta(at(method, setting, aspect, X, s, t), X).abs().max())
         measured.append(Measured(f"expected gradient at {s}, {t}", here, setting.tolerance))
     return measured
 
@@ -121,7 +120,7 @@ def gradient_grows(method: Method, aspect: Aspect, setting: Setting) -> list[Mea
         X = family(setting, aspect, delta)
         conditional = setting.weights is not None
         loss = at(method, setting, aspect, X, *PAIRS[0]) if conditional else call(method, aspect, setting, X).loss
-        gradients.append(gradient(loss, X))
+        gradients.append(by_theta(loss, X))
     found = slope([float((g - gradients[0]).norm()) for g in gradients[1:]], DELTAS)
     return [Measured("order of the gradient in delta, off 1", abs(found - 1), SLOPE)]
 
@@ -160,10 +159,10 @@ def vanishes_at_its_order(method: Method, aspect: Aspect, setting: Setting) -> l
             sizes.append(float(loss.sqrt()))
         elif "alpha" in aspect.options:
             loss = at(aspect.of(method, alpha=step), setting, aspect, X, 0.2, 0.8)
-            sizes.append(float(gradient(loss, X).norm()))
+            sizes.append(float(by_theta(loss, X).norm()))
         else:
             loss = at(aspect.of(method), setting, aspect, X, 0.3, 0.3 + step)
-            sizes.append(float(gradient(loss, X).norm()))
+            sizes.append(float(by_theta(loss, X).norm()))
     found = slope(sizes, steps)
     return [Measured(f"order of the step, off {aspect.order:g}", abs(found - aspect.order), SLOPE)]
 
@@ -175,9 +174,9 @@ def is_semigradient(method: Method, aspect: Aspect, setting: Setting) -> list[Me
     X = family(setting, aspect, delta, count)
     teacher = setting.teacher(aspect.teacher)
     draw = method.draw(X, setting.I, setting.x0, setting.x1, teacher=teacher, seed=5)
-    found = gradient(method.evaluate(X, setting.I, draw, teacher=teacher).loss, X)
+    found = by_theta(method.evaluate(X, setting.I, draw, teacher=teacher).loss, X)
     with torch.no_grad():
-        right = {name: d.right for name, d in _sides(method, aspect, setting, draw, X).items()}
+        right = {name: d.right for name, d in _compared(method, aspect, setting, draw, X)[1].items()}
     differences = []
     for direction in torch.eye(count, dtype=torch.float64):
         ends = [family(setting, aspect, delta + sign * h * direction, count) for sign in (1, -1)]
@@ -192,26 +191,28 @@ def _held(
     method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: Family, still: Family, right: dict[str, Tensor]
 ) -> Tensor:
     """The loss with the left side of `X` and these right sides."""
-    k, total = _point(method, aspect, setting, draw, X), torch.zeros((), dtype=torch.float64)
-    for name, (left, _, factor) in _sides(method, aspect, setting, draw, X).items():
+    k, compared = _compared(method, aspect, setting, draw, X)
+    total = torch.zeros((), dtype=torch.float64)
+    for name, (left, _, factor) in compared.items():
         if method.name == "ctm":  # its outer map is a constant too
             left = still(k.t, torch.ones_like(k.t), X(k.s, k.t, k.x))
         total = total + (factor * (left - right[name]).square().flatten(1).sum(1)).mean()
     return total
 
 
-def _sides(method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: Family) -> dict[str, Difference]:
-    return _present(method, draw)[0].sides(_point(method, aspect, setting, draw, X))
+def _compared(method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: Family) -> tuple[TermPoint, Differences]:
+    """Where the only term of a draw is evaluated, and what it compares there."""
+    seen: list[tuple[TermPoint, Differences]] = []
+    (term,) = [term for term, drawn in zip(method.terms, draw.terms, strict=True) if drawn is not None]
 
+    def seeing(k: TermPoint) -> Differences:
+        seen.append((k, term.residual(k)))
+        return seen[-1][1]
 
-def _point(method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: Family) -> Point:
-    term, drawn = _present(method, draw)
-    return point_of(method, term, drawn, draw, X, setting.I, setting.teacher(aspect.teacher))
-
-
-def _present(method: Method, draw: Draw) -> Any:
-    (present,) = [pair for pair in zip(method.terms, draw.terms, strict=True) if pair[1] is not None]
-    return present
+    terms = tuple(replace(other, residual=seeing) if other is term else other for other in method.terms)
+    row = replace(method.row, forms=dict.fromkeys(method.row.forms, terms))
+    Method(row, **method.given).evaluate(X, setting.I, draw, teacher=setting.teacher(aspect.teacher))
+    return seen[0]
 
 
 def hold(check: Check, measured: list[Measured], where: str = "") -> None:
