@@ -1,0 +1,80 @@
+"""The tables of the methods in README.md and docs/methods.md, written by the library itself.
+
+python docs/tables.py           # writes them between their marks
+python docs/tables.py --check   # fails where they are not what the library prints
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from flowops.methods import METHODS, Method, table
+from flowops.methods.options import SHARED
+from flowops.methods.rows import FAMILIES
+
+ROOT = Path(__file__).parent.parent
+
+
+def families() -> str:
+    """Each family with its ideas, and the rows in it that are another one with other settings."""
+    lines, seen = ["| what they are | ideas | presets of these |", "|---|---|---|"], set[str]()
+    for family in FAMILIES:
+        own = [m for m in vars(family).values() if isinstance(m, Method) and m.name not in seen]
+        seen |= {method.name for method in own}
+        about = (family.__doc__ or "").splitlines()[0].rstrip(".")
+        ideas = ", ".join(f"`{method.name}`" for method in own if not method.row.preset_of)
+        presets = ", ".join(f"`{method.name}`" for method in own if method.row.preset_of)
+        lines.append(f"| {about} | {ideas} | {presets} |")
+    return "\n".join(lines)
+
+
+def summaries() -> str:
+    """What each row is, and where it comes from."""
+    return "\n".join(f"`{name}`\n: {method.row.summary} *{method.row.source}.*\n" for name, method in METHODS.items())
+
+
+def options() -> str:
+    """Every option, what it means, and which rows have it."""
+    known = {option.name: option for method in METHODS.values() for option in method.row.options}
+    lines = ["| option | meaning | rows |", "|---|---|---|"]
+    for name, option in known.items():
+        having = [f"`{key}`" for key, method in METHODS.items() if name in {o.name for o in method.row.options}]
+        rows = "all" if option.name in {shared.name for shared in SHARED} else ", ".join(having)
+        meaning = option.meaning.replace("|", "\\|")
+        lines.append(f"| `{name}` | {meaning} | {rows} |")
+    return "\n".join(lines)
+
+
+BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "README.md": {"families": families},
+    "docs/methods.md": {"table": table, "summaries": summaries, "options": options},
+}
+
+
+def rewritten(name: str) -> str:
+    """The text of a page with its tables as they should be."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for block, write in BLOCKS[name].items():
+        begin, end = f"<!-- {block}: written by docs/tables.py -->\n", f"<!-- end of {block} -->"
+        before, _, rest = text.partition(begin)
+        if end not in rest:
+            raise SystemExit(f"{name} must hold the marks {begin.strip()} and {end}; put them where the table belongs.")
+        text = f"{before}{begin}\n{write().strip()}\n\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def main() -> int:
+    """Write, or compare; the exit status."""
+    old = [name for name in BLOCKS if rewritten(name) != (ROOT / name).read_text(encoding="utf-8")]
+    for name in old:
+        if "--check" in sys.argv[1:]:
+            sys.stderr.write(f"{name} holds a table that is not what the library prints; run python docs/tables.py.\n")
+        else:
+            (ROOT / name).write_text(rewritten(name), encoding="utf-8")
+    return int("--check" in sys.argv[1:] and bool(old))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
