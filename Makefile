@@ -14,7 +14,7 @@ WHEEL := build/wheel-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mixture test thorough lint types docs wheel-check format clean
+.PHONY: help demo mixture test test-slow thorough lint types tables docs wheel-check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,10 @@ mixture: $(INSTALLED)  ## exact field and flow map of a Gaussian mixture: table 
 	$(BIN)/python -m experiments.gaussian_mixture --out runs/mixture $(ARGS)
 
 test: $(INSTALLED)  ## the tests, and the theory checks in the quick profile
-	$(PYTEST) tests theory_checks $(ARGS)
+	$(PYTEST) -m "not slow" tests theory_checks $(ARGS)
+
+test-slow: $(INSTALLED)  ## the tests that compile, start several processes or kill one
+	$(PYTEST) -m slow tests theory_checks $(ARGS)
 
 thorough: $(INSTALLED)  ## the theory checks in the thorough profile
 	$(PYTEST) theory_checks --profile thorough $(ARGS)
@@ -38,8 +41,12 @@ lint: $(INSTALLED)  ## ruff: rules and format
 types: $(INSTALLED)  ## mypy over the library, the tests, the theory checks and the experiments
 	$(BIN)/python -m mypy
 
-docs: $(INSTALLED)  ## the documentation, warnings are errors
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+tables: $(INSTALLED)  ## write the tables of the methods into the README and the documentation
+	$(BIN)/python docs/tables.py
+
+docs: $(INSTALLED)  ## the documentation with its examples executed, warnings are errors
+	$(BIN)/python docs/tables.py --check
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 # The environment of the wheel is large (torch): it is removed whether the check passes or fails.
 wheel-check: $(INSTALLED)  ## build the wheel and import it in a clean environment with the core dependencies only
@@ -56,7 +63,7 @@ format: $(INSTALLED)  ## rewrite the sources in the house format
 	$(BIN)/python -m ruff format .
 
 clean:  ## remove what the other targets generate, except .venv and runs/
-	rm -rf build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/_build docs/_examples .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # The stamp is written last. An installation that was interrupted leaves the mark UNFINISHED, and the next one starts
