@@ -69,12 +69,19 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         kind: class of what the factories return.
         entries: the factories.
         passed: keyword arguments that the caller passes and no user; they are no options.
+        takes: the arguments of a factory of a user's own, for messages.
     """
 
     def __init__(
-        self, setting: str, kind: type[Any], entries: Mapping[str, Callable[..., T]], *, passed: tuple[str, ...] = ()
+        self,
+        setting: str,
+        kind: type[Any],
+        entries: Mapping[str, Callable[..., T]],
+        *,
+        passed: tuple[str, ...] = (),
+        takes: tuple[str, ...] = (),
     ) -> None:
-        self.setting, self.kind, self.passed = setting, kind, passed
+        self.setting, self.kind, self.passed, self.takes = setting, kind, passed, takes
         self._entries = dict(entries)
 
     def __getitem__(self, name: str) -> Callable[..., T]:
@@ -128,14 +135,24 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
             ValueError: for an unknown name.
             TypeError: for an unknown option, any option beside an object, and a factory that returns something else.
         """
+        if not isinstance(name, self.kind) and str(name) not in self and ":" in str(name):
+            found = load(str(name), self.setting)
+            name = found if isinstance(found, self.kind) else name
         if isinstance(name, self.kind):
             check_options(options or {}, {}, f"the {type(name).__name__} given")
             return name
         factory = self.factory(str(name))
-        parameters = inspect.signature(factory).parameters
+        signature = inspect.signature(factory)
+        parameters = signature.parameters
         every = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         check_options(options or {}, parameters if every else self.options(str(name)), str(name), every)
         given = {key: value for key, value in passed.items() if every or key in parameters}
+        try:
+            signature.bind(*arguments, **given, **(options or {}))
+        except TypeError as error:
+            raise TypeError(
+                f"`{self.setting}` must name a function of ({', '.join(self.takes)}), got {name!r}: {error}; mend it."
+            ) from None
         made = factory(*arguments, **given, **(options or {}))
         if not isinstance(made, self.kind):
             raise TypeError(

@@ -56,6 +56,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module of the user's."""
     module: Any = ModuleType("own_shapes")
     module.circle, module.box, module.anything, module.wrong, module.number = circle, box, anything, wrong, 3
+    module.ROUND = Round()
     module.Inner = type("Inner", (), {"circle": staticmethod(circle)})
     monkeypatch.setitem(sys.modules, "own_shapes", module)
 
@@ -94,6 +95,16 @@ class TestRegistry:
         for shape in (Shape(), Round()):
             assert shapes.make(shape) is shape
             assert shapes.make(shape, seed=3) is shape
+
+    def test_so_is_one_that_is_imported(self, shapes: Registry[Shape]) -> None:
+        assert isinstance(shapes.make("own_shapes:ROUND", 3, seed=2), Round)
+        with pytest.raises(TypeError, match="`radius` must be an option of the Round given, which has none"):
+            shapes.make("own_shapes:ROUND", options={"radius": 2.0})
+
+    def test_a_factory_of_other_arguments_is_told_what_it_is_given(self) -> None:
+        shapes: Registry[Shape] = Registry("shape", Shape, {}, takes=("size", "colour"))
+        with pytest.raises(TypeError, match=r"`shape` must name a function of \(size, colour\), got 'own_shapes:box'"):
+            shapes.make("own_shapes:box", 1, 2)
 
     def test_options_beside_an_object_are_refused(self, shapes: Registry[Shape]) -> None:
         with pytest.raises(TypeError, match="`radius` must be an option of the Round given, which has none"):

@@ -49,7 +49,11 @@ def in_shell(text: str) -> str:
         value = " ".join(found[2].strip("()").replace(",", " ").split())
         return _FLAGS[found[1]] + ("" if value == "True" else f" {value}")
 
-    text = re.sub(r"`([A-Za-z_][\w.]*)`", lambda found: _FLAGS.get(found[1], found[0]), text)
+    def flag(found: re.Match[str]) -> str:
+        setting, _, option = found[1].rpartition(".")
+        return _FLAGS.get(found[1]) or (f"{_FLAGS[setting]} {option}" if setting in _FLAGS else found[0])
+
+    text = re.sub(r"`([A-Za-z_][\w.]*)`", flag, text)
     return re.sub(r"(?<![\w`.-])([a-z_][\w.]*)=(\([^)]*\)|\.\.\.|[^\s,;)]*[^\s,;.)])", passed, text)
 
 

@@ -15,6 +15,7 @@ from flowops._named import require
 from flowops.cli.console import is_first, speak
 
 T = TypeVar("T")
+FORMULA = "FORMULA"  # what stands for a value that may begin with a minus sign
 WIDTH = 100  # columns of a help page, fewer where the terminal has fewer
 
 
@@ -47,7 +48,7 @@ def parse(
     Args:
         kind: a frozen dataclass with a section "Attributes:" in its docstring.
         args: the words after the command.
-        command: its name.
+        command: its name; the whole beginning of the line where that is not flowops.
         flags: how fields are written that are special.
         default: values of what is not given; those of the class if None.
         also: further names of the library, and the flags that stand for them.
@@ -56,15 +57,27 @@ def parse(
         SystemExit: after the help page (0), and after words that do not fit (2), which are explained.
     """
     tyro = require("tyro", "train")
+    words = _joined(args, [f"--{name}" for name, flag in (flags or {}).items() if flag.shown == FORMULA])
     speak({**dict(_written(kind, flags or {})), **(also or {})})
     written = _annotated(tyro, kind, flags or {})
     start = tyro.MISSING_NONPROP if default is None else written(**_values(default))
     with _width():
         parsed = tyro.cli(
-            written, prog=f"flowops {command}", description=description(kind), args=list(args), default=start,
-            console_outputs=is_first(),
+            written, prog=command if " " in command else f"flowops {command}", description=description(kind),
+            args=words, default=start, console_outputs=is_first(),
         )  # fmt: skip
     return kind(**_values(parsed))
+
+
+def _joined(words: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """The words, a formula such as -t+1 joined to its flag, since it would be taken for a flag itself."""
+    result: list[str] = []
+    for word in words:
+        if result and result[-1] in flags and word.startswith("-") and not word.startswith("--"):
+            result[-1] += f"={word}"
+        else:
+            result.append(word)
+    return result
 
 
 def description(kind: type) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flowops.cli.console import to_stdout
-from flowops.cli.parsing import Flag, parse
+from flowops.cli.parsing import FORMULA, Flag, parse
 from flowops.interpolants import NAMED, Interpolant, ValidationReport, named
 
 
@@ -27,7 +27,7 @@ class Schedules:
     gamma: str | None = None
 
 
-FLAGS = {"name": Flag(positional=True), **{name: Flag(shown="FORMULA") for name in ("alpha", "beta", "gamma")}}
+FLAGS = {"name": Flag(positional=True), **{name: Flag(shown=FORMULA) for name in ("alpha", "beta", "gamma")}}
 
 
 def run(args: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from flowops.cli.console import in_shell, to_stderr, to_stdout
-from flowops.cli.parsing import Flag, parse
+from flowops.cli.parsing import FORMULA, Flag, parse
 from flowops.runs import Run, RunFolder, TrainConfig, load_config
 from flowops.runs.tables import last_value
 from flowops.training import Interrupted, train
@@ -35,9 +35,9 @@ FLAGS = {
     "data_options": Flag(shown="[NAME=VALUE ...]"),
     "options": Flag(shown="[NAME=VALUE ...]"),
     "coupling_options": Flag(shown="[NAME=VALUE ...]"),
-    "alpha": Flag(shown="FORMULA"),
-    "beta": Flag(shown="FORMULA"),
-    "gamma": Flag(shown="FORMULA"),
+    "alpha": Flag(shown=FORMULA),
+    "beta": Flag(shown=FORMULA),
+    "gamma": Flag(shown=FORMULA),
     "teacher": Flag(shown="RUN"),
     "init": Flag(shown="RUN"),
     "averages": Flag(shown="[FLOAT ...]"),
@@ -46,8 +46,12 @@ FLAGS = {
     "config": Flag(shown="FILE"),
 }
 SHORT = {"--network": "--network.kind", "--lr": "--optimizer.rate", "--batch-size": "--batch"}
-ALSO = {"path": "--data", "schedule": "--interpolant"}  # what the library calls by another name
-VALUES = ("--alpha", "--beta", "--gamma")  # flags whose value may begin with a minus sign
+ALSO = {  # what the library calls by another name
+    "path": "--data",
+    "schedule": "--interpolant",
+    "decays": "--averages",
+    "validate": "flowops schedules",
+}
 
 
 def run(args: Sequence[str]) -> int:
@@ -70,7 +74,7 @@ def settings(args: Sequence[str], command: str, default: TrainConfig | None = No
         command: its name.
         default: what holds where neither a flag nor a file says otherwise.
     """
-    words = _joined([_long(word) for word in args])
+    words = [_long(word) for word in args]
     given = parse(Train, words, command, flags=FLAGS, default=_start(words, default), also=ALSO)
     return TrainConfig(**{f.name: getattr(given, f.name) for f in fields(TrainConfig)}), given.resume
 
@@ -101,17 +105,6 @@ def _value(words: Sequence[str], flag: str) -> str | None:
         elif word.startswith(f"{flag}="):
             found = word.partition("=")[2]
     return found
-
-
-def _joined(words: Sequence[str]) -> list[str]:
-    """The words, a formula such as -t+1 joined to its flag, since it would be taken for a flag itself."""
-    result: list[str] = []
-    for word in words:
-        if result and result[-1] in VALUES and word.startswith("-") and not word.startswith("--"):
-            result[-1] += f"={word}"
-        else:
-            result.append(word)
-    return result
 
 
 def _long(word: str) -> str:

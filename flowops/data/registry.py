@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,17 @@ def _from_factory(name: str, path: Path | str | None, options: dict[str, Any]) -
         make = load(name, "dataset")
     except ValueError as error:
         raise ValueError(str(error).rstrip(".") + hint) from error
-    made = make(**options) if path is None else make(path, **options)
+    if isinstance(make, Dataset):
+        check_options(options, {}, name)
+        return make
+    arguments = () if path is None else (path,)
+    try:
+        signature(make).bind(*arguments, **options)
+    except TypeError as error:
+        raise TypeError(
+            f"`dataset` must name a function of (path, options...) or a Dataset, got {name!r}: {error}; mend it."
+        ) from None
+    made = make(*arguments, **options)
     if not isinstance(made, Dataset):
         raise TypeError(f"{name} must return a flowops.data.Dataset, got {type(made).__name__}; subclass it.")
     return made

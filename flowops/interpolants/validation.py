@@ -95,7 +95,7 @@ class ValidationReport:
                 found = p.error or f"{p.value:.6g} at t = {p.time:.6g}"
                 raise ValueError(
                     f'The {self.name} interpolant must satisfy "{p.name}" ({p.wanted}), got {found}; '
-                    f"change its coefficients, and see validate() for the whole report."
+                    f"change its coefficients; `validate` gives the whole report."
                 )
 
     def __str__(self) -> str:

@@ -96,19 +96,21 @@ def _anything(_: Any) -> bool:
 LAW = Option(
     "law",
     None,
-    "law of the pair of times of the last term; None for the row's own",
+    "law of the pair of times of the last term, such as UpperTriangle(LogitNormal(-0.4, 1.0)); None for the row's own",
     "None or a TimeLaw",
     optional(lambda value: isinstance(value, TimeLaw)),
 )
 WEIGHT = Option(
     "weight",
     1.0,
-    "a number, a function of (s, t) or a Weight such as `Learned(network)`",
+    "a number, a weight such as TimePower(2), a function of (s, t), or learned: a network beside the map",
     "a weight",
     _anything,
     convert=lambda value: None if isinstance(value, int | float) and value == 1 else as_weight(value),
 )
-NORM = Option("norm", "squared", '"squared", "pseudo-huber", "l1" or a Norm', "a norm", _anything, convert=as_norm)
+NORM = Option(
+    "norm", "squared", "squared, pseudo-huber, l1, or a norm such as Lp(2.0)", "a norm", _anything, convert=as_norm
+)
 P = Option("p", 0.0, "exponent of the adaptive weight sg(|D|^2 + c)^-p", "a number, at least 0", between(0.0, INFINITY))
 C = Option("c", 1e-3, "constant of the adaptive weight", "a positive number", between(0.0, INFINITY, open_low=True))
 LABEL_DROPOUT = Option(

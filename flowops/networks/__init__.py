@@ -17,6 +17,7 @@ NETWORKS: Registry[nn.Module] = Registry(
         "unet": UNet,
     },
     passed=("event", "labels", "guidance", "one_time", "generator"),
+    takes=("event", "classes"),
 )
 """By name, each made from the shape of an event."""
 

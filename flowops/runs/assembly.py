@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,13 @@ from flowops.interpolants import Interpolant, named
 from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedMap
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
-from flowops.runs.law_text import parse_law
+from flowops.runs.calls import parse_law, parse_norm, parse_weight
 from flowops.runs.settings import TrainConfig
+
+FAR = 0.1
+"""How far a coefficient may miss its value at the data before the law there is no longer told as nearly theirs."""
+READERS: Mapping[str, Callable[[str], Any]] = {"law": parse_law, "norm": parse_norm, "weight": parse_weight}
+"""How the values of some options of a method are read."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,8 @@ def assemble(
     conditional = labelled and takes(network, "label")
     if labelled and not conditional:
         report(f"The network takes no `label`, so the map of {dataset.name} is unconditional.")
-    if ranged and not conditional:
-        raise ValueError(f"`guidance` needs labels, and {dataset.name} is trained without; drop the option.")
+    if method.options.guidance != 1 and not conditional:
+        raise ValueError(f"`options.guidance` needs labels, and {dataset.name} is trained without; drop the option.")
     if conditional and config.label_dropout and "label_dropout" not in method.given:
         if method.options.null_label is None and not any(hasattr(m, "null_label") for m in network.modules()):
             report("Labels are not dropped, since the network has no `null_label`; guidance needs one.")
@@ -84,9 +90,23 @@ def assemble(
     return Assembly(interpolant, dataset.to(device), network, method, coupling_of(config, conditional), conditional)
 
 
+@contextmanager
+def _told_as(setting: str, given: Iterable[str]) -> Iterator[None]:
+    """Faults that begin with the name of an option tell it as one of its setting: another one may have that name."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        name, _, rest = str(error).removeprefix("`").partition("` ")
+        if name not in {text.partition("=")[0] for text in given}:
+            raise
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"`{setting}.{name}` {rest}") from error
+
+
 def dataset_of(config: TrainConfig) -> Dataset:
     """The data set with its options."""
-    return open_dataset(config.dataset, path=config.data, **parse_values(config.data_options, "data_options"))
+    options = parse_values(config.data_options, "data_options")
+    with _told_as("data_options", config.data_options):
+        return open_dataset(config.dataset, path=config.data, **options)
 
 
 def interpolant_of(config: TrainConfig, report: Callable[[str], None] = lambda _: None) -> Interpolant:
@@ -104,6 +124,10 @@ def interpolant_of(config: TrainConfig, report: Callable[[str], None] = lambda _
     found = interpolant.validate()
     found.raise_if_unusable()
     for missed in found.failures:
+        if missed.time == 1 and not abs(missed.value - float(missed.wanted)) <= FAR:
+            raise ValueError(
+                f"The schedule must have {missed.name}, so that samples are data, got {missed.value:.4g}; change it."
+            )
         report(
             f"The schedule misses {missed.name}, it has {missed.value:.4g} there: the law at that end is another one."
         )
@@ -112,10 +136,11 @@ def interpolant_of(config: TrainConfig, report: Callable[[str], None] = lambda _
 
 def method_of(config: TrainConfig) -> Method:
     """The row with the options of the configuration; `weight=learned` is a network drawn from its seed."""
-    options = parse_values(config.options, "options", {"law": parse_law})
-    if options.get("weight") == "learned":
-        options["weight"] = Learned(LearnedWeight(128, generator=generator("weight", config.seed)))
-    return get_method(config.method, **options)
+    with _told_as("options", config.options):
+        options = parse_values(config.options, "options", READERS)
+        if options.get("weight") == "learned":
+            options["weight"] = Learned(LearnedWeight(128, generator=generator("weight", config.seed)))
+        return get_method(config.method, **options)
 
 
 def coupling_of(config: TrainConfig, conditional: bool) -> Coupling | None:
@@ -125,7 +150,8 @@ def coupling_of(config: TrainConfig, conditional: bool) -> Coupling | None:
     options = parse_values(config.coupling_options, "coupling_options")
     if conditional and "condition_weight" in COUPLINGS.options(config.coupling):
         options.setdefault("condition_weight", 1e6)
-    return COUPLINGS.make(config.coupling, options=options)
+    with _told_as("coupling_options", config.coupling_options):
+        return COUPLINGS.make(config.coupling, options=options)
 
 
 def network_of(
@@ -139,13 +165,15 @@ def network_of(
     n, own = config.network, config.network.kind not in NETWORKS
     if n.kind == "unet" and len(event) != 3:
         raise ValueError(f"`network` must be mlp for events of shape {list(event)}, got unet, which takes images.")
-    return NETWORKS.make(
-        n.kind,
-        *((event, classes) if own else (tuple(event),)),
-        options=parse_values(n.options, "network.options"),
-        generator=source,
-        **({} if own else {"labels": classes, "guidance": guidance}),
-    )
+    options = parse_values(n.options, "network.options")
+    with _told_as("network.options", n.options):
+        return NETWORKS.make(
+            n.kind,
+            *((event, classes) if own else (tuple(event),)),
+            options=options,
+            generator=source,
+            **({} if own else {"labels": classes, "guidance": guidance}),
+        )
 
 
 def map_of(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from flowops.methods import Lp, TimePower
+from flowops.runs.assembly import method_of
 from flowops.training import Run, load_config, save_config
 from tests.cli.commands import BOARD, TINY, Console
 
@@ -192,11 +194,37 @@ def test_resuming_refuses_settings_of_another_run(flowops: Console, board_run: P
         (("--network.parameterization", "emd"), "did you mean 'edm'?"),
         (("--optimizer.beta1", "1"), "--optimizer.beta1 must be in [0, 1), got 1.0"),
         (("--minutes", "-1"), "--minutes must be in [0, inf), got -1.0"),
+        (
+            ("--method", "alpha-flow", "--options", "alpha=2"),
+            "--options alpha must be None or a number in [0, 1]",
+        ),
+        (("--method", "psd-u", "--options", "gamma=2"), "--options gamma must be None or a fraction in [0, 1], got 2"),
+        (("--options", "guidance=2"), "--options guidance needs labels, and checkerboard is trained without"),
+        (("--options", "norm=l3"), "--options norm must be a Norm or one of squared, pseudo-huber, l1, got 'l3'"),
+        (("--options", "norm=Lp(0.5)"), "--options norm must be a norm of flowops.methods"),
+        (("--options", "weight=lerned"), "--options weight must be a number, learned, a weight such as TimePower(2)"),
+        (("--coupling", "sinkhorn", "--coupling-options", "steps=2"), "--coupling-options steps must be an option of"),
+        (("--alpha", "t", "--beta", "1-t"), "flowops schedules gives the whole report"),
+        (("--alpha", "1-2*t", "--beta", "t"), "must have alpha(1) = 0, so that samples are data, got -1"),
+        (("--averages", "0.9", "0.9"), "--averages and --power must differ in six digits"),
+        (
+            ("--batch", "3", "--hardware.accumulate", "2"),
+            "--batch must be a multiple of hardware.accumulate = 2",
+        ),
     ],
 )
 def test_bad_settings_are_one_sentence(flowops: Console, tmp_path: Path, words: tuple[str, ...], sentence: str) -> None:
     assert sentence in flowops("train", *BOARD, "--out", tmp_path / "run", *words).error
     assert not (tmp_path / "run").exists()
+
+
+def test_norms_and_weights_are_written_as_calls(flowops: Console, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ("--options", "norm=Lp(1.5)", "weight=TimePower(2.0)", "--steps", "1", "--out", out)
+    assert flowops("train", *BOARD, *words).code == 0
+    method = method_of(load_config(out / "config.yaml"))
+    assert method.options.norm == Lp(1.5)
+    assert isinstance(method.options.weight, TimePower)
 
 
 def test_an_unknown_data_set_has_a_hint(flowops: Console, tmp_path: Path) -> None:

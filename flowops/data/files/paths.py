@@ -28,7 +28,7 @@ def check_folder(path: Path | str | None, what: str) -> Path:
 def check_present(path: Path | str | None, what: str) -> Path:
     """A path that exists."""
     if path is None:
-        raise ValueError(f"`path` must be {what}, got none; pass path=....")
+        raise ValueError(f"`path` must be {what}, got none; pass path=PLACE.")
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"`path` must be {what}, got {path}, where there is nothing; check the spelling.")

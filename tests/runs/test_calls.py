@@ -1,10 +1,14 @@
-"""Laws of times as text."""
+"""Laws of times, norms and weights as text."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
 
-from flowops.runs.law_text import parse_law
+import pytest
+from torch import Tensor
+
+from flowops.methods import Adaptive, Lp, PseudoHuber, TimePower
+from flowops.runs.calls import parse_law, parse_norm, parse_weight
 from flowops.times import (
     Diagonal,
     Dyadic,
@@ -72,3 +76,45 @@ def test_other_texts_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         parse_law(text)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("norm", [Lp(2.0), PseudoHuber(0.3)])
+def test_a_norm_is_read_from_its_own_repr_and_by_name(norm: object) -> None:
+    assert parse_norm(repr(norm)) == norm
+    assert parse_norm("l1") == "l1"
+
+
+def factor(s: Tensor, t: Tensor) -> Tensor:
+    """A weight of one's own."""
+    return t - s
+
+
+def made() -> TimePower:
+    """A weight of one's own, made."""
+    return TimePower(3.0)
+
+
+def test_a_weight_is_a_number_a_call_or_a_function_of_ones_own() -> None:
+    assert (parse_weight("0.5"), parse_weight("learned")) == (0.5, "learned")
+    assert parse_weight(f"{__name__}:factor") is factor
+    power, adaptive = parse_weight("TimePower(-1.0)"), parse_weight("Adaptive(1.0, c=0.1)")
+    assert isinstance(power, TimePower)
+    assert isinstance(adaptive, Adaptive)
+    assert (power.p, adaptive.p, adaptive.c) == (-1.0, 1.0, 0.1)
+    assert parse_weight(f"{__name__}:made").p == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "message"),
+    [
+        (parse_norm, "Lp(0.5)", "must be a norm of flowops.methods with numbers, such as Lp.*`p` must be at least 1"),
+        (parse_norm, "UpperTriangle()", "must be a norm of flowops.methods"),
+        (parse_weight, "lerned", "must be a number, learned, a weight such as TimePower"),
+        (parse_weight, "Learned(1)", "must be a weight of flowops.methods"),
+        (parse_weight, "no.such:weight", "`weight` must name something to import"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_other_norms_and_weights_are_refused(parse: Callable[[str], object], text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(text)
