@@ -44,7 +44,7 @@ class Family(FlowMap):
         X: the map at $\theta=0$.
         delta: all entries of $\theta$, or $\theta$ itself.
         count: number of directions.
-        seed: of the directions.
+        seed: seed of the directions.
     """
 
     def __init__(self, X: FlowMap, size: int, delta: float | Tensor = 0.0, count: int = 4, seed: int = 0) -> None:

@@ -34,7 +34,7 @@ class Setting:
         x0: base samples.
         x1: data samples.
         z: latents of a quadrature, None otherwise.
-        weights: of a quadrature, None for samples.
+        weights: those of a quadrature, None for samples.
         tolerance: what an expected gradient may reach.
     """
 

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from flowops import FlowMap, Interpolant, LearnedMap, VelocityField, interpolants
 from flowops._arguments import per_event
+from flowops.fields import ConditionalVelocity
 from flowops.methods import METHODS, Draw, get_method
-from flowops.methods.point import ConditionalVelocity
 from flowops.times import (
     Doubling,
     Dyadic,
@@ -94,7 +94,7 @@ class Equality:
         wrong: options that make it another method.
         both: options that the preset and the base row are both called with; the last ones in the negative control.
         teachers: kinds of teacher.
-        steps: of the training.
+        steps: steps of the training at which they are compared.
     """
 
     base: str

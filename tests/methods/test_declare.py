@@ -11,10 +11,11 @@ import torch
 from torch.testing import assert_close
 
 from flowops import interpolants
+from flowops.fields import ConditionalVelocity
 from flowops.maps import SolverStep
 from flowops.methods import METHODS, OWN, TEACHER, Draw, Method, Term, compared, get_method, preset, replaced, row
 from flowops.methods.options import ETA, STOP_GRADIENT
-from flowops.methods.point import ConditionalVelocity, Teacher
+from flowops.methods.point import Teacher
 from flowops.times import Doubling, Dyadic, EndpointFixed, Halving, Karras, Ladder, LogNoise, Shrinking, ahead
 from tests.methods.rows import NAMES, WITH_LABELS, batch, call, gradient, learned, teacher_for
 
