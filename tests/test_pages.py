@@ -47,6 +47,13 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     run(tmp_path, "\n".join(quick).replace("range(2000)", "range(3)"))
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_the_pages_import_is_there(page: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for line in re.findall(r"^(?:from|import) flowops.*$", "\n".join(blocks), re.MULTILINE):
+        exec(line, {})  # the line of a page, as a reader types it
+
+
 def test_the_commands_of_the_pages_parse() -> None:
     found = 0
     for page in PAGES:

@@ -19,7 +19,7 @@ print(mine.validate())
 # %%
 # A schedule that cannot be trained on is told apart, with the place where it fails.
 
-print(Interpolant.from_expressions(alpha="1-2*t", beta="t", name="through zero").validate())
+print(Interpolant.from_expressions(alpha="t", beta="1-t", name="backwards").validate())
 
 # %%
 # Velocity, score, denoiser and noise are the same knowledge under every schedule; `convert` changes one into another.

@@ -178,7 +178,7 @@ def test_a_picture_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mon
         (lambda p: save_pictures(p, torch.ones(1, 1, 2, 2), columns=0), "`columns` must be at least 1, got 0"),
         (lambda p: save_pictures(p, torch.ones(1, 1, 2, 2), scale=0), "`scale` must be at least 1, got 0"),
         (lambda p: save_pictures(p.with_suffix(".jpg"), torch.ones(1, 1, 2, 2)), "`path` must end in .png, got x.jpg"),
-        (lambda p: save_pictures(p, torch.full((1, 1, 2, 2), math.nan)), "`x` must be finite to become a picture"),
+        (lambda p: save_pictures(p, torch.full((1, 1, 2, 2), math.nan)), "`x` must be finite to become an image"),
         (lambda p: save_comparison(p, {}), "`rows` must hold at least one"),
         (lambda p: save_comparison(p, {"1 step": torch.ones(4)}), r"`rows\['1 step'\]` must be images"),
         (

@@ -6,7 +6,6 @@ import copy
 import math
 import os
 import pickle
-import time
 from pathlib import Path
 
 import mpmath
@@ -154,10 +153,8 @@ def test_what_is_outside_the_grammar_is_refused(
     expression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    start = time.perf_counter()
     with pytest.raises(ValueError, match=r"^`alpha` must .*, got .*; .*\.$"):
         Interpolant.from_expressions(expression, "t")
-    assert time.perf_counter() - start < 2
     assert not os.listdir(tmp_path)
 
 
