@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 
-from flowops._keys import content_hash, generator, key
+from flowops._keys import content_hash, generator, key, normal_like, rows_of
 
 
 def test_a_key_is_what_the_hash_of_the_parts_written_out_says() -> None:
@@ -48,6 +49,68 @@ def test_a_key_seeds_a_generator() -> None:
 def test_other_parts_are_refused(part: Any) -> None:
     with pytest.raises(TypeError, match="`parts` must be whole numbers and strings, got"):
         key("a", part)
+
+
+class TestParts:
+    """The rows of a joint batch that one of several processes has."""
+
+    def test_they_are_every_nth_row(self) -> None:
+        assert [list(range(12))[rows_of(12, (k, 3))] for k in range(3)] == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
+        assert list(range(5))[rows_of(5, (0, 1))] == [0, 1, 2, 3, 4]
+
+    @pytest.mark.parametrize(
+        ("part", "sentence"),
+        [
+            ((0, 5), "The number of parts must divide the batch of 12 samples, got 5; choose a multiple as batch."),
+            ((0, 0), "The number of parts must divide the batch of 12 samples, got 0"),
+            ((3, 3), "The number of a part must lie between 0 and 2, got 3; pass one of them."),
+            ((-1, 3), "The number of a part must lie between 0 and 2, got -1"),
+        ],
+    )
+    def test_others_are_refused(self, part: tuple[int, int], sentence: str) -> None:
+        with pytest.raises(ValueError, match=sentence):
+            rows_of(12, part)
+
+
+class TestNormalSamples:
+    @pytest.mark.parametrize("event", [(), (2,), (3, 4, 4)])
+    @pytest.mark.parametrize("n", [1, 5, 16, 48, 100, 192])
+    def test_a_part_has_the_rows_of_the_whole_bit_for_bit(self, n: int, event: tuple[int, ...]) -> None:
+        whole = normal_like(torch.empty(n, *event), "name", 3, 7)
+        for count in (count for count in range(1, n + 1) if n % count == 0):
+            for k in range(count):
+                own = normal_like(torch.empty(n // count, *event), "name", 3, 7, part=(k, count))
+                assert torch.equal(own, whole[k::count])
+                assert own.is_contiguous()
+
+    def test_a_process_draws_its_own_rows_where_their_number_divides_16(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        drawn, plain = [], torch.Tensor.normal_
+
+        def counted(values: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+            drawn.append(values.numel())
+            return plain(values, *arguments, **options)
+
+        monkeypatch.setattr(torch.Tensor, "normal_", counted)
+        for count, shares in ((1, 1), (2, 1), (8, 1), (16, 1), (3, 3), (32, 2)):
+            drawn.clear()
+            normal_like(torch.empty(960 // count, 2), "name", part=(1 % count, count))
+            assert sum(drawn) == shares * 1920 // count
+
+    def test_they_are_independent_standard_normal_in_and_between_rows(self) -> None:
+        x = normal_like(torch.empty(3200, 40, dtype=torch.float64), "name", 0)
+        assert x.dtype == torch.float64
+        assert stats.kstest(x.flatten().numpy(), "norm").pvalue > 1e-3
+        lanes = x.reshape(200, 16, 40).transpose(0, 1).flatten(1)
+        correlations = torch.corrcoef(lanes) - torch.eye(16)
+        assert correlations.abs().max() < 5 / 8000**0.5
+        assert torch.corrcoef(torch.stack([x[:-16].flatten(), x[16:].flatten()]))[0, 1].abs() < 5 / x.numel() ** 0.5
+
+    def test_they_follow_from_their_name_alone(self) -> None:
+        like, state = torch.empty(20, 2), torch.get_rng_state()
+        x = normal_like(like, "name", 0, 1)
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.equal(x, normal_like(like, "name", 0, 1))
+        assert not any(torch.equal(x, normal_like(like, *p)) for p in (("name", 1, 1), ("name", 0, 2), ("other", 0, 1)))
 
 
 class TestContentHash:

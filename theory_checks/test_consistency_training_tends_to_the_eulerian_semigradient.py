@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from flowops import Interpolant, residuals
-from flowops.fields import ConditionalVelocity
 from flowops.methods import get_method
+from flowops.methods.point import ConditionalVelocity
 from flowops.methods.weights import TimePower
 from flowops.times import EndpointFixed, Step, Uniform
 from theory_checks.gradients import STARTS, Fixed, agree, batch, differ, gradient, random_map, semigradient, tends

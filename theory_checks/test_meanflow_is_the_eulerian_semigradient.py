@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from flowops import Interpolant, LearnedMap, interpolants
-from flowops.fields import ConditionalVelocity
 from flowops.maps import SecondOrder
 from flowops.methods import Draw, Method, get_method
+from flowops.methods.point import ConditionalVelocity
 from theory_checks.gradients import Batch, Fixed, Network, agree, batch, differ, gradient, random_map
 from theory_checks.verdicts import Check
 

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from flowops import FlowMap, Interpolant, LearnedMap, VelocityField, interpolants
 from flowops._arguments import per_event
-from flowops.fields import ConditionalVelocity
 from flowops.methods import METHODS, Draw, get_method
+from flowops.methods.point import ConditionalVelocity
 from flowops.times import (
     Doubling,
     Dyadic,

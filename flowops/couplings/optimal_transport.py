@@ -107,8 +107,10 @@ class Sinkhorn(Coupling):
         check_condition_weight(self.condition_weight)
 
     def partners(self, samples: Samples, generator: torch.Generator | None) -> Tensor:
-        rows = self.conditional_plan(transport_cost(*samples, self.condition_weight))
-        return torch.multinomial(rows, 1, generator=generator)[:, 0]
+        sums = self.conditional_plan(transport_cost(*samples, self.condition_weight)).cumsum(1)
+        there = sums.device if generator is None else generator.device  # which multinomial wants to be that of the plan
+        place = torch.rand(len(sums), 1, generator=generator, dtype=sums.dtype, device=there).to(sums.device)
+        return torch.searchsorted(sums, place * sums[:, -1:], right=True)[:, 0].clamp(max=len(sums) - 1)
 
     def conditional_plan(self, cost: Tensor) -> Tensor:
         r"""$nP_{ij}$, the law of the partner of each row: rows sum to 1, columns to 1 up to the tolerance."""

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from flowops._keys import rows_of
+
 
 class Batch(NamedTuple):
     """Samples with their labels, and with their base samples where the set is a set of pairs.
@@ -20,3 +22,12 @@ class Batch(NamedTuple):
     x0: Tensor | None
     x1: Tensor
     labels: Tensor | None
+
+    def part(self, k: int, n: int) -> Batch:
+        r"""Rows $k,k+n,k+2n,\dots$, copied, so that the others need not stay in memory.
+
+        Raises:
+            ValueError: unless `n` divides the batch and `0 <= k < n`.
+        """
+        own = rows_of(len(self.x1), (k, n))
+        return Batch(*(None if value is None else value[own].contiguous() for value in self))  # type: ignore[arg-type]

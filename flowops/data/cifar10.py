@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from flowops._files import locked
 from flowops._named import require
 from flowops.data.files.paths import check_folder
 from flowops.data.images import Images, Split, fingerprint
@@ -21,7 +22,8 @@ def open_cifar10(path: Path | str | None, *, flip: bool = True, download: bool =
     Args:
         path: the folder that holds `cifar-10-batches-py`, or that folder itself.
         flip: whether the images of a batch are mirrored at random.
-        download: fetch the archive (170 MB) into `path` if it is not there; an archive that lies there is unpacked.
+        download: fetch the archive (170 MB) into `path` if it is not there; an archive that lies there is unpacked. Of
+            several processes one does it while the others wait.
 
     Raises:
         OSError: if the files are not there, or cannot be fetched.
@@ -29,20 +31,25 @@ def open_cifar10(path: Path | str | None, *, flip: bool = True, download: bool =
         ImportError: without torchvision.
     """
     if path is None:
-        raise ValueError("`path` must be a folder for CIFAR-10, got none; pass path=... .")
+        raise ValueError("`path` must be a folder for CIFAR-10, got none; pass path=PLACE.")
     root = Path(path).expanduser()
     root = root.parent if root.name == _FOLDER else root
     source = require("torchvision.datasets", "images").CIFAR10
-    if download:
-        root.mkdir(parents=True, exist_ok=True)
+    if download and _faulty(root / _FOLDER, source):
         try:
-            source(root, download=True)
+            root.mkdir(parents=True, exist_ok=True)
+            with locked(root / f".{_FOLDER}.lock"):
+                source(root, download=True)  # which looks again whether anything is missing
         except (OSError, RuntimeError) as error:
             raise OSError(f"CIFAR-10 must be fetched from {source.url} into {root}, got {error}; try again.") from error
-    else:
+    elif not download:
         check_folder(root, f"a folder that holds {_FOLDER} (pass download=True to fetch it)")
     check_folder(root / _FOLDER, "the unpacked archive of CIFAR-10 (pass download=True to fetch or unpack it)")
-    _check_sums(root / _FOLDER, source)
+    if file := _faulty(root / _FOLDER, source):  # before anything in it is unpickled
+        raise ValueError(
+            f"`path` must hold the original files of CIFAR-10, got {file}, which is missing or has another checksum; "
+            f"remove it and pass download=True."
+        )
     held = {"train": source(root, train=True), "test": source(root, train=False)}
     splits = {
         split: Split(
@@ -61,12 +68,8 @@ def open_cifar10(path: Path | str | None, *, flip: bool = True, download: bool =
     )
 
 
-def _check_sums(folder: Path, source: Any) -> None:
-    """Refuse files other than those that torchvision's class knows, before anything in them is unpickled."""
+def _faulty(folder: Path, source: Any) -> Path | None:
+    """The first file other than those that torchvision's class knows, or None if all are whole."""
     intact = require("torchvision.datasets.utils", "images").check_integrity
-    for name, md5 in [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]:
-        if not intact(folder / name, md5):
-            raise ValueError(
-                f"`path` must hold the original files of CIFAR-10, got {folder / name}, which is missing or has "
-                f"another checksum; remove it and pass download=True."
-            )
+    known = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+    return next((folder / name for name, md5 in known if not intact(folder / name, md5)), None)

@@ -72,12 +72,17 @@ class Dataset(ABC):
     def to(self, device: torch.device | str) -> Self:
         """The same set with its batches on `device`; this one is left as it is."""
 
-    def prepared(self, step: int, n: int, *, seed: int) -> Callable[[], Batch]:
-        """`batch` in two parts: the work of the host now, and at the call what only has to be launched on the device.
+    def prepared(self, step: int, n: int, *, seed: int, part: tuple[int, int] = (0, 1)) -> Callable[[], Batch]:
+        r"""`batch` in two parts: the work of the host now, and at the call what only has to be launched on the device.
 
-        The first part may run in another thread while the device is busy; see `Prefetched`.
+        The first part may run in another thread while the device is busy; see `Prefetched`. With `part` $=(k,W)$ these
+        are the rows $k,k+W,k+2W,\dots$ of the batch, the share of one of $W$ processes. Unless a subclass says better,
+        the whole batch is made and the rows are taken from it.
+
+        Raises:
+            ValueError: as `batch`, and unless $W$ divides `n` and $0\le k<W$.
         """
-        batch = self.batch(step, n, seed=seed)
+        batch = self.batch(step, n, seed=seed).part(*part)
         return lambda: batch
 
     def __repr__(self) -> str:

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import torch
 
 from flowops.data.files.decoding import decode, decode_all
-from flowops.data.files.packed import Allocate, Content, load, pack, place
+from flowops.data.files.packed import Allocate, Content, packed_once, place
 from flowops.data.files.sources import SUFFIXES, Source, open_source
-from flowops.data.images import Images, Split, fingerprint
+from flowops.data.images import Images, Resident, Split, check_resident, fingerprint
 
 _VALIDATION = ("val", "valid", "validation")
 _RESIDENT = 2 << 30  # bytes of all images; more are mapped from a file
@@ -43,7 +43,12 @@ class Layout:
 
 
 def open_folder(
-    path: Path | str | None, *, flip: bool = True, channels: int | None = None, cache: Path | str | None = None
+    path: Path | str | None,
+    *,
+    flip: bool = True,
+    channels: int | None = None,
+    cache: Path | str | None = None,
+    resident: Resident = "auto",
 ) -> Images:
     """The images at `path`, decoded at once; the same samples whether it is a folder or an archive of it.
 
@@ -53,6 +58,7 @@ def open_folder(
         channels: 1 for grey, 3 for colour, None for what the first image is. Grey images become colour with 3.
         cache: folder for the packed arrays of a set beyond 2 GB; if None, `.flowops` in the folder or beside the
             archive. Smaller sets are held in memory.
+        resident: whether all images are held on the device that trains, as in `Images`.
 
     Raises:
         OSError: if there is nothing at `path`.
@@ -60,6 +66,7 @@ def open_folder(
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"`channels` must be 1, 3 or None, got {channels!r}; pass 1 for grey or 3 for colour.")
+    check_resident(resident)
     source = open_source(path)
     layout = arrange(source)
     shape = _shape(source, channels)
@@ -72,12 +79,12 @@ def open_folder(
 
     if math.prod(shape) * len(layout.rows()) > _RESIDENT:
         folder, stamp = place(source.path, cache), f"{source.stamp()} {shape}"
-        packed = load(folder, stamp) or pack(folder, stamp, fill)
-        splits, provenance, resident = packed.splits, packed.provenance, False
+        packed = packed_once(folder, stamp, fill)
+        splits, provenance = packed.splits, packed.provenance
     else:
         arrays: dict[str, npt.NDArray[np.uint8]] = {}
         content = fill(lambda split, size: arrays.setdefault(split, np.empty(size, np.uint8)))
-        splits, provenance, resident = _splits(arrays, layout), content.provenance, True
+        splits, provenance = _splits(arrays, layout), content.provenance
     return Images(
         name, splits, classes=layout.classes, provenance=f"{name}: {provenance}", flips=flip, resident=resident
     )

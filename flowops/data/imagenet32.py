@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from flowops.data.files.imagenet_batches import find_batches, read_batch, read_labels
-from flowops.data.files.packed import Allocate, Content, Fill, load, pack, place
+from flowops.data.files.packed import Allocate, Content, Fill, packed_once, place
 from flowops.data.files.paths import check_folder
 from flowops.data.files.sources import Source, open_source, stamp
 from flowops.data.image_folder import Layout, read
-from flowops.data.images import Images, Split, fingerprint
+from flowops.data.images import Images, Resident, Split, check_resident, fingerprint
 
 _SHAPE, _CLASSES = (3, 32, 32), tuple(str(number) for number in range(1, 1001))
 _WHAT = "a folder with train_data_batch_1 to _10 (pickled or .npz), or with train_32x32 (a folder or an archive)"
@@ -27,7 +27,9 @@ _BOX, _OLDER = 1281167, 1281149  # training images as published
 _CHUNK = 1 << 15  # images averaged at once
 
 
-def open_imagenet32(path: Path | str | None, *, flip: bool = True, cache: Path | str | None = None) -> Images:
+def open_imagenet32(
+    path: Path | str | None, *, flip: bool = True, cache: Path | str | None = None, resident: Resident = "auto"
+) -> Images:
     """ImageNet-32 from the files of either version, packed once and mapped into memory from then on.
 
     Labels 1 to 1000 become 0 to 999 and keep the order of their authors, which is not that of other copies of ImageNet;
@@ -38,12 +40,14 @@ def open_imagenet32(path: Path | str | None, *, flip: bool = True, cache: Path |
         path: the folder with the files.
         flip: whether the images of a batch are mirrored at random.
         cache: folder for the packed arrays, 3.9 GB; `.flowops` in `path` if None. Packed anew if the files change.
+        resident: whether all images are held on the device that trains, as in `Images`.
 
     Raises:
         OSError: if there is no such folder, or the cache cannot be written.
         ValueError: for missing or unsuitable files, naming them. A pickle that asks for more than arrays is refused
             before anything in it runs.
     """
+    check_resident(resident)
     folder = check_folder(path, _WHAT)
     batches = find_batches(folder)
     if batches:
@@ -51,15 +55,14 @@ def open_imagenet32(path: Path | str | None, *, flip: bool = True, cache: Path |
     else:
         sources = _find_sources(folder)
         mark, fill = " ".join(source.stamp() for source in sources.values()), _from_images(sources)
-    kept = place(folder, cache)
-    packed = load(kept, mark) or pack(kept, mark, fill)
+    packed = packed_once(place(folder, cache), mark, fill)
     return Images(
         "imagenet32",
         packed.splits,
         classes=packed.classes,
         provenance=packed.provenance,
         flips=flip,
-        resident=False,
+        resident=resident,
     )
 
 

@@ -6,15 +6,19 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
 
-from flowops._keys import content_hash, generator
+from flowops._keys import content_hash, generator, rows_of
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
 from flowops.data.rows import chosen, indexed, moved, rows
+
+Resident: TypeAlias = bool | Literal["auto"]
+"""Whether all images lie on the device; `"auto"` decides by its free memory."""
+_SHARE = 4  # the part of the free memory of a device, one in so many, that images may take unasked
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,11 @@ class Split:
         """The split in page-locked memory, from where copies to CUDA do not hold up the host."""
         return Split(self.pixels.pin_memory(), None if self.labels is None else self.labels.pin_memory())
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of images and labels."""
+        return self.pixels.nbytes + (0 if self.labels is None else self.labels.nbytes)
+
 
 def fingerprint(splits: Mapping[str, Split]) -> str:
     """A short name for the images and labels of all splits, the same wherever they were read from."""
@@ -80,12 +89,12 @@ class Images(Dataset):
         provenance: one line, as in `Dataset`.
         flips: whether every image of a batch is mirrored left to right with probability one half, drawn anew at
             every step.
-        resident: whether `to` moves all images to the device. False for images mapped from a file, of which only
-            the rows of a batch travel.
+        resident: whether `to` moves all images to the device; otherwise only the rows of a batch travel. `"auto"` moves
+            them to CUDA if they take less than a quarter of its free memory.
         defaults: as in `Dataset`.
 
     Raises:
-        ValueError: if there is no split "train".
+        ValueError: if there is no split "train", and for another word as `resident`.
     """
 
     def __init__(
@@ -96,11 +105,12 @@ class Images(Dataset):
         provenance: str,
         classes: tuple[str, ...] = (),
         flips: bool = False,
-        resident: bool = True,
+        resident: Resident = True,
         defaults: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         if "train" not in splits:
             raise ValueError(f"`splits` must hold a split 'train', got {sorted(splits)}; name one of them so.")
+        check_resident(resident)
         self.name, self.classes, self.provenance = name, classes, provenance
         self.splits, self.flips, self.resident, self.defaults = splits, flips, resident, defaults
         self.device = torch.device("cpu")
@@ -113,11 +123,12 @@ class Images(Dataset):
     def batch(self, step: int, n: int, *, seed: int) -> Batch:
         return self.prepared(step, n, seed=seed)()
 
-    def prepared(self, step: int, n: int, *, seed: int) -> Callable[[], Batch]:
-        index = rows(self.size, step, n, seed)
-        flip = torch.rand(n, generator=generator("flips", seed, step)) < 0.5 if self.flips else None
+    def prepared(self, step: int, n: int, *, seed: int, part: tuple[int, int] = (0, 1)) -> Callable[[], Batch]:
+        index, flip = rows(self.size, step, n, seed, part), None
+        if self.flips:
+            flip = torch.rand(n, generator=generator("flips", seed, step))[rows_of(n, part)] < 0.5
         split = self.splits["train"]
-        if self.resident and self.device.type != "cpu":
+        if split.pixels.device.type != "cpu":
             return lambda: self._finish(split.take(index), flip)
         taken = split.take(index)
         if self.device.type != "cpu":
@@ -141,9 +152,17 @@ class Images(Dataset):
     def to(self, device: torch.device | str) -> Self:
         result = copy.copy(self)
         result.device = indexed(device)
-        if self.resident:
+        if self._resides(result.device):
             result.splits = {name: split.to(result.device) for name, split in self.splits.items()}
         return result
+
+    def _resides(self, device: torch.device) -> bool:
+        """Whether all images are to lie on that device."""
+        if self.resident != "auto" or device.type == "cpu":
+            return bool(self.resident)
+        if device.type != "cuda":
+            return False
+        return _SHARE * sum(split.nbytes for split in self.splits.values()) < torch.cuda.mem_get_info(device)[0]
 
     def _split(self, name: str) -> Split:
         if name not in self.splits:
@@ -158,6 +177,12 @@ class Images(Dataset):
         if flip is not None:
             pixels = torch.where(moved(flip, self.device)[:, None, None, None], pixels.flip(-1), pixels)
         return Batch(None, to_float(pixels), taken.labels)
+
+
+def check_resident(resident: object) -> None:
+    """Refuse another word than those of `Images`."""
+    if resident not in (True, False, "auto"):
+        raise ValueError(f"`resident` must be true, false or auto, got {resident!r}; choose one of them.")
 
 
 def to_float(pixels: Tensor) -> Tensor:

@@ -90,8 +90,8 @@ class Pairs(Dataset):
     def batch(self, step: int, n: int, *, seed: int) -> Batch:
         return self.prepared(step, n, seed=seed)()
 
-    def prepared(self, step: int, n: int, *, seed: int) -> Callable[[], Batch]:
-        index = rows(len(self), step, n, seed)
+    def prepared(self, step: int, n: int, *, seed: int, part: tuple[int, int] = (0, 1)) -> Callable[[], Batch]:
+        index = rows(len(self), step, n, seed, part)
         return lambda: self._take(index)
 
     def reference(self, n: int, *, split: str = "train", seed: int = 0) -> Batch:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import whole
-from flowops._keys import generator
+from flowops._keys import generator, rows_of
+
+_LOCKED = 1 << 28  # bytes of memory that are locked at once
 
 
-def rows(size: int, step: int, n: int, seed: int) -> Tensor:
-    r"""The rows of step `step`, `[n]` int64 on the CPU.
+def rows(size: int, step: int, n: int, seed: int, part: tuple[int, int] = (0, 1)) -> Tensor:
+    r"""The rows of step `step`, int64 on the CPU: all `[n]`, or with `part` $=(k,W)$ every $W$-th from the $k$-th on.
 
     With $\pi_e$ the permutation of epoch $e$ and $N$ = `size`, row $i$ is $\pi_{\lfloor q/N\rfloor}(q\bmod N)$ for
     $q=n\cdot\text{step}+i$: every sample occurs once per epoch, and a batch may straddle epochs, or hold several.
@@ -29,7 +31,7 @@ def rows(size: int, step: int, n: int, seed: int) -> Tensor:
         last = min(size, first + end - start)
         parts.append(permutation(size, "epoch", seed, epoch)[first:last])
         start += last - first
-    return torch.cat(parts)
+    return torch.cat(parts)[rows_of(n, part)]
 
 
 def chosen(n: int, size: int, split: str, seed: int, name: str) -> Tensor:
@@ -62,6 +64,12 @@ def moved(values: Tensor, device: torch.device) -> Tensor:
     """`values` on `device`; to CUDA from page-locked memory, so that the host does not wait for the copy."""
     if values.device == device:
         return values
-    if device.type == "cuda":
+    if device.type != "cuda" or values.device.type != "cpu":
+        return values.to(device)
+    if values.is_pinned() or values.nbytes <= _LOCKED:
         return (values if values.is_pinned() else values.pin_memory()).to(device, non_blocking=True)
-    return values.to(device)
+    there = torch.empty_like(values, device=device)  # a mapped file, say, which shall not be locked as a whole
+    rows = max(_LOCKED * len(values) // values.nbytes, 1)
+    for target, source in zip(there.split(rows), values.split(rows), strict=True):
+        target.copy_(source.pin_memory(), non_blocking=True)
+    return there

@@ -52,10 +52,10 @@ class Toy(Dataset):
     def batch(self, step: int, n: int, *, seed: int) -> Batch:
         return self.prepared(step, n, seed=seed)()
 
-    def prepared(self, step: int, n: int, *, seed: int) -> Callable[[], Batch]:
+    def prepared(self, step: int, n: int, *, seed: int, part: tuple[int, int] = (0, 1)) -> Callable[[], Batch]:
         check_draw(step, n)
-        drawn = self.draw(n, generator(self.name, "batch", seed, step))
-        return lambda: self._moved(*drawn)
+        own = Batch(None, *self.draw(n, generator(self.name, "batch", seed, step))).part(*part)
+        return lambda: self._moved(own.x1, own.labels)
 
     def reference(self, n: int, *, split: str = "train", seed: int = 0) -> Batch:
         whole(n, "n")

@@ -1,6 +1,5 @@
 r"""Velocity fields: the right-hand sides $b_t(x)$ of $\dot x_t=b_t(x_t)$."""
 
-from flowops.fields.conditional import ConditionalVelocity
 from flowops.fields.contrast import uncontrasted
 from flowops.fields.divergence import DivergenceEstimate
 from flowops.fields.frozen import FrozenField, StoppedField
@@ -8,7 +7,6 @@ from flowops.fields.guidance import guided
 from flowops.fields.velocity_field import VelocityField
 
 __all__ = [
-    "ConditionalVelocity",
     "DivergenceEstimate",
     "FrozenField",
     "StoppedField",

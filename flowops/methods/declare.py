@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from flowops.methods.method import Method, Row
+from flowops._named import meant
+from flowops.methods.method import TEACHERS, Method, Row
 from flowops.methods.options import SHARED, Option, form_option
 from flowops.methods.term import Term
 
@@ -36,8 +37,14 @@ def row(
         alpha: as in `Row`.
 
     Raises:
-        ValueError: for a row without terms, or whose terms want an option that it does not offer.
+        ValueError: for a row without terms, whose terms want an option that it does not offer, or whose teacher is of
+            no kind.
     """
+    if teacher and teacher.removeprefix("optional ") not in TEACHERS:
+        raise ValueError(
+            f"`teacher` of {name} must be one of {', '.join(TEACHERS)}, each also as optional ..., got {teacher!r}"
+            f"{meant(teacher, TEACHERS)}"
+        )
     forms = dict(forms or {"": terms})
     offered = (*options, *([form_option(forms)] if len(forms) > 1 else []), *SHARED)
     names = {option.name for option in offered}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from flowops._keys import normal_like, rows_of
 from flowops.interpolants import Interpolant
 from flowops.methods.term import Term
 from flowops.times import UpperTriangle
@@ -30,12 +31,11 @@ class TermDraw(NamedTuple):
 
     def part(self, k: int, n: int) -> TermDraw | None:
         """The rows of the batch that are `k` modulo `n`, numbered anew; None if the term has none of them."""
-        start, stop = (-((k - end) // n) for end in (self.rows.start, self.rows.stop))
-        if start == stop:
+        rows, own = share_of(self.rows, k, n)
+        if rows.start == rows.stop:
             return None
-        own = slice((k - self.rows.start) % n, None, n)
         tensors = (value if value is None else value[own] for value in self[1:])
-        return TermDraw(slice(start, stop), *tensors)  # type: ignore[arg-type]
+        return TermDraw(rows, *tensors)  # type: ignore[arg-type]
 
 
 class Draw(NamedTuple):
@@ -59,10 +59,7 @@ class Draw(NamedTuple):
         Raises:
             ValueError: unless `n` divides the batch and `0 <= k < n`.
         """
-        if n < 1 or self.size % n:
-            raise ValueError(f"`n` must divide the batch of {self.size} samples, got {n}; choose a multiple as batch.")
-        if not 0 <= k < n:
-            raise ValueError(f"`k` must be the number of a part, from 0 to {n - 1}, got {k}; pass one of them.")
+        rows_of(self.size, (k, n))
         terms = tuple(None if term is None else term.part(k, n) for term in self.terms)
         return self._replace(terms=terms, size=self.size // n)
 
@@ -79,57 +76,69 @@ def draw_terms(
     alpha: float | None,
     step: int | None,
     seed: int,
+    part: tuple[int, int] = (0, 1),
 ) -> Draw:
-    """All draws of one call, which follow from `seed`; times are at least float32.
+    r"""All draws of one call, which follow from `seed`; times are at least float32.
+
+    One number per sample is drawn for the whole joint batch, of which the part then takes its rows; latents are drawn
+    for the part alone.
 
     Args:
         terms: terms of the method.
         o: its options.
         interpolant: draws a latent where it has one, and places the noise levels of laws.
-        x0: base samples.
-        x1: data samples.
-        labels: one per sample, or None.
+        x0: base samples of the part.
+        x1: data samples of the part.
+        labels: one per sample of the part, or None.
         null_label: what a dropped label becomes.
-        alpha: the step of `alpha-flow` at this step of the training, None for other methods.
+        alpha: the step of `alpha-flow` at this step of the training, 0 at its limit; None for other methods.
         step: number of training steps done, or None.
         seed: seed of everything that is drawn.
+        part: $(k,W)$ where the samples are the rows $k,k+W,\dots$ of a joint batch.
     """
-    n, dtype, device = len(x0), torch.promote_types(x0.dtype, torch.float32), x0.device
+    dtype, device = torch.promote_types(x0.dtype, torch.float32), x0.device
+    n = part[1] * len(x0)
+    own = slice(None) if part == (0, 1) else rows_of(n, part)
     generator = torch.Generator(device=device).manual_seed(seed)
     z = None
     if "gamma" in interpolant.coefficients:
-        z = torch.randn(x0.shape, generator=generator, dtype=x0.dtype, device=device)
+        z = normal_like(x0, "latent", seed, part=part)
     kept = torch.rand(n, generator=generator, device=device) >= o.label_dropout
     if labels is not None and null_label is not None and o.label_dropout:
-        labels = torch.where(kept, labels, null_label)
+        labels = torch.where(kept[own], labels, null_label)
     scales = None
     if isinstance(o.guidance, tuple):  # one per sample, 1 on those whose label was dropped
         low, high = o.guidance
         uniform = torch.rand(n, generator=generator, dtype=dtype, device=device)
-        scales = torch.where(kept, low + (high - low) * uniform, 1.0)
+        scales = torch.where(kept, low + (high - low) * uniform, 1.0)[own]
+    kept = kept[own]
     chance = torch.rand((), generator=generator, device=device)
     last = o.law or terms[-1].law or UpperTriangle()
     drawn: list[TermDraw | None] = []
     for term in terms:
-        rows = rows_of(term.share, n, o.eta, chance.item)
-        if rows.start == rows.stop:
+        joint = seen(term.share, n, o.eta, chance.item)
+        if joint.start == joint.stop:
             drawn.append(None)
             continue
         law = last if term is terms[-1] else term.law or last
-        size = rows.stop - rows.start
+        size = joint.stop - joint.start
         s, t = law.draw(Request(size, interpolant, step, generator, dtype, device))
         fraction: Tensor | float = torch.rand(size, generator=generator, dtype=dtype, device=device)
-        if term.fraction == "alpha":
-            fraction = alpha or 0.0
+        if term.fraction == "alpha" and alpha is not None:
+            fraction = alpha
         elif term.fraction and (given := getattr(o, term.fraction)) is not None:
             fraction = given
         s, u, t = term.middle(s, t, fraction)
+        rows, within = share_of(joint, *part) if part[1] > 1 else (joint, slice(None))
+        if rows.start == rows.stop:
+            drawn.append(None)
+            continue
         drawn.append(
             TermDraw(
                 rows=rows,
-                s=s,
-                u=u,
-                t=t,
+                s=s[within],
+                u=None if u is None else u[within],
+                t=t[within],
                 x0=x0[rows],
                 x1=x1[rows],
                 z=None if z is None else z[rows],
@@ -138,12 +147,19 @@ def draw_terms(
                 guidance=None if scales is None else scales[rows],
             )
         )
-    warmup = None if step is None or step >= o.warmup else torch.tensor(step / o.warmup, device=device).to(x0.dtype)
-    held = torch.tensor(alpha, dtype=torch.float64).to(x0) if alpha else None
-    return Draw(tuple(drawn), torch.tensor(seed), warmup, held, n)
+    # filled on the device: a tensor made of a number on the host is copied, and the host waits for the copy
+    warmup = None if step is None or step >= o.warmup else x0.new_full((), step / o.warmup)
+    held = x0.new_full((), alpha) if alpha else None
+    return Draw(tuple(drawn), torch.tensor(seed), warmup, held, len(x0))
 
 
-def rows_of(share: str, n: int, eta: float, chance: Callable[[], float]) -> slice:
+def share_of(rows: slice, k: int, n: int) -> tuple[slice, slice]:
+    """Of the rows of a batch those that are `k` modulo `n`: where they lie in that part of the batch, and in `rows`."""
+    start, stop = (-((k - end) // n) for end in (rows.start, rows.stop))
+    return slice(start, stop), slice((k - rows.start) % n, None, n)
+
+
+def seen(share: str, n: int, eta: float, chance: Callable[[], float]) -> slice:
     """The part of a batch of `n` that a term sees: a constant size, at least one row where both parts are wanted."""
     if share == "all":
         return slice(0, n)

@@ -95,6 +95,11 @@ class Method(nn.Module):
             self._weights.append(self.weight)
         self.terms = row.forms[self.options.form if len(row.forms) > 1 else ""]
 
+    @property
+    def solves(self) -> bool:
+        """Whether its loss solves an ODE, so that it is no single graph to a compiler."""
+        return any(term.solves for term in self.terms)
+
     def with_options(self, **options: Any) -> Method:
         """The same row with further options."""
         return Method(self.row, **{**self.given, **options})
@@ -152,8 +157,16 @@ class Method(nn.Module):
         step: int | None = None,
         generator: torch.Generator | None = None,
         seed: int | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> Draw:
-        """Check the arguments, and draw times, latents and dropped labels; arguments as in a call."""
+        r"""Check the arguments, and draw times, latents and dropped labels; arguments as in a call.
+
+        With `part` $=(k,W)$ the samples are the rows $k,k+W,k+2W,\dots$ of a joint batch of $W$ times as many, the
+        share of one of $W$ processes with one `seed`, and what is drawn for them is `.part(k, W)` of the joint draw.
+
+        Raises:
+            TypeError, ValueError: as a call, and unless $0\le k<W$.
+        """
         for name, value, kind in (("X", X, FlowMap), ("interpolant", interpolant, Interpolant)):
             if not isinstance(value, kind):
                 raise TypeError(
@@ -168,10 +181,10 @@ class Method(nn.Module):
             whole(step, "step", 0)
         if seed is None:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device if generator else None))
-        alpha = None if self.row.alpha is None else self.row.alpha(self.options, step)
+        alpha = None if self.row.alpha is None else self.row.alpha(self.options, step) or 0.0
         return draw_terms(
             self.terms, self.options, interpolant, x0, x1, labels=labels, null_label=self._null_label(X, labels),
-            alpha=alpha, step=step, seed=seed,
+            alpha=alpha, step=step, seed=seed, part=part,
         )  # fmt: skip
 
     def evaluate(

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from flowops.fields import ConditionalVelocity, FrozenField, StoppedField, VelocityField, guided
+from flowops._types import State, Times
+from flowops.fields import FrozenField, StoppedField, VelocityField, guided
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, SolutionOperator
 
@@ -106,6 +107,17 @@ class TermPoint:
     def solution(self, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None) -> Tensor:
         r"""$\Phi_{s,t}(x)$ of the teacher: its value if it is a map, else a solve of its field, guided if asked for."""
         return teacher_solution(self.teacher, self.unguided, self.guidance, s, t, x, rows)
+
+
+class ConditionalVelocity(VelocityField):
+    r"""$\dot I_t(x_0,x_1)$ as a field that ignores its state: right only at $x=I_t(x_0,x_1)$."""
+
+    def __init__(self, interpolant: Interpolant, x0: Tensor, x1: Tensor, z: Tensor | None) -> None:
+        super().__init__()
+        self.interpolant, self.x0, self.x1, self.z = interpolant, x0, x1, z
+
+    def forward(self, t: Times, x: State) -> State:
+        return self.interpolant.combination("derivative", t, self.x0, self.x1, self.z)
 
 
 def teacher_field(teacher: Teacher) -> VelocityField:

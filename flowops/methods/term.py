@@ -33,6 +33,7 @@ class Term:
         share: the part of the batch: `"all"`, `"eta"` (the fraction of the option) or `"rest"`.
         pairs: `"given"`, or `"teacher flow"` to replace the data by the teacher's flow of the base samples.
         guided: whether guidance can reach its velocity.
+        solves: whether it solves an ODE, which no compiler takes whole.
 
     >>> from flowops.methods import CONDITIONAL, compared
     >>> from flowops.times import Diagonal, on_diagonal
@@ -53,6 +54,7 @@ class Term:
     share: str = "all"
     pairs: str = "given"
     guided: bool = True
+    solves: bool = False
 
     def __post_init__(self) -> None:
         if self.stop_gradient != bool(self.constant):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +111,18 @@ def test_nothing_is_fetched_unless_asked_for(root: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="must be fetched from https://.* into .*new, got no network; try again"):
         open_cifar10(root / "new", download=True)
     assert calls == [torchvision.CIFAR10.tgz_md5]
+
+
+def test_several_that_ask_for_it_fetch_it_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new, fetched = root / "new", []
+
+    def fetch(*_: Any, **__: Any) -> None:
+        fetched.append(threading.get_ident())
+        time.sleep(0.1)
+        shutil.copytree(root / "cifar-10-batches-py", new / "cifar-10-batches-py")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fetch)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_cifar10(new, download=True), range(4)))
+    assert len(fetched) == 1
+    assert {images.provenance for images in opened} == {open_cifar10(root).provenance}

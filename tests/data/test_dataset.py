@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
 import torch
 
-from flowops.data import Dataset, open_dataset
+from flowops._keys import generator
+from flowops.data import Batch, Dataset, Pairs, open_dataset
 from flowops.data.registry import ENTRIES
 from flowops.networks import NETWORKS
 from flowops.runs.settings import GENERAL, TrainConfig, check_config, completed, get
@@ -30,6 +33,35 @@ def complete(dataset: Dataset, config: TrainConfig) -> TrainConfig:
 def test_the_default_preparation_is_the_whole_batch() -> None:
     assert torch.equal(Zeros().prepared(0, 4, seed=0)().x1, torch.zeros(4, 3))
     assert repr(Zeros()) == "Zeros(zeros from nowhere)"
+
+
+class Drawn(Zeros):
+    """A set of one's own that draws by the step, and knows of no parts."""
+
+    def batch(self, step: int, n: int, *, seed: int) -> Batch:
+        source = generator("drawn", seed, step)
+        return Batch(None, torch.randn(n, 3, generator=source), torch.randint(5, (n,), generator=source))
+
+
+def paired() -> Pairs:
+    x0 = torch.randn(30, 2, generator=generator("pairs"))
+    return Pairs(x0, x0 + 1, torch.arange(30))
+
+
+@pytest.mark.parametrize("make", [Drawn, paired, *(partial(open_dataset, name) for name in OPENED)])
+def test_the_parts_of_a_step_are_the_rows_of_its_batch_bit_for_bit(make: Callable[[], Dataset]) -> None:
+    dataset = make()
+    for step in (0, 3):
+        whole = dataset.batch(step, 48, seed=2)
+        for k, count in ((0, 1), (1, 2), (5, 8), (23, 24)):
+            part = dataset.prepared(step, 48, seed=2, part=(k, count))()
+            for own, joint in zip(part, whole, strict=True):
+                assert (own is None) == (joint is None)
+                assert own is None or torch.equal(own, joint[k::count])  # type: ignore[index]
+                assert own is None or own.is_contiguous()
+    for part_ in ((0, 5), (2, 2)):
+        with pytest.raises(ValueError, match="The number of"):
+            dataset.prepared(0, 48, seed=2, part=part_)
 
 
 def test_a_set_without_labels_of_fresh_draws_from_noise_is_the_default() -> None:

@@ -72,6 +72,22 @@ def test_half_of_the_images_are_mirrored_as_a_whole() -> None:
     assert len(counts.unique(dim=0)) > 50  # drawn anew at every step
 
 
+@pytest.mark.parametrize("count", [2, 8])
+def test_a_process_touches_the_images_of_its_rows_alone(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, taken, take = numbered(flips=True), [], Split.take
+
+    def counted(split: Split, index: torch.Tensor) -> Split:
+        taken.append(len(index))
+        return take(split, index)
+
+    monkeypatch.setattr(Split, "take", counted)
+    whole = images.batch(3, 16, seed=1)
+    for k in range(count):
+        part = images.prepared(3, 16, seed=1, part=(k, count))()
+        assert torch.equal(part.x1, whole.x1[k::count])
+    assert taken == [16, *[16 // count] * count]
+
+
 def test_without_flips_nothing_is_mirrored() -> None:
     assert (numbered().batch(0, 50, seed=0).x1[..., 3] == 1).all()
 
@@ -99,6 +115,29 @@ def test_batches_come_out_on_the_device(resident: bool) -> None:
         assert batch.x1.device.type == batch.labels.device.type == "meta"
     assert images.batch(0, 5, seed=0).x1.device.type == "cpu"
     assert images.pixels().device.type == "cpu"
+
+
+def test_images_that_are_few_lie_on_the_device_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = numbered(resident="auto")
+    size = sum(split.pixels.numel() + 8 * len(split) for split in images.splits.values())
+    cuda, cpu, other = torch.device("cuda", 0), torch.device("cpu"), torch.device("meta")
+    for free, fits in ((4 * size + 1, True), (4 * size, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free, 10 * size))
+        assert images._resides(cuda) == fits
+        assert numbered(resident=True)._resides(cuda)
+        assert not numbered(resident=False)._resides(cuda)
+    assert images.to(cpu).pixels() is images.pixels()
+    assert not images._resides(other)
+    assert images.to("meta").pixels().device == cpu
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_many_images_reach_the_device_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowops.data.rows._LOCKED", 100)
+    images = numbered(200, resident=True)
+    assert torch.equal(images.to("cuda").pixels().cpu(), images.pixels())
+    assert numbered(resident="auto").to("cuda").pixels().is_cuda
 
 
 @pytest.mark.gpu

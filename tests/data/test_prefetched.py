@@ -6,12 +6,14 @@ import gc
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 
 import pytest
 import torch
 
 from flowops.data import Batch, Dataset, Prefetched, open_dataset
+from flowops.data.prefetched import Ahead
 
 
 class Counted(Dataset):
@@ -50,6 +52,27 @@ def test_they_are_the_batches_asked_for_directly(name: str) -> None:
             assert expected.labels is not None
             assert torch.equal(batch.labels, expected.labels)
     assert threads() == 0
+
+
+def test_the_share_of_a_process_is_prefetched_alone() -> None:
+    dataset = open_dataset("digits")
+    with Prefetched(dataset, 60, 3, 20, part=(2, 4)) as batches:
+        for step, batch in zip(range(20, 25), batches, strict=False):
+            assert torch.equal(batch.x1, dataset.batch(step, 60, seed=3).x1[2::4])
+    with Prefetched(dataset, 60, 3, part=(0, 7)) as wrong, pytest.raises(ValueError, match="must divide the batch"):
+        next(wrong)
+
+
+def test_anything_may_be_prepared_ahead_of_time() -> None:
+    main, where = threading.get_ident(), []
+
+    def prepare(step: int) -> Callable[[], tuple[int, int]]:
+        where.append(threading.get_ident())
+        return lambda: (step, threading.get_ident())
+
+    with Ahead(prepare, 5) as steps:
+        assert list(itertools.islice(steps, 3)) == [(5, main), (6, main), (7, main)]
+    assert main not in where
 
 
 def test_an_error_is_raised_where_its_batch_is_asked_for() -> None:

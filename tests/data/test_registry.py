@@ -34,11 +34,11 @@ def test_a_set_of_files_asks_for_its_path(name: str) -> None:
 
 
 def test_a_factory_of_ones_own_is_imported(tmp_path: Path) -> None:
-    module = "tests.data.test_registry"
-    assert open_dataset(f"{module}:Zeros").batch(0, 4, seed=0).x1.shape == (4, 3)
-    assert open_dataset(f"{module}:Zeros", path=tmp_path, width=2).provenance == f"zeros from {tmp_path}"
+    factory = "tests.data.zeros:Zeros"
+    assert open_dataset(factory).batch(0, 4, seed=0).x1.shape == (4, 3)
+    assert open_dataset(factory, path=tmp_path, width=2).provenance == f"zeros from {tmp_path}"
     with pytest.raises(TypeError, match="nothing must return a flowops.data.Dataset, got NoneType"):
-        open_dataset(f"{module}:nothing")
+        open_dataset("tests.data.test_registry:nothing")
 
 
 def test_the_description_names_every_set_with_its_options() -> None:
@@ -72,7 +72,7 @@ def test_the_description_names_every_set_with_its_options() -> None:
             "folder:/x",
             {"flips": True},
             TypeError,
-            "`flips` must be an option of folder, which has flip, channels, cache; did you mean 'flip'",
+            "`flips` must be an option of folder, which has flip, channels, cache, resident; did you mean 'flip'",
         ),
     ],
 )

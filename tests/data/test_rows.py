@@ -50,6 +50,15 @@ def test_a_permutation_is_computed_once_per_epoch(monkeypatch: pytest.MonkeyPatc
     assert drawn == [100, 100, 100]
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 20])
+def test_a_part_is_every_nth_row_of_the_step(count: int) -> None:
+    whole = rows(9, 3, 20, seed=1)
+    for k in range(count):
+        assert torch.equal(rows(9, 3, 20, 1, (k, count)), whole[k::count])
+    with pytest.raises(ValueError, match="The number of parts must divide the batch of 20 samples, got 3"):
+        rows(9, 3, 20, 1, (0, 3))
+
+
 @pytest.mark.parametrize(
     ("step", "n", "sentence"),
     [(-1, 1, "`step` must be a whole number of at least 0"), (0, 0, "`n` must be a whole number of at least 1")],

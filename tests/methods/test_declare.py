@@ -11,11 +11,10 @@ import torch
 from torch.testing import assert_close
 
 from flowops import interpolants
-from flowops.fields import ConditionalVelocity
 from flowops.maps import SolverStep
 from flowops.methods import METHODS, OWN, TEACHER, Draw, Method, Term, compared, get_method, preset, replaced, row
-from flowops.methods.options import ETA, STOP_GRADIENT
-from flowops.methods.point import Teacher
+from flowops.methods.options import ETA, STOP_GRADIENT, Option
+from flowops.methods.point import ConditionalVelocity, Teacher
 from flowops.times import Doubling, Dyadic, EndpointFixed, Halving, Karras, Ladder, LogNoise, Shrinking, ahead
 from tests.methods.rows import NAMES, WITH_LABELS, batch, call, gradient, learned, teacher_for
 
@@ -181,6 +180,21 @@ class TestRow:
     def test_it_offers_what_its_terms_want(self, term: Term, wanted: str) -> None:
         with pytest.raises(ValueError, match=f"`options` of mine must hold {wanted}, which its terms want"):
             row("mine", term, source="this test", summary="Mine.")
+
+    def test_a_teacher_of_no_kind_is_refused_where_it_is_declared(self) -> None:
+        with pytest.raises(ValueError, match="`teacher` of mine must be one of field, map, .*; did you mean 'field'?"):
+            row("mine", Term(residual=compared.semigroup), teacher="feild", source="", summary="")
+
+    @pytest.mark.parametrize("name", ["alpha", "share"])
+    def test_an_option_of_its_own_is_the_fraction_whatever_it_is_called(self, name: str) -> None:
+        given = Option(name, 0.3, "how far", "a fraction", lambda value: 0 <= value <= 1)
+        term = Term(residual=compared.semigroup, middle=ahead, fraction=name)
+        mine, x = row("mine", term, options=(given,), source="", summary=""), torch.randn(6, 2)
+        for fraction in (0.3, 0.8):
+            (k,) = mine.with_options(**{name: fraction}).draw(MAP, I, x, x, seed=1).terms
+            assert k is not None
+            assert k.u is not None
+            assert_close(k.u, torch.lerp(k.s, k.t, fraction))
 
     def test_it_offers_its_own_options_and_those_of_every_row(self) -> None:
         made = row("mine", self.OFF, options=(ETA(0.25), STOP_GRADIENT), source="this test", summary="Mine.")

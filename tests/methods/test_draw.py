@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops import Interpolant, interpolants
-from flowops.methods import METHODS, Method, MethodResult, get_method
-from tests.methods.rows import NAMES, WITH_LABELS, batch, gradient, learned, teacher_for
+from flowops import FlowMap, Interpolant, LearnedMap, interpolants
+from flowops.methods import METHODS, Draw, Method, MethodResult, get_method
+from tests.methods.rows import NAMES, WITH_LABELS, Network, batch, gradient, learned, teacher_for
 
 BATCH = 12
 LATENT = Interpolant.from_expressions(alpha="1 - t", beta="t", gamma="t*(1 - t)")
 SOLVES = ("reflow", "regression")  # their samples share the steps of an adaptive solve
+
+NOISE_LEVELS = ("ict", "ect")  # laws that are stated in alpha/beta, and know no latent
 
 
 def losses(method: Method, n: int, interpolant: Interpolant | None = None) -> list[tuple[MethodResult, Tensor]]:
@@ -59,13 +63,76 @@ def test_contrast_stays_within_a_part() -> None:
     assert not torch.allclose(part.per_term["contrast"], whole.per_term["contrast"][::2])
 
 
+class Guided(Network):
+    """One that takes a scale of guidance too."""
+
+    def forward(
+        self, s: Tensor, t: Tensor, x: Tensor, label: Tensor | None = None, guidance: Tensor | None = None
+    ) -> Tensor:
+        return super().forward(s, t, x, label)
+
+
+def shares(method: Method, X: FlowMap, n: int, interpolant: Interpolant) -> Iterator[tuple[Draw, Draw]]:
+    """What each of `n` processes draws for its rows, and what they are of the joint draw."""
+    (x0, x1), labels, teacher = batch(BATCH), torch.arange(BATCH) % WITH_LABELS, teacher_for(method)
+    average = X if method.options.ema_teacher else None
+
+    def drawn(part: tuple[int, int]) -> Draw:
+        k, n = part
+        return method.draw(
+            X, interpolant, x0[k::n], x1[k::n], teacher=teacher, average=average, labels=labels[k::n], step=7, seed=5,
+            part=part,
+        )  # fmt: skip
+
+    joint = drawn((0, 1))
+    return ((drawn((k, n)), joint.part(k, n)) for k in range(n))
+
+
+def assert_equal(own: Draw, joint: Draw) -> None:
+    assert (own.size, own.seed, own.warmup, own.alpha) == (joint.size, joint.seed, joint.warmup, joint.alpha)
+    for a, b in zip(own.terms, joint.terms, strict=True):
+        assert (a is None) == (b is None)
+        if a is None or b is None:
+            continue
+        assert a.rows == b.rows
+        for mine, whole in zip(a[1:], b[1:], strict=True):
+            assert (mine is None) == (whole is None)
+            assert mine is None or whole is None or torch.equal(mine, whole)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6, 12])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_process_draws_its_rows_of_the_joint_draw_bit_for_bit(name: str, n: int) -> None:
+    method, latent = get_method(name, label_dropout=0.3), name not in NOISE_LEVELS
+    for own, joint in shares(method, learned(), n, LATENT if latent else interpolants.linear()):
+        assert_equal(own, joint)
+        assert all(term is None or (term.z is not None) == latent for term in own.terms)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if any(t.guided and t.velocity for t in METHODS[name].terms)])
+def test_so_are_the_scales_of_guidance(name: str) -> None:
+    method = get_method(name, label_dropout=0.3, guidance=(1.0, 4.0))
+    for own, joint in shares(method, LearnedMap(Guided((2,))), 4, interpolants.linear()):
+        assert_equal(own, joint)
+        for term in own.terms:
+            if term is not None:
+                assert term.guidance is not None
+                assert torch.equal(term.guidance == 1, ~term.kept)
+
+
+def test_a_part_that_no_process_has_is_refused() -> None:
+    x0, x1 = batch(BATCH)
+    with pytest.raises(ValueError, match="The number of a part must lie between 0 and 1, got 2"):
+        METHODS["fm"].draw(learned(), interpolants.linear(), x0, x1, part=(2, 2))
+
+
 @pytest.mark.parametrize(
     ("k", "n", "message"),
     [
-        (0, 5, "`n` must divide the batch of 12 samples, got 5"),
-        (0, 0, "`n` must divide the batch of 12 samples, got 0"),
-        (3, 3, "`k` must be the number of a part, from 0 to 2, got 3"),
-        (-1, 3, "`k` must be the number of a part"),
+        (0, 5, "The number of parts must divide the batch of 12 samples, got 5"),
+        (0, 0, "The number of parts must divide the batch of 12 samples, got 0"),
+        (3, 3, "The number of a part must lie between 0 and 2, got 3"),
+        (-1, 3, "The number of a part must lie between 0 and 2, got -1"),
     ],
 )
 def test_parts_that_do_not_exist_are_refused(k: int, n: int, message: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,23 +15,33 @@ from torch import Tensor
 
 from flowops.runs.checkpoint import load_checkpoint
 from flowops.training import HardwareConfig, LogConfig, NetworkConfig, TrainConfig, train
+from tests.data.image_files import encoded, pixels, written_folder
 from tests.programs import run
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
 
 def config(
-    folder: Path, name: str, processes: int = 2, dataset: str = "checkerboard", method: str = "lsd"
+    folder: Path,
+    name: str,
+    processes: int = 2,
+    dataset: str = "checkerboard",
+    method: str = "lsd",
+    coupling: str = "independent",
+    accumulate: int = 1,
 ) -> TrainConfig:
     """A run of six steps."""
-    networks = {
-        "checkerboard": NetworkConfig("mlp", width=8, depth=2, octaves=1),
-        "digits": NetworkConfig("unet", channels=4, multipliers=(1,), blocks=1),
-    }
-    hardware = HardwareConfig("cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
+    small, images = (
+        NetworkConfig("mlp", width=8, depth=2, octaves=1),
+        NetworkConfig("unet", channels=4, multipliers=(1,), blocks=1),
+    )
+    hardware = HardwareConfig(
+        "cpu", devices=processes, strategy="ddp" if processes > 1 else "auto", accumulate=accumulate
+    )
     return TrainConfig(
         dataset, method=method, steps=6, batch=16, checkpoint_every=2, out=str(folder / name), hardware=hardware,
-        network=networks[dataset], log=LogConfig(telemetry_every=3, tensorboard=False, progress=False),
+        network=small if dataset == "checkerboard" else images, coupling=coupling,
+        log=LogConfig(telemetry_every=3, tensorboard=False, progress=False),
     )  # fmt: skip
 
 
@@ -54,8 +65,12 @@ def weights(folder: Path, name: str, step: int) -> dict[str, Tensor]:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize(("dataset", "method"), [("checkerboard", "lsd"), ("digits", "meanflow")])
-def test_two_processes_are_one_process_on_the_joint_batch(tmp_path: Path, dataset: str, method: str) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [("checkerboard", "lsd"), ("digits", "meanflow"), ("checkerboard", "psd-m", "optimal-transport", 2)],
+    ids=["points", "images", "pairs and parts"],
+)
+def test_two_processes_are_one_process_on_the_joint_batch(tmp_path: Path, settings: tuple[Any, ...]) -> None:
     body = f"""
 def advance(self, *arguments):
     report = plain(self, *arguments)
@@ -64,10 +79,10 @@ def advance(self, *arguments):
     assert self.fabric.world_size == 2 and torch.equal(both[0], both[1]), "the parameters of the two processes differ"
     return report
 Engine._advance = advance
-train(config(folder, "two", 2, {dataset!r}, {method!r}))
+train(config(folder, "two", 2, *{settings!r}))
 """
     run(tmp_path, PROGRAM + body)
-    train(config(tmp_path, "one", 1, dataset, method))
+    train(config(tmp_path, "one", 1, *settings))
     one, two = weights(tmp_path, "one", 6), weights(tmp_path, "two", 6)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
@@ -91,6 +106,32 @@ train(config(folder, "parts"))
     run(tmp_path, PROGRAM + 'train(config(folder, "parts"), resume=True)')
     whole, parts = weights(tmp_path, "whole", 6), weights(tmp_path, "parts", 6)
     assert all(torch.equal(parts[name], value) for name, value in whole.items())
+
+
+def test_a_large_set_is_packed_by_the_first_process_before_the_others_look(tmp_path: Path) -> None:
+    written_folder(tmp_path / "images", {f"{k}.png": encoded(pixels(k, 8, 8)) for k in range(20)})
+    body = """
+from flowops.data import image_folder
+from flowops.data.files import packed
+image_folder._RESIDENT = 0  # every set is large
+read, load = image_folder.read, packed.load
+
+def noted(what, work):
+    def call(*arguments):
+        with (folder / "calls").open("a") as file:
+            file.write(f"{os.environ.get('LOCAL_RANK', '0')} {what}\\n")
+        return work(*arguments)
+    return call
+
+image_folder.read, packed.load = noted("reads", read), noted("looks", load)
+run = train(config(folder, "packed", 2, f"folder:{folder / 'images'}"))
+assert run.step == 6
+"""
+    run(tmp_path, PROGRAM + body)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls.count("0 reads") == 1
+    assert "1 reads" not in calls
+    assert calls.index("0 reads") < calls.index("1 looks")
 
 
 def test_a_fault_of_the_first_process_ends_both_with_its_sentence(tmp_path: Path) -> None:

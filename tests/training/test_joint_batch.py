@@ -1,28 +1,35 @@
-"""The batch of a step is a function of the seed and the step."""
+"""The batch of a step is a function of the seed and the step, of which every process has its rows."""
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
+from torch import Tensor
 
 from flowops import LearnedMap
-from flowops.data import Pairs
+from flowops.couplings import Coupling, Samples
+from flowops.data import Batch, Pairs
 from flowops.runs import TrainConfig
 from flowops.runs.assembly import Assembly, assemble, dataset_of
 from flowops.runs.settings import completed
-from flowops.training.joint_batch import JointBatches, base_samples
+from flowops.training.joint_batch import Coupled, JointBatches, base
 from flowops.training.loss_module import LossModule
 
 CPU = torch.device("cpu")
 
 
-def batches(config: TrainConfig, start: int = 0) -> JointBatches:
-    """The batches of a run from a step on."""
+def batches(
+    config: TrainConfig, start: int = 0, part: tuple[int, int] = (0, 1), device: torch.device = CPU
+) -> JointBatches:
+    """The batches of a run from a step on, for one of its processes."""
     data = dataset_of(config)
     config = completed(config, data.defaults, data.event)
-    assembly: Assembly = assemble(config, CPU, dataset=data)
-    module = LossModule(LearnedMap(assembly.network), assembly.method, assembly.interpolant)
-    return JointBatches(config.batch or 0, config.seed, assembly, module, CPU, start)
+    assembly: Assembly = assemble(config, device, dataset=data)
+    module = LossModule(LearnedMap(assembly.network), assembly.method, assembly.interpolant.to(device))
+    return JointBatches(config.batch or 0, config.seed, assembly, module, device, start, part)
 
 
 @pytest.mark.parametrize("coupling", ["independent", "optimal-transport", "sinkhorn"])
@@ -84,13 +91,107 @@ def test_transport_stays_within_classes() -> None:
 
 
 def test_base_samples_are_standard_normal_and_differ_by_step_and_seed() -> None:
-    like = torch.empty(2000, 3, 4)
-    x = base_samples(like, seed=0, step=5)
+    like = Batch(None, torch.empty(2000, 3, 4), None)
+    x = base(like, seed=0, step=5)
     assert abs(float(x.mean())) < 0.03
     assert abs(float(x.std()) - 1) < 0.03
-    assert not torch.equal(x, base_samples(like, seed=0, step=6))
-    assert not torch.equal(x, base_samples(like, seed=1, step=5))
-    assert torch.equal(x, base_samples(like, seed=0, step=5))
+    assert not torch.equal(x, base(like, seed=0, step=6))
+    assert not torch.equal(x, base(like, seed=1, step=5))
+    assert torch.equal(x, base(like, seed=0, step=5))
+
+
+SHARED = {
+    "plain": TrainConfig("checkerboard", batch=48),
+    "labels and guidance": TrainConfig("digits", batch=48, options=("guidance=1,4",)),
+    "latents": TrainConfig("moons", batch=48, alpha="1-t", beta="t", gamma="t*(1-t)", label_dropout=0.3),
+    "transport": TrainConfig("digits", batch=48, coupling="optimal-transport"),
+    "blocks": TrainConfig("digits", batch=48, coupling="optimal-transport", coupling_options=("block=16",)),
+    "sinkhorn": TrainConfig("gaussians", batch=48, coupling="sinkhorn"),
+    "exact shares of times": TrainConfig("checkerboard", batch=48, method="meanflow", options=("eta=0.3",)),
+}
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 16])
+@pytest.mark.parametrize("config", SHARED.values(), ids=SHARED)
+def test_every_process_has_its_rows_of_the_joint_batch_bit_for_bit(config: TrainConfig, count: int) -> None:
+    found = [batches(config, start=2), *(batches(config, start=2, part=(k, count)) for k in range(count))]
+    try:
+        for _ in range(2):
+            joint, *shares = [next(each) for each in found]
+            for k, own in enumerate(shares):
+                whole = joint.part(k, count)
+                assert (own.size, own.seed) == (48 // count, joint.seed)
+                for a, b in zip(own.terms, whole.terms, strict=True):
+                    assert (a is None) == (b is None)
+                    pairs = [] if a is None or b is None else zip(a, b, strict=True)
+                    assert all(torch.equal(x, y) if isinstance(x, Tensor) else x == y for x, y in pairs)  # type: ignore[arg-type]
+    finally:
+        for each in found:
+            each.close()
+
+
+class Slow(Coupling):
+    """Notes the thread that it is solved in, and takes a moment."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def partners(self, samples: Samples, generator: torch.Generator | None) -> Tensor:
+        time.sleep(0.2)
+        self.threads.append(threading.get_ident())
+        return torch.randperm(len(samples.x0), generator=generator)
+
+
+def test_a_coupling_is_solved_ahead_of_time_in_a_thread_of_its_own() -> None:
+    config = TrainConfig("checkerboard", batch=8, coupling=f"{__name__}:Slow")
+    found = batches(config, part=(1, 2))
+    try:
+        next(found)
+        assert found.waited > 0.1  # nothing was ready yet
+        time.sleep(0.8)
+        before = found.waited
+        for _ in range(2):
+            next(found)
+        assert found.waited - before < 0.1
+        assert isinstance(found.prepare, Coupled)
+        coupling = found.prepare.coupling
+        assert isinstance(coupling, Slow)
+        assert threading.get_ident() not in coupling.threads
+    finally:
+        found.close()
+
+
+def test_the_rows_of_other_processes_are_let_go_of() -> None:
+    found = batches(SHARED["transport"], part=(1, 4))
+    try:
+        term = next(term for term in next(found).terms if term is not None)
+    finally:
+        found.close()
+    assert term.x1.untyped_storage().nbytes() == 12 * 64 * 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("coupling", ["optimal-transport", "sinkhorn"])
+def test_a_coupling_on_a_device_waits_for_nothing_that_trains(coupling: str) -> None:
+    config = TrainConfig("digits", batch=48, coupling=coupling)
+    cuda = torch.device("cuda", 0)
+    found, again = batches(config, device=cuda), batches(config, part=(1, 2), device=cuda)
+    try:
+        joint = next(found)
+        torch.cuda._sleep(2_000_000_000)  # about a second
+        busy = torch.cuda.Event()
+        busy.record()
+        own = next(again)
+        assert not busy.query()
+        for a, b in zip(own.terms, joint.part(1, 2).terms, strict=True):
+            assert a is not None
+            assert b is not None
+            assert torch.equal(a.x0, b.x0)
+            assert torch.equal(a.x1, b.x1)
+    finally:
+        found.close()
+        again.close()
 
 
 def test_pairs_keep_their_own_base() -> None:

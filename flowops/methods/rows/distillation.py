@@ -120,7 +120,7 @@ pd = preset(
 
 regression = row(
     "regression",
-    Term(residual=solution, velocity=TEACHER, stop_gradient=True, constant="the solution"),
+    Term(residual=solution, solves=True, velocity=TEACHER, stop_gradient=True, constant="the solution"),
     teacher="field or map",
     options=(POINTS,),
     source="Zheng et al. 2211.13449; Li et al. 2010.08895",

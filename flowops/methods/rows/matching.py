@@ -50,7 +50,14 @@ fmm = row(
 
 reflow = row(
     "reflow",
-    Term(residual=tangent, velocity=CONDITIONAL, law=Diagonal(), middle=on_diagonal, pairs="teacher flow"),
+    Term(
+        residual=tangent,
+        velocity=CONDITIONAL,
+        law=Diagonal(),
+        middle=on_diagonal,
+        pairs="teacher flow",
+        solves=True,
+    ),
     teacher="field or map",
     source="Liu, Gong, Liu 2209.03003",
     summary=r"Flow matching on the coupling $(x_0,\Phi_{0,1}(x_0))$ of the teacher's flow; $x_1$ is ignored. A data "
