@@ -38,6 +38,25 @@ def _fill(layer: nn.Module, bound: float, generator: torch.Generator | None) -> 
             parameter.uniform_(-bound, bound, generator=generator)
 
 
+class Dropout(nn.modules.dropout._DropoutNd):
+    r"""Dropout: $x\,m/(1-p)$ with $m=0$ at probability $p$, in training mode.
+
+    The probability is a tensor, `rate`, so that a compiled graph can be held to the uncompiled one with dropout at
+    rest: as a number it would be written into the graph.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p)
+        self.register_buffer("rate", torch.tensor(float(p)), persistent=False)
+        self.rate: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        kept = torch.rand_like(x, dtype=torch.float32) >= self.rate
+        return x * kept / (1 - self.rate).to(x.dtype)
+
+
 class Fourier(nn.Module):
     r"""$z\mapsto(z,\ \sin\omega_1z,\dots,\sin\omega_kz,\ \cos\omega_1z,\dots,\cos\omega_kz)$ for fixed frequencies.
 
@@ -128,13 +147,20 @@ class Embedded(nn.Module):
 def guidance_scale(guidance: Tensor | float | None, x: Tensor) -> Times:
     """The scale per sample, `[batch]` in the dtype of the state or float32: one without guidance."""
     dtype = torch.promote_types(x.dtype, torch.float32)
-    w = torch.as_tensor(1.0 if guidance is None else guidance, dtype=dtype, device=x.device)
+    w = _beside(x, 1.0 if guidance is None else guidance, dtype)
     if w.ndim and w.shape != x.shape[:1]:
         raise ValueError(
             f"`guidance` must be a number or have shape [batch] = [{x.shape[0]}], got {list(w.shape)}; pass one scale "
             f"per sample."
         )
     return w.expand(x.shape[:1])
+
+
+def _beside(x: Tensor, value: Tensor | float | int, dtype: torch.dtype | None = None) -> Tensor:
+    """A value as a tensor where `x` lies; a number is filled in there, since the host would wait for its copy."""
+    if isinstance(value, int | float):
+        return torch.full((), value, dtype=dtype, device=x.device)
+    return torch.as_tensor(value, dtype=dtype, device=x.device)
 
 
 class LabelEmbedding(nn.Module):
@@ -149,7 +175,7 @@ class LabelEmbedding(nn.Module):
         """The vectors of the labels `[batch]`, of one label for the whole batch, or of the null class for none."""
         if isinstance(label, int) and not 0 <= label <= self.null_label:
             raise self._outside(str(label))
-        label = torch.as_tensor(self.null_label if label is None else label, device=x.device)
+        label = _beside(x, self.null_label if label is None else label)
         if label.is_floating_point() or label.dtype is torch.bool:
             raise TypeError(
                 f"`label` must be an integer class between 0 and {self.null_label}, got {label.dtype}; pass "

@@ -64,20 +64,29 @@ class LossModule(nn.Module):
         return self._held[2]
 
     def forward(self, draw: Draw) -> MethodResult:
-        n, device = self.hardware.recompute, next(self.X.parameters()).device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.hardware.precision == "bf16"):
+        n = self.hardware.recompute
+        with self.autocast():
             if not n:
                 return self._loss(draw)
             parts = [checkpoint(self._loss, draw.part(k, n), use_reentrant=False) for k in range(n)]
             return _joined(parts)
 
+    def autocast(self) -> torch.autocast:
+        """The context that gives the network its precision."""
+        device = next(self.X.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.hardware.precision == "bf16")
+
     def evaluate(self, draw: Draw) -> MethodResult:
         """The loss without compilation."""
         return self.method.evaluate(self.X, self.interpolant, draw, teacher=self.teacher, average=self.average)
 
-    def use_compiled(self) -> None:
-        """Compile the whole loss from now on; one compilation serves one batch size."""
-        self._loss = compile_loss(self.evaluate)
+    def use_compiled(self, *, whole: bool = True) -> None:
+        """Compile the loss from now on; one compilation serves one batch size.
+
+        Args:
+            whole: as one graph or not at all, unless the method solves an ODE.
+        """
+        self._loss = compile_loss(self.evaluate, fullgraph=whole and not self.method.solves)
 
     def use_eager(self) -> None:
         """Evaluate without compilation from now on."""
@@ -85,19 +94,22 @@ class LossModule(nn.Module):
 
 
 def _joined(parts: list[MethodResult]) -> MethodResult:
-    """The result of a batch from those of its parts, which are of one size."""
+    """The result of a batch from those of its parts, which are of one size: part `k` holds the rows `k` modulo `n`."""
 
     def mean(values: list[Tensor]) -> Tensor:
         return torch.stack(values).mean(0)
+
+    def rows(values: list[Tensor]) -> Tensor:
+        return torch.stack(values, 1).flatten(0, 1)
 
     names = dict.fromkeys(name for part in parts for name in part.terms)
     zero, none = torch.zeros_like(parts[0].loss), torch.zeros_like(parts[0].per_sample)
     return MethodResult(
         loss=mean([part.loss for part in parts]),
         terms={name: mean([part.terms.get(name, zero) for part in parts]) for name in names},
-        per_sample=torch.cat([part.per_sample for part in parts]),
-        s=torch.cat([part.s for part in parts]),
-        t=torch.cat([part.t for part in parts]),
-        per_term={name: torch.cat([part.per_term.get(name, none) for part in parts]) for name in names},
+        per_sample=rows([part.per_sample for part in parts]),
+        s=rows([part.s for part in parts]),
+        t=rows([part.t for part in parts]),
+        per_term={name: rows([part.per_term.get(name, none) for part in parts]) for name in names},
         seed=parts[0].seed,
     )

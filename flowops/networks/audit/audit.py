@@ -89,6 +89,15 @@ def audit(
     return _Auditor(network, x, {key: value for key, value in conditions.items() if value is not None}).audit()
 
 
+@torch.no_grad()
+def fill_zeros(module: nn.Module) -> None:
+    """Give random numbers to the parameters that are zero, behind which derivatives vanish; the same ones always."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        if not parameter.any():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
 class _Auditor:
     """The copy, its inputs, and the questions asked in turn; the first that fails ends the audit."""
 
@@ -96,10 +105,7 @@ class _Auditor:
         network = getattr(network, "_orig_mod", network)  # of torch.compile
         self.title = type(network).__name__
         self.own = copy.deepcopy(network).eval()
-        generator = torch.Generator().manual_seed(0)
-        for parameter in self.own.parameters():
-            if not parameter.detach().any():
-                parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator).to(parameter)
+        fill_zeros(self.own)
         self.exact = copy.deepcopy(self.own).double()
         dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), x.dtype)
         rise = torch.linspace(0.1, 0.6, len(x), dtype=torch.promote_types(dtype, torch.float32), device=x.device)

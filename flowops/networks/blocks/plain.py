@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowops.networks.blocks.images import Attention, resampled
-from flowops.networks.layers import convolution, linear
+from flowops.networks.layers import Dropout, convolution, linear
 
 
 class GroupNorm(nn.Module):
@@ -69,7 +69,7 @@ class Block(nn.Module):
         self.norm0, self.conv0 = GroupNorm(inputs), convolution(inputs, outputs, 3, generator)
         self.affine = linear(width, 2 * outputs, generator)
         self.norm1, self.conv1 = GroupNorm(outputs), convolution(outputs, outputs, 3, generator, scale=0.0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.skip = None if inputs == outputs else convolution(inputs, outputs, 1, generator)
         self.attention_norm = GroupNorm(outputs) if heads else None
         self.attention = None

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowops.networks.blocks.images import Attention, resampled, unit
+from flowops.networks.layers import Dropout
 
 BALANCE = 0.3  # the share of what a block adds, 2312.02696 B.1
 
@@ -58,7 +59,7 @@ class Block(nn.Module):
         entering = inputs if decoder else outputs
         self.conv0 = Weighted(entering, outputs, 3, generator)
         self.affine, self.gain = Weighted(width, outputs, 0, generator), nn.Parameter(torch.zeros(()))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv1 = Weighted(outputs, outputs, 3, generator)
         self.skip = None if inputs == outputs else Weighted(inputs, outputs, 1, generator)
         self.attention = None
@@ -116,7 +117,8 @@ def joined(x: Tensor, skipped: Tensor) -> Tensor:
 def total(terms: Sequence[tuple[Tensor | float, Tensor]]) -> Tensor:
     """The sum of vectors, each times its gain, divided by the length of the gains."""
     vector = terms[0][1]
-    gains = torch.stack([torch.as_tensor(gain, dtype=vector.dtype, device=vector.device) for gain, _ in terms])
+    ones = vector.new_ones(())  # not a copy from the host, for which it would wait
+    gains = torch.stack([gain * ones for gain, _ in terms])
     return torch.stack([gain * vector for gain, vector in terms]).sum(0) * torch.rsqrt(gains.square().sum())
 
 
