@@ -6,7 +6,10 @@ A resumed run repeats the steps after its checkpoint, so their old rows are cut 
 from __future__ import annotations
 
 import csv
+import errno
+import os
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -34,19 +37,19 @@ class MetricsLog:
             write_text(self._path, ",".join(header) + "\n")
         else:
             cut_table(self._path, header, resume_step)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = self._path.open("ab", buffering=0)
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Append a row; it is in the file when this returns. A column without a value stays empty.
 
         Raises:
             ValueError: for a value without a column.
+            OSError: if the disk does not take it; then nothing of it is in the file.
         """
         if unknown := sorted(values.keys() - set(self._columns)):
             raise ValueError(f"`values` must have names among {list(self._columns)}, got {unknown}; drop them.")
         cells = [repr(float(values[name])) if name in values else "" for name in self._columns]
-        self._file.write(",".join([str(step), *cells]) + "\n")
-        self._file.flush()
+        append(self._file, ",".join([str(step), *cells]) + "\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -59,15 +62,29 @@ class MetricsLog:
         self.close()
 
 
+def append(file: FileIO, text: str) -> None:
+    """Add text to an unbuffered file, all of it or nothing.
+
+    Raises:
+        OSError: if the disk does not take it.
+    """
+    line, place = text.encode(), file.seek(0, os.SEEK_END)
+    try:
+        if (taken := file.write(line)) != len(line):
+            raise OSError(errno.ENOSPC, f"only {taken} of {len(line)} bytes were written", file.name)
+    except OSError:
+        file.truncate(place)
+        raise
+
+
 def cut_table(path: Path, header: Sequence[str], last: int) -> None:
     """Drop the rows of a CSV file beyond step `last`, the first column, and a last line that was not finished; atomic.
 
     Raises:
         ValueError: for another header, and for a line that is no row.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[
-        :-1
-    ]  # after the last newline: nothing, or a torn line
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.split("\n")[:-1]  # after the last newline: nothing, or a torn line
     first = ",".join(header)
     if lines and lines[0] != first:
         raise ValueError(

@@ -46,8 +46,13 @@ class Averages(nn.Module):
         self._copies = nn.ModuleList(_frozen_copy(module) for _ in self.names)
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
+    def update(self, module: nn.Module, step: int, finite: Tensor | bool = True) -> None:
         """Take in the parameters after optimizer step number `step`, counted from 1.
+
+        Args:
+            module: as it was given, after the step.
+            step: number of the step.
+            finite: false for a step that was skipped, from which nothing is taken in; or a 0-d boolean on the device.
 
         Cost: one fused pass over the parameters for each average; the host does not wait for the device.
 
@@ -58,11 +63,17 @@ class Averages(nn.Module):
             raise ValueError(f"`step` must count from 1, got {step}; pass the number of steps done.")
         parameters = [parameter.detach() for parameter in module.parameters()]
         buffers = list(module.buffers())
+        if finite is False:
+            return
         for average, beta in zip(self._copies, self._betas(step), strict=True):
             averaged: list[Tensor] = list(average.parameters())
             like = [p if p.dtype == a.dtype else p.to(a.dtype) for p, a in zip(parameters, averaged, strict=True)]
-            if averaged:
+            if averaged and finite is True:
                 torch._foreach_lerp_(averaged, like, 1 - beta)
+            elif averaged:
+                change = torch._foreach_sub(like, averaged)
+                torch._foreach_mul_(change, (1 - beta) * finite)
+                torch._foreach_add_(averaged, change)
             for mine, theirs in zip(average.buffers(), buffers, strict=True):
                 mine.copy_(theirs)
 

@@ -13,22 +13,22 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from flowops._keys import key
 from flowops.maps import LearnedMap
 from flowops.methods import Draw, MethodResult
 from flowops.runs import RunFolder, TrainConfig
 from flowops.runs.assembly import Assembly
-from flowops.runs.checkpoint import Checkpoint
-from flowops.runs.run import Run
-from flowops.runs.saving import save_checkpoint
+from flowops.runs.checkpoint import Checkpoint, CheckpointError
+from flowops.runs.fitting import fill, misfit, own_names
+from flowops.runs.run import Run, power_names
+from flowops.runs.saving import save_averages, save_checkpoint
 from flowops.training.averages import Averages
-from flowops.training.compilation import check_compiled
+from flowops.training.compilation import NotCompiledError, check_compiled
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule
-from flowops.training.optimization import gradient_norm, optimizer_of, rate_factor, set_rates
-from flowops.training.processes import FiniteSteps, Interruption, NotFinite, gathered, on_first
+from flowops.training.optimization import gradient_norm, optimizer_of, rate_factor, set_rates, update
+from flowops.training.processes import FiniteSteps, Interruption, NotFinite, gathered, kernels, on_first
 from flowops.training.report import Callback, StepReport
 
 if TYPE_CHECKING:
@@ -62,27 +62,34 @@ class Engine:
         self.report, self.callbacks, self.step, self.saved = report, callbacks, 0, 0
         self.elapsed = 0.0  # seconds of training, those before a resumption included
         self.averages = Averages(module.X.network, config.averages or (), config.power)
+        self.since: dict[str, int] = {}  # the step from which an average is taken that was added later
         self._averaged: LearnedMap | None = None
-        self.wrapped, self.optimizer = fabric.setup(module, optimizer_of(config.optimizer, module.parameters()))
-        self.finite = FiniteSteps(config.patience)
+        self.wrapped, self.optimizer = fabric.setup(module), optimizer_of(config.optimizer, module.parameters())
+        self.finite = FiniteSteps(config.patience, fabric.device)
         wanted = config.hardware.compile
-        self.uncompiled = wanted == "yes" or (wanted == "auto" and fabric.device.type == "cuda")
+        self.compiling = wanted == "yes" or (wanted == "auto" and fabric.device.type == "cuda")
+        self.checked: set[tuple[bool, ...]] = set()  # the shapes of draws that the compiled loss was checked with
         self.refused = False  # whether compilation was tried and failed
+        self.look_every = config.hardware.look_every or (1 if fabric.device.type == "cpu" else 10)
 
     def run(self) -> str | None:
         """Train to the end; returns the name of the signal that ended it before, if one did.
 
         Raises:
             NotFinite: after too many steps in a row without a finite gradient.
+            NotCompiledError: if the loss must be compiled and cannot.
         """
         config, device = self.config, self.fabric.device
-        batches = JointBatches(config.batch or 0, config.seed, self.assembly, self.module, device, self.step)
+        batches = JointBatches(
+            config.batch or 0, config.seed, self.assembly, self.module, device, self.step,
+            part=(self.fabric.global_rank, self.fabric.world_size),
+        )  # fmt: skip
         seeded = torch.random.fork_rng([device] if device.type == "cuda" else [])
         self._begun = time.monotonic() - self.elapsed
         try:
-            with Interruption() as interruption, seeded:
+            with Interruption() as interruption, seeded, kernels(config.hardware, device):
                 self.module.train()
-                while self._done() < 1 and not self._agreed(interruption.noted is not None):
+                while not self._ended_early(interruption.noted is not None) and self._done() < 1:
                     report = self._advance(next(batches), batches)
                     for callback in self.callbacks:
                         callback(report)
@@ -96,16 +103,32 @@ class Engine:
         return ended if ended and self._done() < 1 else None
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
-        self.module.X.network.load_state_dict(checkpoint.weights)
+        """Go on from a checkpoint under the settings of this run; an average that it lacks starts from its weights.
+
+        Raises:
+            CheckpointError: if it is of another network.
+        """
+        network, step = self.module.X.network, checkpoint.step
+        if found := misfit(network, checkpoint.weights):
+            raise CheckpointError(
+                f"Checkpoint {step} must be of the network of this run, and {found}; restore the network, or choose "
+                f"another folder as `out`."
+            )
+        fill(network, checkpoint.weights)
         self.module.method.load_state_dict(checkpoint.state["method"])
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(checkpoint.state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)
         for name in self.averages.names:
-            self.averages.load(name, checkpoint.averages[name])
-        self.step = self.saved = checkpoint.step
+            held = checkpoint.averages.get(name)
+            self.averages.load(name, own_names(network, checkpoint.weights if held is None else held))
+            if since := step if held is None else checkpoint.since.get(name, 0):
+                self.since[name] = since
+        self.step = self.saved = step
         self.elapsed = checkpoint.state["seconds"]
-        self.finite.total, self.finite.streak = checkpoint.state["skipped"]
-        self.uncompiled = self.uncompiled and not checkpoint.state["refused"]
+        self.finite.restore(*checkpoint.state["skipped"])
+        self.compiling = self.compiling and not checkpoint.state["refused"]
         self.refused = checkpoint.state["refused"]
         self._update_average()
 
@@ -118,15 +141,17 @@ class Engine:
         state = {
             "method": self.module.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "skipped": (self.finite.total, self.finite.streak),
+            "skipped": self.finite.read(),
             "refused": self.refused,
             "seconds": self.elapsed,
         }
         averages = {name: self.averages.state(name) for name in self.averages.names}
         save_checkpoint(
             self.folder.checkpoints, self.step, weights=self.module.X.network.state_dict(), averages=averages,
-            state=state, keep=self.config.log.keep or None,
+            state=state, keep=self.config.log.keep or None, since=self.since,
         )  # fmt: skip
+        if apart := {name: averages[name] for name in power_names(self.config)}:
+            save_averages(self.folder.averages, self.step, apart, self.since)
 
     def current(self) -> Run:
         """The run with the first average of the weights as they are now."""
@@ -142,21 +167,22 @@ class Engine:
 
     def _advance(self, draw: Draw, batches: JointBatches) -> StepReport:
         """One step."""
-        if self.uncompiled:
+        if self.compiling:
             self._compile(draw)
         results = self._gradient(draw)
         norm = gradient_norm(self.module.parameters(), self.config.optimizer.clip)
-        finite, factor = bool(norm.isfinite()), self._rate_factor()
+        finite, factor = norm.isfinite(), self._rate_factor()
         self.step += 1
-        self._pass()
-        if finite:
-            set_rates(self.optimizer, self.config.optimizer, factor)
-            self.optimizer.step()
-            self.averages.update(self.module.X.network, self.step)
-            self._update_average()
+        if self.fabric.world_size == 1:
+            self.elapsed = time.monotonic() - self._begun
+        set_rates(self.optimizer, self.config.optimizer, factor)
+        known = bool(finite) if finite.device.type == "cpu" else finite  # the host does not wait for a GPU
+        update(self.optimizer, known)
+        self.averages.update(self.module.X.network, self.step, known)
+        self._update_average()
         self.optimizer.zero_grad(set_to_none=True)
         self.finite.note(finite)
-        if self.finite.exhausted:
+        if (self.step % self.look_every == 0 or self._done() >= 1) and self.finite.exhausted:
             raise NotFinite(self._longest(self.finite.explain(self.step, results)))
         return StepReport(
             step=self.step, done=min(self._done(), 1.0), draw=draw, results=results, norm=norm,
@@ -176,18 +202,26 @@ class Engine:
         return results
 
     def _share(self, draw: Draw, k: int) -> Draw:
-        """The rows of part `k` of this process."""
-        parts, ranks = self.config.hardware.accumulate, self.fabric.world_size
-        return draw if ranks * parts == 1 else draw.part(self.fabric.global_rank * parts + k, ranks * parts)
+        """Part `k` of what this process drew."""
+        parts = self.config.hardware.accumulate
+        return draw if parts == 1 else draw.part(k, parts)
 
     def _compile(self, draw: Draw) -> None:
-        self.uncompiled = False
+        """Check the compiled loss on a draw of a shape it has not seen: without warm-up it is another graph."""
+        shape = tuple(part is None for part in (draw.warmup, draw.alpha, *draw.terms))
+        if shape in self.checked:
+            return
+        self.checked.add(shape)
         with self.fabric.no_backward_sync(self.wrapped):
-            complaint = check_compiled(self.wrapped, self.fabric.backward, self.module, self._share(draw, 0))
+            complaint = check_compiled(
+                self.wrapped, self.fabric.backward, self.module, self._share(draw, 0), self.report
+            )
         if complaint := self._longest(complaint):
+            if self.config.hardware.compile == "yes":
+                raise NotCompiledError(f"{complaint}; pass compile=auto to train without, or compile=no.")
             self.module.use_eager()
-            self.refused = True
-            self.report(complaint)
+            self.refused, self.compiling = True, False
+            self.report(f"{complaint}; it is evaluated uncompiled.")
 
     def _rate_factor(self) -> float:
         o, steps = self.config.optimizer, self.config.steps or 0
@@ -196,10 +230,16 @@ class Engine:
             done=self._time_done(),
         )  # fmt: skip
 
-    def _pass(self) -> None:
-        """Note the time that has passed; where it ends the run, the processes agree on it."""
-        seconds = time.monotonic() - self._begun
-        self.elapsed = float(gathered(self.fabric, seconds)[0]) if self.config.minutes else seconds
+    def _ended_early(self, flag: bool) -> bool:
+        """Whether a signal ends the run, noted by any process; several agree on that, and on the time, now and then."""
+        if self.fabric.world_size == 1:
+            return flag
+        if self.step % self.look_every:
+            return False
+        mine = torch.tensor([flag, time.monotonic() - self._begun], dtype=torch.float32, device=self.fabric.device)
+        most: Any = self.fabric.all_reduce(mine, reduce_op="max")
+        self.elapsed = float(most[1])
+        return bool(most[0])
 
     def _time_done(self) -> float:
         """The part of its minutes that has passed; 0 for a run that has no such end."""
@@ -213,13 +253,6 @@ class Engine:
         """Bring the average that the method looks at up to date."""
         if self.module.average is not None:
             self.averages.copy_to(self.averages.names[0], self.module.average.network)
-
-    def _agreed(self, flag: bool) -> bool:
-        """Whether any process says so."""
-        if self.fabric.world_size == 1:
-            return flag
-        noted: Tensor = torch.tensor(float(flag), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(noted, reduce_op="max"))
 
     def _longest(self, text: str) -> str:
         """The longest text of all processes: the one that says most."""

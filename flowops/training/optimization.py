@@ -58,7 +58,7 @@ def optimizer_of(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) ->
         chosen = {id(p) for p in matrices}
         return MuonAndAdam(matrices, [p for p in learned if id(p) not in chosen], config)
     if config.kind == "radam":
-        return RAdam(learned, **shared)
+        return RAdam(learned, capturable=any(p.is_cuda for p in learned), **shared)
     if config.kind == "adamw":
         return AdamW(learned, weight_decay=config.weight_decay, fused=True, **shared)
     return Adam(learned, fused=True, **shared)
@@ -68,6 +68,42 @@ def set_rates(optimizer: Optimizer, config: OptimizerConfig, factor: float) -> N
     """Give every group of parameters its learning rate times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group.get("rate", config.rate)
+
+
+@torch.no_grad()
+def update(optimizer: Optimizer, finite: Tensor | bool) -> None:
+    """A step of the optimizer if the gradient is finite, and nothing if it is not.
+
+    Args:
+        optimizer: its state is left as it was where the step is skipped.
+        finite: whether it is finite, or a 0-d boolean on its device, for which the host does not wait.
+
+    Cost: beyond the step, for a tensor and an optimizer that is not fused, a copy of weights and state.
+    """
+    if isinstance(finite, bool):
+        if finite:
+            optimizer.step()
+        return
+    for part in getattr(optimizer, "parts", [optimizer]):
+        if part.defaults.get("fused"):
+            part.found_inf = (~finite).float()
+            part.step()
+        else:
+            _step_and_choose(part, finite)
+
+
+def _step_and_choose(optimizer: Optimizer, finite: Tensor) -> None:
+    """A step, after which weights and state are the new ones or the old ones."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    old = [p.clone() for p in parameters]
+    states = {p: {k: v.clone() for k, v in optimizer.state[p].items() if isinstance(v, Tensor)} for p in parameters}
+    optimizer.step()
+    for p, before in zip(parameters, old, strict=True):
+        p.copy_(torch.where(finite, p, before))
+        for name, value in optimizer.state[p].items():
+            if isinstance(value, Tensor):
+                taken = finite.to(value.device)  # a count of steps may be on the host
+                value.copy_(torch.where(taken, value, states[p].get(name, torch.zeros_like(value))))
 
 
 def rate_factor(

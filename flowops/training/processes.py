@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from flowops._named import require
 from flowops.methods import MethodResult
@@ -46,6 +48,23 @@ def launched(hardware: HardwareConfig) -> Fabric:
     return fabric
 
 
+@contextmanager
+def kernels(hardware: HardwareConfig, device: torch.device) -> Iterator[None]:
+    """How CUDA multiplies in float32 and picks its convolutions, by the settings; what was set before comes back."""
+    cudnn = torch.backends.cudnn
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    try:
+        torch.set_float32_matmul_precision(hardware.float32)
+        cudnn.allow_tf32, cudnn.benchmark = hardware.float32 != "highest", hardware.autotune
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32, cudnn.benchmark = before[1:]
+
+
 def started() -> tuple[int, int] | None:
     """Processes on each machine and machines, where torchrun or a SLURM job step has started them; else None."""
     e = os.environ
@@ -75,6 +94,13 @@ def on_first(fabric: Fabric, work: Callable[[], None]) -> None:
     together(fabric, work if fabric.is_global_zero else _nothing)
 
 
+def first_alone(fabric: Fabric, work: Callable[[], T]) -> T:
+    """What `work` returns on each process; the first does it before the others begin: it packs or fetches for all."""
+    done: list[T] = []
+    on_first(fabric, lambda: done.append(work()))
+    return together(fabric, lambda: done[0] if done else work())
+
+
 def _nothing() -> None:
     """The work of the others."""
 
@@ -89,15 +115,20 @@ def gathered(fabric: Fabric, value: Any) -> list[Any]:
 
 
 class Interruption:
-    """Notes Ctrl-C and the signal that ends a job; a second one is not caught. A context manager.
+    """Notes Ctrl-C and the signals that end a job, so that the step and its checkpoint are finished. A context manager.
 
-    Signals are noted in the main thread only, where Python delivers them; elsewhere this does nothing.
+    None of them, however often it comes, stops a checkpoint that is being written, but for Ctrl-C: the third one ends
+    the process at once. Signals are noted in the main thread only, where Python delivers them; elsewhere this does
+    nothing.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = tuple(
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+    )  # the last is what `sbatch --signal=USR1@120` sends
 
     def __init__(self) -> None:
         self.noted: str | None = None
+        self.keys = 0  # how often Ctrl-C was pressed
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
@@ -107,16 +138,24 @@ class Interruption:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.noted = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.noted = self.noted or signal.Signals(number).name
+        self.keys += number == signal.SIGINT
+        if number == signal.SIGINT and self.keys == 2 and _is_first():
+            text = b"The step and its checkpoint are being finished; Ctrl-C once more ends at once, without them.\n"
+            with suppress(OSError):
+                os.write(2, text)  # a handler may interrupt whatever else writes there
+        if number == signal.SIGINT and self.keys >= 3:
+            raise KeyboardInterrupt
+
+
+def _is_first() -> bool:
+    """Whether this process is the only one, or the first of several."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not together or torch.distributed.get_rank() == 0
 
 
 class Interrupted(Exception):
@@ -137,31 +176,45 @@ class NotFinite(RuntimeError):
 
 
 class FiniteSteps:
-    """Counts the steps that are skipped because their loss or gradient is not finite.
+    """Counts the steps that are skipped because their loss or gradient is not finite, on the device.
+
+    Attributes:
+        total: number of them so far, 0-d.
+        streak: number of them in a row up to now, 0-d.
 
     Args:
         patience: number of them in a row after which the run stops.
-        total: number of them so far.
+        device: where the gradients are.
     """
 
-    def __init__(self, patience: int, total: int = 0) -> None:
-        self.patience, self.total, self.streak = patience, total, 0
+    def __init__(self, patience: int, device: torch.device | str = "cpu") -> None:
+        self.patience, self.device = patience, torch.device(device)
+        self.restore(0, 0)
 
-    def note(self, finite: bool) -> None:
-        """Count one step."""
-        self.streak = 0 if finite else self.streak + 1
-        self.total += not finite
+    def restore(self, total: int, streak: int) -> None:
+        """Go on from these numbers."""
+        self.total, self.streak = (torch.full((), n, dtype=torch.long, device=self.device) for n in (total, streak))
+
+    def note(self, finite: Tensor) -> None:
+        """Count one step, of a 0-d boolean on the device; the host does not wait."""
+        missed = (~finite).long()
+        self.total, self.streak = self.total + missed, (self.streak + missed) * missed
+
+    def read(self) -> tuple[int, int]:
+        """Total and streak; the host waits for the device."""
+        total, streak = torch.stack([self.total, self.streak]).tolist()
+        return total, streak
 
     @property
     def exhausted(self) -> bool:
-        """Whether the patience is at its end."""
-        return self.streak >= self.patience
+        """Whether the patience is at its end; the host waits for the device."""
+        return self.read()[1] >= self.patience
 
     def explain(self, step: int, results: list[MethodResult]) -> str:
         """The sentences with which the run ends: what was not finite, where, and how to replay it."""
         found = [str(fault) for result in results if (fault := result.nonfinite()) is not None]
         where = found[0] if found else "The loss is finite, its gradient is not."
         return (
-            f"Stopped at step {step}: {self.streak} steps in a row had no finite loss or gradient. {where} The last "
+            f"Stopped at step {step}: {self.read()[1]} steps in a row had no finite loss or gradient. {where} The last "
             f"good checkpoint is kept; lower `optimizer.rate`, or choose another weight or norm."
         )

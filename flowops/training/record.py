@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +11,7 @@ import torch
 
 from flowops._named import require
 from flowops.pictures import drawable, save_comparison
-from flowops.runs import RunFolder, TrainConfig
+from flowops.runs import Run, RunFolder, TrainConfig
 from flowops.runs.progress import Lines, Progress
 from flowops.runs.tables import MetricsLog
 from flowops.training.loss_module import LossModule
@@ -55,6 +55,7 @@ class Record:
         self.every = config.log.every or (1 if steps <= 1000 else steps // 1000)
         self.telemetry, self.clock, self.waited = Telemetry(), Clock(config.batch or 0), 0.0
         self.last: StepReport | None = None
+        self.missed: set[str] = set()  # kinds of what could not be written
 
     def __enter__(self) -> Self:
         self.stack = ExitStack()
@@ -103,11 +104,12 @@ class Record:
         if not self.writes:
             return
         speed, waiting = self.clock.rates()
-        values = (float(mean), float(report.norm), report.rate, speed, waiting, report.skipped)
+        values = (float(mean), float(report.norm), report.rate, speed, waiting, int(report.skipped))
         row = dict(zip(COLUMNS, values, strict=True))
-        self.metrics.write(report.step, row)
         terms = {f"loss/{name}": float(value) for name, value in report.results[-1].terms.items()}
-        self.board.write(report.step, {**row, **terms})
+        with self._at_best("row of metrics", report.step):
+            self.metrics.write(report.step, row)
+            self.board.write(report.step, {**row, **terms})
         text = f"loss {row['loss']:.4g}  {speed:,.0f} samples/s  waiting {waiting:.1%}"
         self.progress.update(report.step, text, done=report.done)
 
@@ -124,14 +126,18 @@ class Record:
         totals: Any = self.fabric.all_reduce(self.telemetry.totals, reduce_op="sum")
         self.telemetry.totals = totals
         if self.writes:
-            self.telemetry.write(self.folder.telemetry, report.step)
+            with self._at_best("table of telemetry", report.step):
+                self.telemetry.write(self.folder.telemetry, report.step)
         self.telemetry.reset()
 
     def _picture(self, report: StepReport) -> None:
         """Samples of the averaged map in one, two and four steps from the same noise, where they can be drawn."""
         if not self.writes:
             return
-        run = report.run()
+        with self._at_best("picture", report.step):
+            self._drawn(report.run(), report.step)
+
+    def _drawn(self, run: Run, step: int) -> None:
         if not drawable(run.event):
             return
         n = SHOWN if len(run.event) == 3 else POINTS
@@ -139,10 +145,17 @@ class Record:
             n = min(n, run.dataset.size)
         seed = self.config.seed
         rows = {f"{k} step{'s' * (k > 1)}": run.sample(n, steps=k, seed=seed).cpu() for k in STEPS}
+        save_comparison(self.folder.samples / f"{step}.png", rows)
+
+    @contextmanager
+    def _at_best(self, what: str, step: int) -> Iterator[None]:
+        """What is written beside the checkpoints is no reason to lose a run; the first fault of each kind is told."""
         try:
-            save_comparison(self.folder.samples / f"{report.step}.png", rows)
-        except (ImportError, ValueError, OSError) as error:  # a picture is no reason to lose a run
-            self.progress.line(f"There is no picture of step {report.step}: {error}")
+            yield
+        except Exception as error:  # whatever a sampler, a library or a disk raises
+            if what not in self.missed:
+                self.missed.add(what)
+                self.progress.line(f"There is no {what} of step {step}: {error}")
 
 
 class TensorBoardLog:

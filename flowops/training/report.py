@@ -18,11 +18,11 @@ class StepReport:
     Attributes:
         step: its number, counted from 1.
         done: the part of the training that is done, in (0, 1].
-        draw: the joint batch.
-        results: the result of each part of this process's share of it, without graphs.
+        draw: what this process drew, its rows of the joint batch.
+        results: the result of each part of it, without graphs.
         norm: norm of the gradient before it was clipped, 0-d.
         rate: learning rate.
-        skipped: number of steps so far whose gradient was not finite, and which changed nothing.
+        skipped: number of steps so far whose gradient was not finite, and which changed nothing, 0-d.
         waited: seconds that were spent waiting for data so far.
         run: makes the `Run` of the averaged weights as they are now; it shares them, so look at it at once.
     """
@@ -33,7 +33,7 @@ class StepReport:
     results: list[MethodResult]
     norm: Tensor
     rate: float
-    skipped: int
+    skipped: Tensor
     waited: float
     run: Callable[[], Run]
 

@@ -18,7 +18,7 @@ from flowops._arguments import expand_times
 from flowops._derivatives import value_and_jvp
 from flowops._types import PerSample, TimeLike, Times
 from flowops.maps import FlowMap
-from flowops.runs.tables import cut_table
+from flowops.runs.tables import append, cut_table
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Telemetry:
     """Means over the cells of a grid on the unit square of times. A time outside counts to the outermost cell.
 
     Attributes:
-        totals: `[5, cells, cells]` in float64: finite losses, their sum, finite tangents, their sum, and losses that
-            are not finite. Add up those of several processes before a table is read.
+        totals: `[5, cells, cells]`, in float64 where the device has it: finite losses, their sum, finite tangents,
+            their sum, and losses that are not finite. Add up those of several processes before a table is read.
 
     Args:
         cells: in each of the two times.
@@ -60,7 +60,7 @@ class Telemetry:
     def add(self, s: Times, t: Times, loss: PerSample) -> None:
         """Count samples with their losses, `[batch]` each."""
         self._add(0, s, t, loss)
-        self.totals[4].view(-1).index_add_(0, self._cell(s, t), (~loss.detach().isfinite()).double())
+        self.totals[4].view(-1).index_add_(0, self._cell(s, t), (~loss.detach().isfinite()).to(self.totals))
 
     def add_tangent(self, s: Times, t: Times, ratio: PerSample) -> None:
         """Count measured tangents, `[batch]` each; see `tangent_ratio`."""
@@ -92,6 +92,7 @@ class Telemetry:
 
         Raises:
             ValueError: if the file has other columns.
+            OSError: if the disk does not take it; then nothing of it is in the file.
         """
         path, header = Path(path), ("step", *(field.name for field in fields(Cell)))
         if path.exists() and not self._continued:
@@ -100,8 +101,8 @@ class Telemetry:
         lines = [] if path.exists() else [",".join(header)]
         lines += [",".join([str(step), *map(repr, astuple(cell))]) for cell in self.table()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        with path.open("ab", buffering=0) as file:
+            append(file, "".join(f"{line}\n" for line in lines))
 
     def reset(self) -> None:
         """Forget everything that was added."""
@@ -109,15 +110,20 @@ class Telemetry:
 
     @torch.no_grad()
     def _add(self, first: int, s: Tensor, t: Tensor, values: Tensor) -> None:
-        self.totals = self.totals.to(values.device)
-        where, values = self._cell(s, t), values.detach().double()
+        self.totals = self.totals.to(values.device, wide(values.device))
+        where, values = self._cell(s, t), values.detach().to(self.totals)
         finite = values.isfinite()
-        for k, added in ((first, finite.double()), (first + 1, torch.where(finite, values, 0.0))):
+        for k, added in ((first, finite.to(values)), (first + 1, torch.where(finite, values, 0.0))):
             self.totals[k].view(-1).index_add_(0, where, added)
 
     def _cell(self, s: Tensor, t: Tensor) -> Tensor:
         rows, columns = ((self.cells * q.detach()).long().clamp(0, self.cells - 1) for q in (s, t))
         return rows * self.cells + columns
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The widest floating dtype of a device: Apple's have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def tangent_ratio(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor) -> PerSample:

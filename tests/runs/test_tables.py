@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flowops.runs.tables import MetricsLog, cut_table, last_value
+from flowops.runs.tables import MetricsLog, append, cut_table, last_value
 
 COLUMNS = ("loss", "rate")
 
@@ -55,6 +58,34 @@ def test_a_table_that_was_hardly_begun_is_begun_again(tmp_path: Path, content: s
         path.write_text(content)
     write(path, range(1, 3), resume_step=0)
     assert [row["step"] for row in read(path)] == ["1", "2"]
+
+
+class Full(FileIO):
+    """A file on a disk with room for so many bytes more."""
+
+    room = 0
+
+    def write(self, data: Any) -> int:
+        """As much as there is room for, and an error without any."""
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = super().write(data[: self.room])
+        self.room -= taken
+        return taken
+
+
+@pytest.mark.parametrize("room", [0, 1, 5])
+def test_a_full_disk_takes_a_row_or_nothing(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("step,loss\n1,2.0\n")
+    with Full(path, "ab") as file:
+        file.room = room
+        with pytest.raises(OSError, match="No space left|bytes were written"):
+            append(file, "2,3.0\n")
+        assert path.read_text() == "step,loss\n1,2.0\n"
+        file.room = 100  # there is room again
+        append(file, "3,4.0\n")
+    assert path.read_text() == "step,loss\n1,2.0\n3,4.0\n"
 
 
 def test_a_new_run_replaces_the_table(tmp_path: Path) -> None:

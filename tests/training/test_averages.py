@@ -40,6 +40,20 @@ def test_an_exponential_average_by_hand() -> None:
     assert_close(averages.state("0.2")["inner.weight"], torch.full((1, 2), low, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+def test_nothing_is_taken_in_from_a_step_that_was_skipped(on_device: bool) -> None:
+    module, generator = nn.Linear(3, 2), torch.Generator().manual_seed(0)
+    averages, plain = (Averages(module, [0.9], [0.1]) for _ in range(2))
+    for step, taken in enumerate([True, False, True, True, False], 1):
+        with torch.no_grad():
+            module.weight.normal_(generator=generator)
+        averages.update(module, step, torch.tensor(taken) if on_device else taken)
+        if taken:
+            plain.update(module, step)
+    for name in averages.names:
+        assert_close(averages.state(name), plain.state(name))
+
+
 def test_a_constant_trajectory_stays_as_it_is() -> None:
     averages = trained(50, (0.999,), (0.1,), lambda _: torch.tensor([0.1, 1 / 3], dtype=torch.float32))
     for name in averages.names:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import RAdam
 
 from flowops.methods import Draw, MethodResult
-from flowops.runs import HardwareConfig, NetworkConfig, OptimizerConfig, Run, TrainConfig
+from flowops.runs import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, Run, TrainConfig
 from flowops.runs.checkpoint import load_checkpoint
 from flowops.training import Interrupted, NotFinite, StepReport, train
 from flowops.training.engine import Engine
@@ -56,7 +56,7 @@ class TestSteps:
         monkeypatch.setattr(RAdam, "step", spy)
         for name, clip in (("free", 0.0), ("cut", 0.125)):
             train(small(name, optimizer=OptimizerConfig("radam", clip=clip), steps=2), report=silent)
-        assert norms[0] > 0.5
+        assert norms[0] > 0.25
         assert norms[2:] == pytest.approx([0.125, 0.125], rel=1e-4)
 
     def test_what_is_dropped_differs_from_step_to_step_and_part_to_part(self, small: Make) -> None:
@@ -294,7 +294,8 @@ class TestReports:
             assert [len(result.per_sample) for result in report.results] == [16 // parts] * parts
 
     def test_its_run_has_the_averaged_weights_of_that_step(self, small: Make) -> None:
-        config, x0, seen = small(averages=(0.5,), checkpoint_every=1), torch.ones(3, 2), dict[int, Tensor]()
+        log = LogConfig(keep=0, tensorboard=False, progress=False)
+        config, x0, seen = small(averages=(0.5,), checkpoint_every=1, log=log), torch.ones(3, 2), dict[int, Tensor]()
 
         def look(report: StepReport) -> None:
             run = report.run()
@@ -323,7 +324,7 @@ class TestReports:
     def test_skipped_steps_are_told(self, small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         spoil(monkeypatch, {2, 5})
         found = self.reports(small())
-        assert [report.skipped for report in found] == [0, 0, 1, 1, 1, 2, 2, 2]
+        assert [int(report.skipped) for report in found] == [0, 0, 1, 1, 1, 2, 2, 2]
         assert [bool(report.norm.isfinite()) for report in found] == [k not in (2, 5) for k in range(8)]
 
     def test_an_error_of_a_callback_ends_the_run(self, small: Make) -> None:
@@ -391,6 +392,19 @@ class TestNotFinite:
         with pytest.raises(NotFinite, match="step 5: 2 steps in a row"):
             train(config, resume=True, report=silent)
         assert load_checkpoint(Path(config.out) / "checkpoints" / "4").state["skipped"] == (2, 1)
+
+    @pytest.mark.parametrize(("steps", "stopped"), [(100, 10), (7, 7)])
+    def test_a_run_that_looks_now_and_then_stops_where_it_looks(
+        self, small: Make, monkeypatch: pytest.MonkeyPatch, steps: int, stopped: int
+    ) -> None:
+        spoil(monkeypatch, set(range(4, 200)))
+        config = small(patience=3, steps=steps, hardware=HardwareConfig("cpu", look_every=10))
+        with pytest.raises(NotFinite, match=f"step {stopped}: {stopped - 4} steps in a row"):
+            train(config, report=silent)
+        last, four = Run.load(config.out, average="none"), Run.load(config.out, average="none", step=4)
+        assert last.step == (8 if steps == 100 else 4)
+        for ours, theirs in zip(last.X.parameters(), four.X.parameters(), strict=True):
+            assert torch.equal(ours, theirs)  # steps that were not finite changed nothing
 
 
 class Noisy(nn.Module):

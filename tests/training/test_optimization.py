@@ -19,6 +19,7 @@ from flowops.training.optimization import (
     optimizer_of,
     rate_factor,
     set_rates,
+    update,
 )
 
 KINDS: tuple[Kind, ...] = ("constant", "inverse-sqrt", "cosine", "linear")
@@ -258,3 +259,40 @@ class TestMuon:
         gradients(module, 0)
         optimizer.zero_grad(set_to_none=True)
         assert all(p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "radam", "muon"])
+class TestSteps:
+    """A step that is not finite is skipped on the device as the host would skip it, bit for bit."""
+
+    @staticmethod
+    def trained(kind: Any, finite: list[bool], *, on_device: bool) -> tuple[list[torch.Tensor], Any]:
+        generator = torch.Generator().manual_seed(0)
+        module = nn.Sequential(nn.Linear(4, 4), nn.SiLU(), nn.Linear(4, 2))
+        for p in module.parameters():
+            p.data = torch.randn(p.shape, generator=generator)
+        optimizer = optimizer_of(OptimizerConfig(kind=kind), module.parameters())
+        for ok in finite:
+            module(torch.randn(8, 4, generator=generator)).square().mean().backward()
+            if not ok:
+                for p in module.parameters():
+                    p.grad = p.grad * torch.nan if p.grad is not None else None
+            update(optimizer, torch.tensor(ok) if on_device else ok)
+            optimizer.zero_grad()
+        return [p.detach().clone() for p in module.parameters()], optimizer.state_dict()
+
+    @pytest.mark.parametrize("finite", [[True] * 4, [False, True, True], [True, False, False, True, True]])
+    def test_the_same_weights_and_state(self, kind: Any, finite: list[bool]) -> None:
+        weights, state = self.trained(kind, finite, on_device=True)
+        expected, held = self.trained(kind, finite, on_device=False)
+        torch.testing.assert_close(weights, expected, rtol=0, atol=0)
+        for ours, theirs in zip(state.get("parts", [state]), held.get("parts", [held]), strict=True):
+            for name, values in theirs["state"].items():
+                for key, value in values.items():
+                    torch.testing.assert_close(torch.as_tensor(ours["state"][name][key]), torch.as_tensor(value))
+
+    def test_a_skipped_step_changes_nothing_and_the_next_one_does(self, kind: Any) -> None:
+        one, two = (self.trained(kind, finite, on_device=True)[0] for finite in ([True], [True, False]))
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+        moved = self.trained(kind, [True, True], on_device=True)[0]
+        assert not any(torch.equal(a, b) for a, b in zip(one, moved, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from flowops.methods import MethodResult
 from flowops.runs import HardwareConfig
-from flowops.training.processes import FiniteSteps, Interrupted, Interruption, launched, started, together
+from flowops.training.processes import FiniteSteps, Interrupted, launched, started, together
 from tests.programs import ROOT
 
 VARIABLES = (
@@ -53,24 +52,6 @@ def test_the_work_of_one_process_is_returned_and_its_fault_raised() -> None:
         together(fabric, fail)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_noted_and_the_next_one_is_not_caught(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with Interruption() as interruption:
-        assert interruption.noted is None
-        os.kill(os.getpid(), number)
-        assert interruption.noted == number.name
-        assert signal.getsignal(number) is before
-    assert signal.getsignal(number) is before
-
-
-def test_handlers_come_back_without_a_signal() -> None:
-    before = [signal.getsignal(number) for number in Interruption.SIGNALS]
-    with Interruption():
-        assert [signal.getsignal(number) for number in Interruption.SIGNALS] != before
-    assert [signal.getsignal(number) for number in Interruption.SIGNALS] == before
-
-
 def test_the_message_says_how_to_go_on() -> None:
     text = "Interrupted after step 3 of 10; go on with resume=True and out=runs/a."
     assert str(Interrupted(3, 10, Path("runs/a"), "SIGINT")) == text
@@ -80,15 +61,20 @@ def test_the_message_says_how_to_go_on() -> None:
 def test_only_steps_in_a_row_exhaust_the_patience() -> None:
     steps = FiniteSteps(patience=2)
     for finite in (False, True, False):
-        steps.note(finite)
-    assert (steps.total, steps.exhausted) == (2, False)
-    steps.note(False)
-    assert (steps.total, steps.exhausted) == (3, True)
+        steps.note(torch.tensor(finite))
+    assert (steps.read(), steps.exhausted) == ((2, 1), False)
+    steps.note(torch.tensor(False))
+    assert (steps.read(), steps.exhausted) == ((3, 2), True)
+    steps.note(torch.tensor(True))
+    assert (steps.read(), steps.exhausted) == ((3, 0), False)
+    steps.restore(7, 1)
+    steps.note(torch.tensor(False))
+    assert steps.read() == (8, 2)
 
 
 def test_the_explanation_names_term_times_and_seed() -> None:
     steps = FiniteSteps(patience=1)
-    steps.note(False)
+    steps.note(torch.tensor(False))
     per_sample = torch.tensor([1.0, float("nan")])
     s, t = torch.tensor([0.1, 0.25]), torch.tensor([0.2, 0.75])
     result = MethodResult(
@@ -101,7 +87,7 @@ def test_the_explanation_names_term_times_and_seed() -> None:
 
 def test_a_finite_loss_with_another_gradient_is_told_as_such() -> None:
     steps = FiniteSteps(patience=1)
-    steps.note(False)
+    steps.note(torch.tensor(False))
     values = torch.ones(2)
     result = MethodResult(
         values.mean(), {}, values, values, values, per_term={"diagonal": values}, seed=torch.tensor(1)

@@ -38,6 +38,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.usefixtures("pictures")
 class TestPictures:
     @pytest.mark.parametrize(("dataset", "n"), [("checkerboard", POINTS), ("digits", SHOWN)])
     def test_they_are_samples_of_the_run(
@@ -83,6 +84,24 @@ class TestPictures:
         assert train(small(log=log), report=lines.append).step == 8
         assert "There is no picture of step 8: no space left" in lines
 
+    @pytest.mark.parametrize(
+        "error", [RuntimeError("out of memory"), ValueError("not finite"), ImportError("no drawing")]
+    )
+    def test_nor_is_a_sampler_that_fails(self, small: Make, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(Run, "sample", fail)
+        lines: list[str] = []
+        run = train(small(log=LogConfig(sample_every=3, tensorboard=False)), report=lines.append)
+        assert run.step == 8
+        assert [line for line in lines if "picture" in line] == [f"There is no picture of step 3: {error}"]  # once
+
+    def test_samples_that_are_not_finite_are_none_either(self, small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        true = Run.sample
+        monkeypatch.setattr(Run, "sample", lambda *a, **k: torch.nan * true(*a, **k))
+        assert train(small(dataset="digits"), report=silent).step == 8
+
     def test_samples_that_are_neither_images_nor_points_make_none(
         self, small: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -93,6 +112,21 @@ class TestPictures:
 
 
 class TestTables:
+    def test_a_full_disk_is_told_once_and_loses_rows_only(self, small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: Any) -> None:
+            raise OSError("no space left")
+
+        lines: list[str] = []
+        monkeypatch.setattr("flowops.runs.tables.append", full)
+        monkeypatch.setattr("flowops.training.telemetry.append", full)
+        run = train(small(log=LogConfig(telemetry_every=2, tensorboard=False)), report=lines.append)
+        assert (run.step, Run.load(run.folder.path).step) == (8, 8)
+        assert [line for line in lines if "no space" in line] == [
+            "There is no row of metrics of step 1: no space left",
+            "There is no table of telemetry of step 2: no space left",
+        ]
+        assert table(run.folder.metrics) == []
+
     @pytest.mark.parametrize(("every", "steps"), [(0, list(range(1, 9))), (3, [3, 6, 8]), (8, [8])])
     def test_rows_of_the_metrics_come_now_and_then_and_at_the_end(
         self, small: Make, every: int, steps: list[int]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowops import FlowMap, LearnedMap
-from flowops.training.telemetry import Cell, Clock, Telemetry, tangent_ratio
+from flowops.training.telemetry import Cell, Clock, Telemetry, tangent_ratio, wide
 from tests.examples import normal, over, uniform
 
 
@@ -46,6 +46,22 @@ def test_times_at_the_edges_outside_and_in_reversed_order() -> None:
     telemetry.add_tangent(torch.tensor([0.9]), torch.tensor([0.1]), torch.tensor([7.0]))
     assert telemetry.table()[1] == Cell(0.5, 1.0, 0.0, 0.5, 2, 3.5, 7.0)
     assert [(cell.count, cell.loss) for cell in telemetry.table()] == [(2, 1.0), (2, 3.5), (1, 1.0)]
+
+
+def test_a_device_without_float64_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (wide(torch.device("mps")), wide(torch.device("cuda"))) == (torch.float32, torch.float64)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        monkeypatch.setattr("flowops.training.telemetry.wide", lambda _, dtype=dtype: dtype)
+        telemetry = Telemetry(2)
+        for k in range(5):
+            telemetry.add(times(30, k), times(30, k + 9), normal(30, seed=k).float())
+            telemetry.add_tangent(times(30, k), times(30, k + 9), normal(30, seed=k + 1).float())
+        assert telemetry.totals.dtype == dtype
+        found.append(telemetry.table())
+    for one, other in zip(*found, strict=True):
+        assert (one.count, one.not_finite) == (other.count, other.not_finite)
+        assert (one.loss, one.tangent) == pytest.approx((other.loss, other.tangent), rel=1e-4)
 
 
 def test_a_reset_forgets_and_gradients_are_not_kept() -> None:
