@@ -150,10 +150,10 @@ def classifier_extractor(weights: Path | str, *, device: torch.device | str = "c
                 f"`images` must have shape [n, {', '.join(map(str, network.event))}] for the classifier of "
                 f"{about.get('data')}, got {list(images.shape)}."
             )
-        return network.features(images.to(device).float() / 127.5 - 1)
+        return network.features(images.float() / 127.5 - 1)
 
     note = f"{about.get('data')}, accuracy {about.get('accuracy')}"
-    return Extractor(f"classifier:{saved.fingerprint}", function, 4 * network.width, note)
+    return Extractor(f"classifier:{saved.fingerprint}", function, 4 * network.width, note, device)
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

@@ -11,6 +11,7 @@ from flowops.cli.console import brief_warnings, in_shell, to_stderr
 from flowops.cli.train import settings
 from flowops.evaluation import Evaluation, evaluate
 from flowops.pictures import save_comparison
+from flowops.runs.ranks import on_first
 from flowops.training import Interrupted, NotFinite, Run, TrainConfig, train
 
 STEPS = (1, 2, 4, 8)
@@ -18,17 +19,24 @@ STEPS = (1, 2, 4, 8)
 
 def configured(default: TrainConfig, name: str, words: Sequence[str] | None = None) -> tuple[TrainConfig, bool]:
     """The settings of a recipe with the flags of `flowops train` over them, and whether to resume."""
-    return settings(sys.argv[1:] if words is None else words, name, default)
+    return settings(sys.argv[1:] if words is None else words, f"python -m experiments.{name}", default)
 
 
 def judged(run: Run, **options: Any) -> Evaluation:
-    """Its table, printed and written beside it as evaluation.md and .json, with a picture of its samples."""
+    """Its table, printed and written beside it as evaluation.md and .json, with a picture of its samples.
+
+    Where several processes trained they share the samples of the table, and the first one does the rest.
+    """
     found = evaluate(run, steps=STEPS, report=to_stderr, **options)
-    found.save(run.folder.path / "evaluation.md")
-    drawn = [*(run.draw(10, steps=k) for k in STEPS), run.solve(10)]
-    save_comparison(run.folder.path / "samples.png", {each.label: each.x.cpu() for each in drawn})
-    print(found.markdown())
-    print(f"wrote {run.folder.path / 'evaluation.md'} and {run.folder.path / 'samples.png'}")
+
+    def write() -> None:
+        found.save(run.folder.path / "evaluation.md")
+        drawn = [*(run.draw(10, steps=k) for k in STEPS), run.solve(10)]
+        save_comparison(run.folder.path / "samples.png", {each.label: each.x.cpu() for each in drawn})
+        print(found.markdown())
+        print(f"wrote {run.folder.path / 'evaluation.md'} and {run.folder.path / 'samples.png'}")
+
+    on_first(write)
     return found
 
 

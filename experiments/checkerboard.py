@@ -22,6 +22,7 @@ from flowops import problems
 from flowops.cli.console import to_stderr
 from flowops.evaluation import evaluate
 from flowops.methods import get_method
+from flowops.runs.ranks import on_first
 from flowops.training import HardwareConfig, NetworkConfig, OptimizerConfig, Run, TrainConfig, train
 
 CONFIG = TrainConfig(
@@ -62,13 +63,16 @@ def settled(config: TrainConfig) -> TrainConfig:
 
 def judged(run: Run) -> None:
     """The table and the figure of a run, written into its folder."""
-    found = evaluate(run, steps=STEPS, n=SAMPLES, solvers=("dopri5",), metrics=METRICS, chunk=16_384, report=to_stderr)
-    found.save(run.folder.path / "evaluation.md")
-    exact = problems.checkerboard(run.interpolant).sample_data(SAMPLES, generator=torch.Generator().manual_seed(0))
-    clouds = {"data": exact}
-    clouds |= {drawn.sampler: drawn.x for drawn in (run.draw(SAMPLES, steps=k, chunk=16_384) for k in STEPS)}
-    save_board(run.folder.path / "board.png", {name: x.cpu() for name, x in clouds.items()}, residual_maps(run))
-    print(f"{found.markdown()}\nwrote {run.folder.path / 'evaluation.md'} and {run.folder.path / 'board.png'}")
+    found = evaluate(run, steps=STEPS, n=SAMPLES, solvers=("dopri5",), metrics=METRICS, report=to_stderr)
+
+    def write() -> None:
+        found.save(run.folder.path / "evaluation.md")
+        exact = problems.checkerboard(run.interpolant).sample_data(SAMPLES, generator=torch.Generator().manual_seed(0))
+        clouds = {"data": exact} | {drawn.sampler: drawn.x for drawn in (run.draw(SAMPLES, steps=k) for k in STEPS)}
+        save_board(run.folder.path / "board.png", {name: x.cpu() for name, x in clouds.items()}, residual_maps(run))
+        print(f"{found.markdown()}\nwrote {run.folder.path / 'evaluation.md'} and {run.folder.path / 'board.png'}")
+
+    on_first(write)
 
 
 def go(words: Sequence[str] | None = None) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +27,8 @@ from flowops import interpolants, problems
 from flowops._files import write_text
 from flowops.cli.console import to_stderr
 from flowops.methods import METHODS, TEACHER, preset, replaced, row
+from flowops.runs import Run
+from flowops.runs.ranks import on_first
 from flowops.times import DataRatio, UpperTriangle
 
 fmm_b = row(
@@ -68,10 +71,15 @@ def compare(words: Sequence[str] | None = None) -> None:
     for name, method in ROWS.items():
         to_stderr(f"method {name}")
         run = stage(settled(replace(config, method=method)), out=str(out / name))
-        clouds = [run.draw(SAMPLES, steps=k, seed=1, chunk=16_384).x.cpu() for k in STEPS]
-        found[name] = str(run.step), {column: [kl(x)(x) for x in clouds] for column, kl in COLUMNS.items()}
-        write_text(out / "protocol.md", "\n".join(f"{column}:\n\n{table(found, column)}" for column in COLUMNS))
-    print(f"{(out / 'protocol.md').read_text()}wrote {out / 'protocol.md'}")
+        on_first(partial(judge, run, name, found, out / "protocol.md"))
+    on_first(lambda: print(f"{(out / 'protocol.md').read_text()}wrote {out / 'protocol.md'}"))
+
+
+def judge(run: Run, name: str, found: Found, file: Path) -> None:
+    """Add the divergences of a run to those that were found, and write them."""
+    clouds = [run.draw(SAMPLES, steps=k, seed=1).x.cpu() for k in STEPS]
+    found[name] = str(run.step), {column: [kl(x)(x) for x in clouds] for column, kl in COLUMNS.items()}
+    write_text(file, "\n".join(f"{column}:\n\n{table(found, column)}" for column in COLUMNS))
 
 
 def table(found: Found, column: str) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from experiments._recipes import configured, stage, status
 from flowops._files import write_text
 from flowops.pictures import save_comparison
+from flowops.runs.ranks import on_first
 from flowops.training import LogConfig, OptimizerConfig, Run, TrainConfig
 
 CONFIG = TrainConfig(
@@ -26,7 +27,7 @@ CONFIG = TrainConfig(
     optimizer=OptimizerConfig(rate=1e-3, warmup=20),
     averages=(0.99, 0.999),
     checkpoint_every=50,
-    log=LogConfig(telemetry_every=100, sample_every=100),
+    log=LogConfig(telemetry_every=100, sample_every=100, keep=0),
     out="runs/cifar10_cpu",
 )
 SHOWN = (50, 100, 200, 400, 1_000)
@@ -36,11 +37,18 @@ def go(words: Sequence[str] | None = None) -> None:
     """Train, and show how far it came."""
     config, _ = configured(CONFIG, "cifar10_cpu", words)
     run = stage(config)
+    on_first(lambda: show(run))
+
+
+def show(run: Run) -> None:
+    """The table and the picture of a run."""
     text = table(run)
     write_text(run.folder.path / "progress.md", text)
     kept = [step for step in SHOWN if (run.folder.checkpoints / str(step)).is_dir()]
-    rows = {f"after {step} steps": Run.load(run.folder.path, step=step).sample(10, steps=2) for step in kept}
-    save_comparison(run.folder.path / "progress.png", rows)
+    runs = {f"after {step} steps": Run.load(run.folder.path, step=step, device=run.device) for step in kept}
+    save_comparison(
+        run.folder.path / "progress.png", {name: each.sample(10, steps=2).cpu() for name, each in runs.items()}
+    )
     print(f"{text}\nwrote {run.folder.path / 'progress.md'} and {run.folder.path / 'progress.png'}")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from experiments._recipes import configured, judged, stage, status
 from experiments.cifar10_lsd import CONFIG as CIFAR10
 from flowops._files import write_text
+from flowops.runs.ranks import on_first
 
 CONFIG = replace(CIFAR10, method="fm", options=(), steps=200_000, out="runs/cifar10_distill")
 # the argument of the teacher is held and large losses are tempered: the full gradient diverges early
@@ -33,8 +34,12 @@ def distil(words: Sequence[str] | None = None, n: int = 10_000) -> None:
         folder = str(teacher.folder.path)
         student = stage(config, method=name, options=options, teacher=folder, init=folder, out=str(out / name))
         tables.append(judged(student, n=n, solvers=()))
-    write_text(out / "distillation.md", "\n\n".join(table.markdown() for table in tables) + "\n")
-    print(f"wrote {out / 'distillation.md'}")
+
+    def write() -> None:
+        write_text(out / "distillation.md", "\n\n".join(table.markdown() for table in tables) + "\n")
+        print(f"wrote {out / 'distillation.md'}")
+
+    on_first(write)
 
 
 if __name__ == "__main__":

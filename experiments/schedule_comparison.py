@@ -21,6 +21,7 @@ from flowops._files import write_text
 from flowops.cli.console import to_stderr
 from flowops.evaluation import Evaluation, evaluate
 from flowops.pictures import save_curves
+from flowops.runs.ranks import on_first
 from flowops.training import TrainConfig
 
 CONFIG = replace(DIGITS, steps=1_000, checkpoint_every=500, out="runs/schedules")
@@ -44,10 +45,14 @@ def compare(words: Sequence[str] | None = None, n: int = 1_000) -> None:
         to_stderr(f"schedule {name}")
         run = stage(settings, out=str(out / (name if name in NAMED else "own")))
         found[name] = evaluate(run, steps=STEPS, n=n, solvers=("dopri5",))
-    text = table(found)
-    write_text(out / "comparison.md", text)
-    draw(out / "comparison.png", found)
-    print(f"{text}\nwrote {out / 'comparison.md'} and {out / 'comparison.png'}")
+
+    def write() -> None:
+        text = table(found)
+        write_text(out / "comparison.md", text)
+        draw(out / "comparison.png", found)
+        print(f"{text}\nwrote {out / 'comparison.md'} and {out / 'comparison.png'}")
+
+    on_first(write)
 
 
 def table(found: Mapping[str, Evaluation]) -> str:

@@ -9,10 +9,14 @@ from pathlib import Path
 import torch
 
 from flowops._named import require
+from flowops.cli.console import to_stderr
 from flowops.cli.parsing import Flag
 from flowops.interpolants import Interpolant
-from flowops.runs import Run
+from flowops.runs import HardwareConfig, Run
+from flowops.runs.computing import Precision
+from flowops.runs.fitting import fill, misfit
 from flowops.sampling import grids
+from flowops.training.processes import launched, started
 
 FLAGS = {
     "run": Flag(positional=True),
@@ -36,27 +40,45 @@ class RunChoice:
         average: which average of the weights, such as 0.9999 or power-0.1, or none for the weights themselves; the
             first average of the run if left out.
         weights: file with other weights of the network, as flowops power writes it.
-        device: where to compute, such as cpu or cuda.
+        device: where to compute, such as cpu or cuda; auto for cuda, mps or cpu, the first that is there.
     """
 
     run: str
     checkpoint: int | None = None
     average: str | None = None
     weights: str | None = None
-    device: str = "cpu"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Sampling(RunChoice):
+    """A run that is sampled.
+
+    Attributes:
+        precision: bf16 computes the network in bfloat16, times and states stay in float32.
+        compile: compile the network, at its first call and once more for a last chunk of another size.
+        chunk: samples computed together, which bounds the memory; chosen by their size if left out.
+    """
+
+    precision: Precision = "32"
+    compile: bool = False
+    chunk: int | None = None
 
 
 def load(choice: RunChoice) -> Run:
-    """The run with the weights that were asked for.
+    """The run with the weights that were asked for, and as it is to compute.
+
+    Under torchrun or SLURM the processes find each other here, and each takes its device.
 
     Raises:
         FileNotFoundError: if there is no such run, checkpoint or file.
         ValueError: for weights of another network, and a device that is not there.
     """
-    run = Run.load(choice.run, step=choice.checkpoint, average=choice.average, device=_device(choice.device))
+    device = _device(choice.device)
+    run = Run.load(choice.run, step=choice.checkpoint, average=choice.average, device=device, report=to_stderr)
     if choice.weights is not None:
         _replace_weights(run, Path(choice.weights))
-    return run
+    return run.on(precision=choice.precision, compile=choice.compile) if isinstance(choice, Sampling) else run
 
 
 def grid_of(kind: str, steps: int | None, interpolant: Interpolant) -> list[float]:
@@ -92,12 +114,17 @@ def grids_of(
 
 
 def _device(name: str) -> torch.device:
-    """The device of that name, which must take tensors."""
+    """The device of that name, which must take tensors; of several processes each its own."""
     try:
+        if started() is not None:
+            return launched(HardwareConfig(accelerator=name)).device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+    except (RuntimeError, AssertionError, ValueError) as error:  # torch without CUDA asserts
+        several = ", or auto" if started() is None else " without a number for several processes, or auto"
         raise ValueError(
-            f"`device` must be a device that is there, such as cpu or cuda, got {name!r} "
+            f"`device` must be one that is there, such as cpu or cuda{several}, got {name!r} "
             f"({str(error).splitlines()[0].rstrip('.')}); pass another."
         ) from error
 
@@ -108,9 +135,14 @@ def _replace_weights(run: Run, path: Path) -> None:
     safetensors = require("safetensors", "train")
     try:
         weights = require("safetensors.torch", "train").load_file(path)
-        run.X.network.load_state_dict(weights)
-    except (safetensors.SafetensorError, RuntimeError) as error:
+    except safetensors.SafetensorError as error:
         raise ValueError(
             f"`weights` must be a safetensors file of the network of {run.folder.path}, and {path} is not "
             f"({str(error).splitlines()[0]}); write it with flowops power."
         ) from error
+    if found := misfit(run.X.network, weights):
+        raise ValueError(
+            f"`weights` must be a safetensors file of the network of {run.folder.path}, and in {path} {found}; write "
+            f"it with flowops power."
+        )
+    fill(run.X.network, weights)

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from flowops.cli.choice import FLAGS, RunChoice, load
+from flowops.cli.choice import FLAGS, Sampling, load
 from flowops.cli.console import to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
 from flowops.evaluation import evaluate
+from flowops.runs.ranks import on_first
 
 
 @dataclass(frozen=True)
-class Evaluate(RunChoice):
+class Evaluate(Sampling):
     """Measure samples of RUN against its data: by its map, by solvers of its field, and other data.
 
     The table goes to the standard output, and to RUN/evaluation.md and RUN/evaluation.json.
+
+    Under torchrun or SLURM the processes share the samples; the first one measures and writes.
 
     Attributes:
         steps: numbers of equal steps along the map.
@@ -28,7 +31,6 @@ class Evaluate(RunChoice):
         solver_steps: equal steps of the solvers that have a fixed number of them.
         guidance: scale of classifier-free guidance, for a run with labels.
         seed: seed of the noise, and of the choice of data.
-        chunk: samples computed together.
         metrics: further columns; package.module:factory, a function of the data that gives a function of samples.
         out: the table, .md, with the same as .json beside it; RUN/evaluation.md if left out.
     """
@@ -41,7 +43,6 @@ class Evaluate(RunChoice):
     solver_steps: int = 18
     guidance: float | None = None
     seed: int = 0
-    chunk: int = 1024
     metrics: tuple[str, ...] = ()
     out: str | None = None
 
@@ -66,6 +67,6 @@ def run(args: Sequence[str]) -> int:
         metrics=given.metrics,
         report=to_stderr,
     )
-    found.save(given.out or chosen.folder.path / "evaluation.md")
+    on_first(lambda: found.save(given.out or chosen.folder.path / "evaluation.md"))
     to_stdout(found.markdown())
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from flowops.cli.choice import FLAGS, RunChoice, grid_of, load
 from flowops.cli.console import to_stdout
 from flowops.cli.parsing import parse
+from flowops.runs.ranks import told
 from flowops.sampling import export_sampler
 
 
@@ -16,7 +17,9 @@ from flowops.sampling import export_sampler
 class Export(RunChoice):
     """Write the sampler of RUN as a program (x0[, label][, guidance]) -> x1 of torch.export.
 
-    It takes any batch size, and is loaded and compared with the sampler before it takes its place.
+    It takes any batch size, and runs on the --device that it was made for.
+
+    It is loaded and compared with the sampler before it takes its place.
 
     Attributes:
         steps: along the map; one if left out.
@@ -36,7 +39,7 @@ def run(args: Sequence[str]) -> int:
     grid = grid_of(given.grid, given.steps, source.interpolant)
     path = Path(given.out) if given.out is not None else source.folder.path / f"sampler-{len(grid) - 1}.pt2"
     labels, guidance = bool(source.classes), source.X.takes("guidance")
-    exported = export_sampler(source.X, grid, source.event, path, labels=labels, guidance=guidance)
+    exported = told(lambda: export_sampler(source.X, grid, source.event, path, labels=labels, guidance=guidance))
     inputs = ", ".join(["x0", *["label"] * labels, *["guidance"] * guidance])
     to_stdout(f"{exported.path}: ({inputs}) -> x1 in {len(grid) - 1} steps, {exported.error:.1e} from the sampler")
     to_stdout(f'Load it with flowops.sampling.load_sampler("{exported.path}", sha256="{exported.sha256}")')

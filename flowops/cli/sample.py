@@ -1,8 +1,9 @@
-"""`flowops sample`: pictures of samples, a row for each sampler, all from the same base samples."""
+"""`flowops sample`: pictures of samples, a row for each sampler, or all samples of one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,31 +13,39 @@ from torch import Tensor
 
 from flowops._files import written
 from flowops._named import require
-from flowops.cli.choice import FLAGS, NAMED_GRIDS, RunChoice, grid_of, grids_of, load
-from flowops.cli.console import to_stderr, to_stdout
+from flowops.cli.choice import FLAGS, NAMED_GRIDS, Sampling, grid_of, grids_of, load
+from flowops.cli.console import is_first, to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
-from flowops.pictures import drawable, save_comparison, save_pictures
-from flowops.runs import Drawn, Run
+from flowops.pictures import drawable, is_image, save_comparison, save_pictures
+from flowops.pictures.drawing import SHOWN
+from flowops.runs import Drawn, Run, Written, write_samples
+from flowops.runs.progress import EVERY
 
 STEPS = (1, 2, 4)
 SOLVER_STEPS = 18
 
 
 @dataclass(frozen=True)
-class Sample(RunChoice):
-    """Write samples of RUN as a picture: a row for each sampler, all from the same noise.
+class Sample(Sampling):
+    """Write samples of RUN as a picture, a row for each sampler from the same noise, or all of one.
 
-    With one sampler the picture is a plain grid of all samples, with several the first 64 of each.
+    A picture .png shows the first 64 images of each sampler, or all points.
 
-    Samples that are neither images nor points of the plane go to --tensor only.
+    A file .npz holds all samples of one sampler: arr_0, images as bytes, and their labels arr_1.
+
+    A folder gets a PNG file for each number, which torch-fidelity and clean-fid read.
+
+    After an interruption the same command goes on with the pictures that are missing.
+
+    Under torchrun or SLURM the processes share the samples of a file or a folder.
 
     Attributes:
-        steps: numbers of steps along the map; 1, 2 and 4 if left out.
+        steps: numbers of steps along the map; 1, 2 and 4 of a picture if left out.
         n: samples of each sampler.
-        out: the picture, .png; RUN/samples.png if left out.
+        out: the picture, .png; a file .npz; or a folder, as in samples/; RUN/samples.png if left out.
         tensor: file for the samples themselves, .safetensors or .npz, a tensor for each sampler.
         grid: times of the steps; uniform, noise-levels as in EDM, or a JSON file with the times themselves.
-        solver: solvers of the map's own diagonal field to compare with.
+        solver: solvers of the map's own diagonal field to compare with, or the one whose samples are written.
         solver_steps: steps of the solvers that have a fixed number of them; 18 if left out.
         label: class of all samples; all classes in turn if left out.
         guidance: scale of classifier-free guidance, for a run with labels.
@@ -61,47 +70,101 @@ class Sample(RunChoice):
 
 def run(args: Sequence[str]) -> int:
     """Sample, and say what was written and what it cost."""
-    shown = {"steps": "[INT ...]", "tensor": "FILE", "restart": "U V TIMES"}
+    shown = {"steps": "[INT ...]", "tensor": "FILE", "restart": "U V TIMES", "out": "PATH"}
     flags = {**FLAGS, **{name: Flag(shown=value) for name, value in shown.items()}}
-    given = parse(Sample, args, "sample", flags=flags)
-    if given.out is not None and Path(given.out).suffix != ".png":
-        raise ValueError(f"`out` must end in .png, got {given.out}; other formats blur small pictures.")
+    given = parse(Sample, args, "sample", flags=flags, also={"path": "--out"})
+    picture = _is_picture(given.out)
     if given.tensor is not None and Path(given.tensor).suffix not in (".safetensors", ".npz"):
         raise ValueError(f"`tensor` must end in .safetensors or .npz, got {given.tensor}; rename it.")
+    if given.tensor is not None and not picture:
+        raise ValueError(f"`tensor` must be left out where `out` takes all samples, got {given.out}; drop one of them.")
     chosen = load(given)
+    if not picture:
+        _write_all(given, chosen)
+    elif is_first():
+        _show(given, chosen)
+    return 0
+
+
+def _is_picture(out: str | None) -> bool:
+    """Whether samples are shown; otherwise all of them are written."""
+    suffix = ".png" if out is None else Path(out).suffix
+    folder = out is not None and (out.endswith("/") or Path(out).is_dir() or not suffix)
+    if folder == (suffix in (".png", ".npz")):
+        raise ValueError(f"`out` must end in .png or .npz, or be a folder as in samples/, got {out}; rename it.")
+    return suffix == ".png"
+
+
+def _ways(given: Sample, chosen: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
+    """The samplers in the order of the rows, as arguments of `Run.draw`; `steps` along the map where none are given."""
+    ways: list[dict[str, Any]] = []
+    if given.steps is not None or given.grid not in NAMED_GRIDS or steps:
+        times = grids_of(given.grid, given.steps, steps, chosen.interpolant)
+        ways += [{"grid": grid, "gamma": given.gamma, "restart": given.restart} for grid in times]
+    for method in given.solver:
+        count = given.solver_steps
+        if count is None and given.grid in NAMED_GRIDS:
+            count = SOLVER_STEPS
+        grid_ = None if method == "dopri5" else grid_of(given.grid, count, chosen.interpolant)
+        ways.append({"solver": method, "grid": grid_})
+    shared = {"seed": given.seed, "label": given.label, "guidance": given.guidance, "chunk": given.chunk}
+    return [{**way, **shared} for way in ways]
+
+
+def _show(given: Sample, chosen: Run) -> None:
+    """Samples of all samplers in one picture, and in a file of tensors if that is asked for."""
     if not drawable(chosen.event) and given.tensor is None:
-        raise ValueError(f"`tensor` must be given for samples of shape {list(chosen.event)}, which make no picture.")
-    rows = {drawn.label: drawn for drawn in _drawn(given, chosen)}
+        raise ValueError(
+            f"`tensor` must be given for samples of shape {list(chosen.event)}, which make no picture, or `out` end in "
+            f".npz; pass one of them."
+        )
+    rows = {drawn.label: drawn for drawn in (chosen.draw(given.n, **way) for way in _ways(given, chosen, STEPS))}
     made = [_picture(given, chosen, rows)] if drawable(chosen.event) else []
     if given.tensor is not None:
         _save_tensors(Path(given.tensor), rows)
         made.append(given.tensor)
     for drawn in rows.values():
-        to_stdout(f"{drawn.sampler:<22}{drawn.calls:>7.4g} calls per sample{drawn.seconds:>9.2f} s")
+        to_stdout(_cost(drawn))
     to_stdout(f"{'; '.join(made)}: {given.n} samples of step {chosen.step}")
-    return 0
 
 
-def _drawn(given: Sample, chosen: Run) -> Iterator[Drawn]:
-    """The samples of each sampler, in the order of the rows."""
-    shared: dict[str, Any] = {"seed": given.seed, "label": given.label, "guidance": given.guidance}
-    for grid in grids_of(given.grid, given.steps, STEPS, chosen.interpolant):
-        yield chosen.draw(given.n, grid=grid, gamma=given.gamma, restart=given.restart, **shared)
-    for method in given.solver:
-        steps = given.solver_steps
-        if steps is None and given.grid in NAMED_GRIDS:
-            steps = SOLVER_STEPS
-        grid_ = None if method == "dopri5" else grid_of(given.grid, steps, chosen.interpolant)
-        yield chosen.draw(given.n, solver=method, grid=grid_, **shared)
+def _write_all(given: Sample, chosen: Run) -> None:
+    """All samples of one sampler in a file or a folder."""
+    out, ways = str(given.out), _ways(given, chosen, ())
+    if len(ways) != 1:
+        raise ValueError(f"`steps` and `solver` must name one sampler for {out}, got {len(ways)}; pass steps=4, say.")
+    shown = time.monotonic()
+
+    def report(done: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > EVERY:
+            shown = time.monotonic()
+            to_stderr(f"{out}: {done} of {given.n} samples")
+
+    try:
+        done = write_samples(chosen, out, given.n, report=report, **ways[0])
+    except (KeyboardInterrupt, OSError):
+        if Path(out).is_dir():
+            held = sum(1 for _ in Path(out).glob("[0-9]*.png"))
+            to_stderr(f"{out} holds {held} of {given.n} pictures; the same command goes on with the others.")
+        raise
+    if done.drawn:
+        to_stdout(_cost(done))
+    there = f", {given.n - done.drawn} of them there before" if done.drawn < given.n else ""
+    to_stdout(f"{out}: {given.n} samples of step {chosen.step}{there}")
+
+
+def _cost(made: Drawn | Written) -> str:
+    return f"{made.sampler:<22}{made.calls:>7.4g} calls per sample{made.seconds:>9.2f} s"
 
 
 def _picture(given: Sample, chosen: Run, rows: dict[str, Drawn]) -> str:
-    """The name of the picture of all rows; those that hold something not finite are left out, and said."""
+    """The picture of all rows, and of how many; those that hold something not finite are left out, and said."""
     out = Path(given.out) if given.out is not None else chosen.folder.path / "samples.png"
-    shown: dict[str, Tensor] = {}
+    images, shown = is_image(chosen.event), dict[str, Tensor]()
     for label, drawn in rows.items():
-        x = drawn.x.cpu()
-        if len(chosen.event) == 3 and not bool(x.isfinite().all()):
+        x = drawn.x[:SHOWN].cpu() if images else drawn.x.cpu()
+        if images and not bool(x.isfinite().all()):
             to_stderr(f"flowops: warning: samples by {label} are not finite and not shown.")
         else:
             shown[label] = x
@@ -111,7 +174,7 @@ def _picture(given: Sample, chosen: Run, rows: dict[str, Drawn]) -> str:
         save_pictures(out, next(iter(shown.values())))
     else:
         save_comparison(out, shown)
-    return str(out)
+    return f"{out}, the first {SHOWN} of each" if images and given.n > SHOWN else str(out)
 
 
 def _save_tensors(path: Path, rows: dict[str, Drawn]) -> None:

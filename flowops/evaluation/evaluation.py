@@ -6,17 +6,21 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from flowops._files import write_text
 from flowops.evaluation.residual_sizes import ResidualSizes, residual_sizes
 from flowops.evaluation.scores import LEAST, ImageScores, PointScores, Scores
-from flowops.metrics import open_extractor
-from flowops.runs import Drawn, Run
-from flowops.sampling import grids
+from flowops.evaluation.seen import Seen
+from flowops.metrics import Extractor, open_extractor
+from flowops.pictures import is_image
+from flowops.runs import Run
+from flowops.runs.ranks import collected, on_first, rank, ranks, share, told
+from flowops.sampling import blocks, chunk_size, grids
 
 RESIDUALS = 256  # base samples on which the residuals are taken
 
@@ -50,6 +54,9 @@ class Evaluation:
         guidance: scale of classifier-free guidance, or None.
         reference: what the samples are compared with.
         device: where they were made.
+        precision: in which the network computed, 32 or bf16.
+        compiled: whether it was compiled.
+        processes: how many shared the work.
         columns: names of the metrics.
         rows: the samplers, and the data in the end.
         residuals: the residuals of the map.
@@ -62,6 +69,9 @@ class Evaluation:
     guidance: float | None
     reference: str
     device: str
+    precision: str
+    compiled: bool
+    processes: int
     columns: tuple[str, ...]
     rows: tuple[SamplerScores, ...]
     residuals: ResidualSizes
@@ -74,11 +84,12 @@ class Evaluation:
         ]
         widths = [max(len(line[k]) for line in [header, *cells]) for k in range(len(header))]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        guided = "" if self.guidance is None else f", guidance {self.guidance:g}"
+        how = [f"on {self.device}", *["in bfloat16"] * (self.precision == "bf16"), *["compiled"] * self.compiled]
+        how += [f"by {self.processes} processes"] * (self.processes > 1) + [f"seed {self.seed}"]
+        how += [] if self.guidance is None else [f"guidance {self.guidance:g}"]
         return "\n".join(
             [
-                f"{self.run}, step {self.step}: {self.n} samples of each sampler on {self.device}, seed "
-                f"{self.seed}{guided}.",
+                f"{self.run}, step {self.step}: {self.n} samples of each sampler {', '.join(how)}.",
                 f"Compared with {self.reference}.",
                 "",
                 _line(header, widths),
@@ -106,7 +117,7 @@ def evaluate(
     solver_steps: int = 18,
     guidance: float | None = None,
     seed: int = 0,
-    chunk: int = 1024,
+    chunk: int | None = None,
     metrics: Sequence[str] = (),
     report: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -114,9 +125,13 @@ def evaluate(
 
     Points are compared with as many fresh draws. For images the moments of all of a split are compared, which are
     kept in the folder of the run, and for other metrics as many images as are made. All classes are made in turn.
+    Samples and features are computed where the run is, some at a time.
+
+    Where there are several processes, each of them must call this: it draws its share of the samples, the first one
+    measures, and all return the same table, which is that of one process up to rounding.
 
     Args:
-        run: the run.
+        run: the run; `Run.on` says where and how it computes.
         steps: numbers of equal steps along the map.
         n: samples of each sampler.
         features: features of images; see `open_extractor`.
@@ -125,7 +140,7 @@ def evaluate(
         solver_steps: equal steps of the solvers other than dopri5.
         guidance: scale of classifier-free guidance.
         seed: seed of the base samples and of the choice of data.
-        chunk: samples computed together.
+        chunk: samples computed together; None for as many as `chunk_size` says.
         metrics: further columns, by name or as `package.module:factory`, a function of the data that gives a function
             of samples.
         report: is told each row when it is there.
@@ -139,36 +154,65 @@ def evaluate(
     ways: list[dict[str, Any]] = [{"grid": grids.uniform(k)} for k in steps]
     ways += [{"solver": name, "steps": None if name == "dopri5" else solver_steps} for name in solvers]
     shared: dict[str, Any] = {"seed": seed, "guidance": guidance}
-    scores = _scores(run, n, features, split, seed, metrics)
-    run.draw(2, **shared)  # what is done once is not part of the times
+    extractor = open_extractor(features, device=run.device) if is_image(run.event) else None
+    judge = cast(Scores, on_first(lambda: _scores(run, n, extractor, split, seed, metrics)))  # on the first alone
+    mine = share(n)
+    size = max(1, min(chunk_size(run.event, chunk), len(mine)))
+    for few in (size, 2) if run.compiled else (2,):
+        run.draw(few, chunk=size, **shared)  # what is done once is not part of the times
     rows = []
     for way in ways:
-        rows.append(_row(run.draw(n, **way, **shared, chunk=chunk), scores))
-        if report is not None:
-            report(f"{rows[-1].sampler}: {scores.columns[0]} {_digits(rows[-1].values[0])}")
-    floor = scores.floor()
-    rows.append(SamplerScores(floor.name, floor.values, math.nan, math.nan))
-    return Evaluation(
-        str(run.folder.path), run.step, n, seed, guidance, scores.reference, _device(run.device), scores.columns,
-        tuple(rows), residual_sizes(run, min(n, RESIDUALS), seed=seed, guidance=guidance, chunk=min(chunk, 64)),
-    )  # fmt: skip
+        part = partial(_part, run, mine, size, Seen(extractor, whole=bool(metrics)), **way, **shared)
+        row = told(partial(_row, collected(part), judge))
+        rows.append(row)
+        if report is not None and rank() == 0:
+            report(f"{row.sampler}: {judge.columns[0]} {_digits(row.values[0])}")
+    sizes = residual_sizes(run, min(n, RESIDUALS), seed=seed, guidance=guidance, chunk=min(size, 64))
+
+    def table() -> Evaluation:
+        floor = judge.floor()
+        last = SamplerScores(floor.name, floor.values, math.nan, math.nan)
+        return Evaluation(
+            str(run.folder.path), run.step, n, seed, guidance, judge.reference, _device(run.device), run.precision,
+            run.compiled, ranks(), judge.columns, (*rows, last), sizes,
+        )  # fmt: skip
+
+    return told(table)
 
 
-def _scores(run: Run, n: int, features: str, split: str, seed: int, metrics: Sequence[str]) -> Scores:
-    if len(run.event) != 3 or run.event[0] not in (1, 3):
-        return PointScores(run.dataset, n, split=split, seed=seed, metrics=metrics)
-    extractor, cache = open_extractor(features, device=run.device), run.folder.path
-    return ImageScores(run.dataset, n, extractor, split=split, seed=seed, cache=cache, metrics=metrics)
+def _scores(run: Run, n: int, extractor: Extractor | None, split: str, seed: int, metrics: Sequence[str]) -> Scores:
+    if extractor is None:
+        return PointScores(run.dataset, n, split=split, seed=seed, metrics=metrics, device=run.device)
+    return ImageScores(run.dataset, n, extractor, split=split, seed=seed, cache=run.folder.path, metrics=metrics)
 
 
-def _row(drawn: Drawn, scores: Scores) -> SamplerScores:
+@dataclass(frozen=True)
+class _Part:
+    """What one process has seen of a sampler: samples, evaluations of the network for all of them, and seconds."""
+
+    sampler: str
+    seen: Seen
+    calls: float
+    seconds: float
+
+
+def _part(run: Run, numbers: range, size: int, seen: Seen, **way: Any) -> _Part:
+    """The samples of these numbers, drawn and seen some at a time."""
+    sampler, calls, seconds = "", 0.0, 0.0
+    for block in blocks(len(numbers), size, numbers.start):
+        drawn = run.draw(len(block), start=block.start, chunk=size, **way)
+        seen.add(drawn.x)
+        sampler, calls, seconds = drawn.sampler, calls + drawn.calls * len(block), seconds + drawn.seconds
+    return _Part(sampler, seen if ranks() == 1 else seen.sent(), calls, seconds)
+
+
+def _row(parts: Sequence[_Part], scores: Scores) -> SamplerScores:
     """The metrics of the samples that are finite; how many are not stands beside the sampler."""
-    x = drawn.x.cpu()
-    finite = x[x.isfinite().flatten(1).all(1)]
-    lost = len(x) - len(finite)
-    name = drawn.sampler + (f" ({lost} not finite)" if lost else "")
-    values = scores.of(finite) if len(finite) >= LEAST else (math.nan,) * len(scores.columns)
-    return SamplerScores(name, values, drawn.calls, drawn.seconds)
+    seen = reduce(Seen.joined, (part.seen for part in parts))
+    name = next(part.sampler for part in parts if part.sampler)  # some have no samples if there are very few
+    name += f" ({seen.lost} not finite)" if seen.lost else ""
+    calls = sum(part.calls for part in parts) / (seen.count + seen.lost)
+    return SamplerScores(name, scores.values(seen), round(calls, 6), max(part.seconds for part in parts))
 
 
 def _device(device: torch.device) -> str:

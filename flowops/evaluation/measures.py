@@ -14,10 +14,10 @@ from torch import Tensor
 
 from flowops._named import load
 from flowops.metrics import (
+    Neighbourhood,
     energy_distance,
     kernel_distance,
     maximum_mean_discrepancy,
-    precision_recall,
     sliced_wasserstein2,
 )
 
@@ -27,6 +27,8 @@ Measure = Callable[[Tensor], float]
 """`samples [n, ...] -> number`, smaller being better but for precision and recall."""
 Factory = Callable[[Tensor], Measure]
 """`data [n, ...] -> measure`."""
+Columns = Callable[[Tensor], tuple[float, ...]]
+"""A measure that fills several columns."""
 
 
 def sliced_transport(data: Tensor) -> Measure:
@@ -46,19 +48,20 @@ def energy(data: Tensor) -> Measure:
     return lambda x: float(energy_distance(x[:PAIRS], data[:PAIRS]))
 
 
-def kernel(data: Tensor) -> Measure:
+def kernel(data: Tensor) -> Columns:
     """The kernel distance of features."""
-    return lambda x: kernel_distance(data, x, size=min(1000, min(len(data), len(x)) // 2)).mean
+    return lambda x: (kernel_distance(data, x, size=min(1000, min(len(data), len(x)) // 2)).mean,)
 
 
-def precision(data: Tensor) -> Measure:
-    """The share of samples near the data."""
-    return lambda x: precision_recall(data, x).precision
+def neighbours(data: Tensor) -> Columns:
+    """The share of samples near the data, and of the data near samples."""
+    near = Neighbourhood(data)
 
+    def measure(x: Tensor) -> tuple[float, float]:
+        found = near.precision_recall(x)
+        return found.precision, found.recall
 
-def recall(data: Tensor) -> Measure:
-    """The share of the data near samples."""
-    return lambda x: precision_recall(data, x).recall
+    return measure
 
 
 OF_POINTS: Mapping[str, Factory] = MappingProxyType(
@@ -69,14 +72,13 @@ OF_POINTS: Mapping[str, Factory] = MappingProxyType(
     }
 )
 """Measures of points against as many draws of the data."""
-OF_FEATURES: Mapping[str, Factory] = MappingProxyType(
+OF_FEATURES: Mapping[tuple[str, ...], Callable[[Tensor], Columns]] = MappingProxyType(
     {
-        "kernel distance": kernel,
-        "precision": precision,
-        "recall": recall,
+        ("kernel distance",): kernel,
+        ("precision", "recall"): neighbours,
     }
 )
-"""Measures of the features of images."""
+"""Measures of the features of images, each with the columns that it fills."""
 
 
 def named(name: str) -> tuple[str, Factory]:

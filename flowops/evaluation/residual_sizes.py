@@ -15,7 +15,8 @@ from torch import Tensor
 from flowops import residuals
 from flowops._keys import generator
 from flowops.runs import Run
-from flowops.sampling import Conditioning
+from flowops.runs.ranks import collected, share, told
+from flowops.sampling import Conditioning, blocks
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,26 @@ class ResidualSizes:
 def residual_sizes(
     run: Run, n: int = 256, *, seed: int = 0, guidance: float | None = None, chunk: int = 64
 ) -> ResidualSizes:
-    """The residuals of the map of a run on `n` base samples of a seed, all classes in turn.
+    """The residuals of the map of a run on `n` base samples of a seed, all classes in turn, in float32 and uncompiled.
+
+    Several processes share the samples, and each of them must call this.
 
     Cost: two forward-mode passes and a few calls for each base sample.
     """
-    x0, conditioning = run.base(n, seed=seed), run.conditioning(n, None, guidance)
+    mine, run = share(n), run.on(precision="32", compile=False)
     times = torch.rand(3, n, generator=generator("residuals", seed)).sort(0).values.to(run.device)
-    squares = torch.zeros(4, dtype=torch.float64)
-    for rows in torch.arange(n, device=run.device).split(chunk):
-        squares += _squares(conditioning.subset(rows), x0[rows], times[:, rows])
-    return ResidualSizes(*(squares / x0.numel()).sqrt().tolist())
+
+    def squares() -> Tensor:
+        total = torch.zeros(4, dtype=torch.float64)
+        for block in blocks(len(mine), chunk, mine.start):
+            x0 = run.base(len(block), seed=seed, start=block.start)
+            conditioning = run.conditioning(len(block), None, guidance, start=block.start)
+            total += _squares(conditioning, x0, times[:, block.start : block.stop])
+        return total
+
+    parts = collected(squares)
+    total = told(lambda: torch.stack(parts).sum(0))
+    return ResidualSizes(*(total / (n * run.event.numel())).sqrt().tolist())
 
 
 def _squares(conditioning: Conditioning, x0: Tensor, times: Tensor) -> Tensor:

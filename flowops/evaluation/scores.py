@@ -2,16 +2,19 @@ r"""Distances of samples from data: of points from a known law and from draws, o
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from flowops.data import Dataset, Images, to_uint8
-from flowops.evaluation.measures import OF_FEATURES, OF_POINTS, Measure, named
+from flowops.evaluation.measures import OF_FEATURES, OF_POINTS, Columns, Measure, named
+from flowops.evaluation.seen import NEIGHBOURS, Seen
 from flowops.interpolants import linear
 from flowops.metrics import (
     Extractor,
@@ -23,7 +26,6 @@ from flowops.metrics import (
 )
 from flowops.metrics.inception import NAME as INCEPTION
 
-NEIGHBOURS = 10_000  # images of each set for the metrics that compare all pairs
 LEAST = 10  # samples for which the metrics mean anything
 
 
@@ -52,12 +54,24 @@ class Scores(ABC):
     reference: str
 
     @abstractmethod
-    def of(self, x: Tensor) -> tuple[float, ...]:
-        """The distances of finite samples `[n, *event]`."""
+    def seen(self) -> Seen:
+        """An empty collection of samples, which are added to it and then measured by `values`."""
 
     @abstractmethod
     def floor(self) -> Floor:
         """The distances of data."""
+
+    @abstractmethod
+    def _values(self, seen: Seen) -> tuple[float, ...]:
+        """The distances of enough samples."""
+
+    def values(self, seen: Seen) -> tuple[float, ...]:
+        """The distances of the samples that are finite; NaN where they are fewer than ten."""
+        return self._values(seen) if seen.count >= LEAST else (math.nan,) * len(self.columns)
+
+    def of(self, x: Tensor) -> tuple[float, ...]:
+        """The distances of samples `[n, *event]`."""
+        return self.values(self.seen().add(x))
 
 
 class PointScores(Scores):
@@ -68,25 +82,44 @@ class PointScores(Scores):
         n: draws to compare with, at most half of a finite set.
         split: split of the data.
         seed: seed of the draws.
-        metrics: further measures by name.
+        metrics: further measures by name, which see samples and data on the CPU.
+        device: where those of `OF_POINTS` are computed; the CPU in place of one that has no float64.
     """
 
-    def __init__(self, dataset: Dataset, n: int, *, split: str, seed: int, metrics: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        n: int,
+        *,
+        split: str,
+        seed: int,
+        metrics: Sequence[str] = (),
+        device: torch.device | str = "cpu",
+    ) -> None:
         n = n if dataset.size is None else min(n, dataset.size // 2)
+        self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
         self.data, self.fresh = dataset.reference(2 * n, split=split, seed=seed).x1.cpu().split(n)
         self.measures: dict[str, Measure] = {}
         if (masses := _masses(dataset)) is not None:
             self.measures["KL"] = lambda x: float(histogram_kl(x, masses))
-        for name, factory in [*OF_POINTS.items(), *map(named, metrics)]:
-            self.measures[name] = factory(self.data)
+        for name, factory in OF_POINTS.items():
+            self.measures[name] = self._there(factory(self.data.to(self.device)))
+        self.measures |= {name: factory(self.data) for name, factory in map(named, metrics)}
         self.columns = tuple(self.measures)
         self.reference = f"{n} draws of {dataset.provenance}"
 
-    def of(self, x: Tensor) -> tuple[float, ...]:
-        return tuple(float(measure(x)) for measure in self.measures.values())
+    def seen(self) -> Seen:
+        return Seen(None)
 
     def floor(self) -> Floor:
         return Floor(f"data, {len(self.fresh)} other draws", self.of(self.fresh))
+
+    def _values(self, seen: Seen) -> tuple[float, ...]:
+        x = torch.cat(seen.samples)
+        return tuple(float(measure(x)) for measure in self.measures.values())
+
+    def _there(self, measure: Measure) -> Measure:
+        return lambda x: measure(x.to(self.device))
 
 
 class ImageScores(Scores):
@@ -95,11 +128,11 @@ class ImageScores(Scores):
     Args:
         dataset: the data.
         n: images that will be judged.
-        extractor: what gives the features.
+        extractor: what gives the features, and where their distances are computed.
         split: split of the data.
         seed: which images of a split are taken.
         cache: folder in which the statistics of the split are kept.
-        metrics: further measures by name, of the images themselves.
+        metrics: further measures by name, of the images themselves on the CPU.
     """
 
     def __init__(
@@ -120,13 +153,19 @@ class ImageScores(Scores):
         self.reference = f"{self.count} images of the split {split} of {dataset.provenance}"
         self.statistics = _cached(cache, images, extractor, split, self.reference)
         self.data = dataset.reference(min(n, self.count, NEIGHBOURS), split=split, seed=seed).x1
-        self.own = {name: factory(self.data) for name, factory in map(named, metrics)}
-        features = [f"{name} ({extractor.name})" if name == "kernel distance" else name for name in OF_FEATURES]
+        features = extractor.features(to_uint8(self.data))
+        self.device, self.measures = features.device, _of(features)
+        self.own = {name: factory(self.data.cpu()) for name, factory in map(named, metrics)}
+        names = [
+            f"{name} ({extractor.name})" if name == "kernel distance" else name
+            for columns in OF_FEATURES
+            for name in columns
+        ]
         frechet = "FID" if extractor.name == INCEPTION else f"Fréchet distance ({extractor.name})"
-        self.columns = (frechet, *features, *self.own)
+        self.columns = (frechet, *names, *self.own)
 
-    def of(self, x: Tensor) -> tuple[float, ...]:
-        return self._of(x, self.statistics, self.data)
+    def seen(self) -> Seen:
+        return Seen(self.extractor, whole=bool(self.own))
 
     def floor(self) -> Floor:
         """Images of the other split, as many as are judged if there are so many; two halves where there is none."""
@@ -138,14 +177,22 @@ class ImageScores(Scores):
         half = self.count // 2
         one, two = self.dataset.reference(2 * half, split=self.split, seed=self.seed).x1.split(half)
         known = statistics(to_uint8(one), self.extractor, provenance="one half")
-        return Floor(f"data, two halves of {half}", self._of(two, known, one[:NEIGHBOURS]))
+        measures = _of(self.extractor.features(to_uint8(one[:NEIGHBOURS])))
+        return Floor(f"data, two halves of {half}", self._compared(self.seen().add(two), known, measures))
 
-    def _of(self, x: Tensor, known: FeatureStatistics, data: Tensor) -> tuple[float, ...]:
-        images = to_uint8(x)
-        frechet = float(frechet_distance(known, statistics(images, self.extractor, provenance="samples")))
-        real, fake = (self.extractor.features(some).cpu() for some in (to_uint8(data), images[:NEIGHBOURS]))
-        features = [factory(real)(fake) for factory in OF_FEATURES.values()]
-        return frechet, *features, *(float(measure(x)) for measure in self.own.values())
+    def _values(self, seen: Seen) -> tuple[float, ...]:
+        return self._compared(seen, self.statistics, self.measures)
+
+    def _compared(self, seen: Seen, known: FeatureStatistics, measures: Sequence[Columns]) -> tuple[float, ...]:
+        frechet = float(frechet_distance(known, seen.statistics(self.extractor)))
+        features = torch.cat(seen.features).to(self.device)
+        own = [float(measure(torch.cat(seen.samples))) for measure in self.own.values()]
+        return frechet, *(value for measure in measures for value in measure(features)), *own
+
+
+def _of(features: Tensor) -> list[Columns]:
+    """The measures of features against these."""
+    return [factory(features) for factory in OF_FEATURES.values()]
 
 
 def _masses(dataset: Dataset) -> Tensor | None:

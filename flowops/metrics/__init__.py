@@ -3,11 +3,11 @@
 from flowops.metrics.discrepancy import energy_distance, maximum_mean_discrepancy
 from flowops.metrics.extractor import PROTOCOL, Extractor
 from flowops.metrics.extractors import EXTRACTORS, open_extractor
-from flowops.metrics.feature_statistics import FeatureStatistics, statistics
+from flowops.metrics.feature_statistics import FeatureStatistics, Moments, statistics
 from flowops.metrics.frechet import frechet_distance, frechet_inception_distance
 from flowops.metrics.histogram import cell_masses, histogram_kl
 from flowops.metrics.kernel import KernelDistance, kernel_distance
-from flowops.metrics.manifold import PrecisionRecall, precision_recall
+from flowops.metrics.manifold import Neighbourhood, PrecisionRecall, precision_recall
 from flowops.metrics.wasserstein import sliced_wasserstein2, wasserstein2
 
 __all__ = [
@@ -24,10 +24,12 @@ __all__ = [
     "EXTRACTORS",
     "Extractor",
     "FeatureStatistics",
+    "Moments",
     "open_extractor",
     "statistics",
     # images: distances
     "KernelDistance",
+    "Neighbourhood",
     "PrecisionRecall",
     "frechet_distance",
     "frechet_inception_distance",

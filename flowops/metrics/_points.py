@@ -10,7 +10,7 @@ from torch import Tensor
 from flowops._arguments import check_state
 
 Kernel = Callable[[Tensor], Tensor]  # of distances, entry by entry
-_BLOCK = 1 << 22  # distances in memory at once, 32 MB
+BLOCK = 1 << 22  # distances in memory at once, 32 MB
 _DIRECT = 32  # coordinates up to which distances are summed directly; beyond, by matrix products, which cancel digits
 
 
@@ -47,7 +47,7 @@ def distances(x: Tensor, y: Tensor) -> Tensor:
 
 def blocks(x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:
     """The distances of some rows of `x` to all of `y`, with the number of the first row."""
-    size = max(1, _BLOCK // len(y))
+    size = max(1, BLOCK // len(y))
     for start in range(0, len(x), size):
         yield start, distances(x[start : start + size], y)
 

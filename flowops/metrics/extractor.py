@@ -30,23 +30,27 @@ class Extractor:
         function: the features of a batch, each row a function of its image alone.
         dimension: features per image; None if it follows from the size of the images.
         note: where it comes from, one line.
+        device: where the function wants the images, which are brought there.
     """
 
     name: str
     function: Callable[[Tensor], Tensor]
     dimension: int | None = None
     note: str = ""
+    device: torch.device | str = "cpu"
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """The features of one batch, computed without TF32.
+        """The features of one batch, computed without TF32, where the function leaves them.
+
+        Those of Apple's GPU come to the CPU, since it has no float64.
 
         Raises:
             TypeError, ValueError: for anything but uint8 images, and for a function that returns no features.
         """
         check_images(images)
         with _full_precision():
-            features = self.function(images)
+            features = self.function(images.to(self.device))
         if not (isinstance(features, Tensor) and features.is_floating_point()):
             kind = features.dtype if isinstance(features, Tensor) else type(features).__name__
             raise TypeError(f"Extractor {self.name!r} must return a floating tensor, got {kind}; mend its function.")
@@ -55,7 +59,7 @@ class Extractor:
                 f"Extractor {self.name!r} must return shape [{len(images)}, {self.dimension or 'd'}], got "
                 f"{list(features.shape)}; mend its function or its dimension."
             )
-        return features
+        return features.cpu() if features.device.type == "mps" else features
 
     def features(self, images: Tensor | Iterable[Tensor], *, chunk: int = 500) -> Tensor:
         """The features of all images, `[n, dimension]`, `chunk` of them at a time.

@@ -14,8 +14,9 @@ from flowops.metrics.extractor import Extractor
 from flowops.metrics.inception import inception_extractor
 
 
-def _pixels() -> Extractor:
-    return Extractor("pixels", _bytes, note="bytes / 255")
+def _pixels(*, device: torch.device | str = "cpu") -> Extractor:
+    exact = "cpu" if torch.device(device).type == "mps" else device  # which has no float64
+    return Extractor("pixels", _bytes, note="bytes / 255", device=exact)
 
 
 def _bytes(images: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def open_extractor(
     Args:
         name: one of these, or an extractor.
         weights: file of the weights, for `inception` and for a factory that takes them.
-        device: where a network runs.
+        device: where the features are computed.
 
     Raises:
         ValueError: for another name.

@@ -110,6 +110,45 @@ class FeatureStatistics:
         return result
 
 
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Sums of features from which their statistics follow, and which those of another part are joined to.
+
+    Attributes:
+        count: how many images.
+        mean: `[d]` float64.
+        scatter: $S$, `[d, d]` float64.
+    """
+
+    count: int
+    mean: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Moments:
+        """Those of features `[n, d]`, where they are. Cost: $nd^2$ multiplications."""
+        features = features.double()
+        mean = features.mean(0)
+        centered = features - mean
+        return cls(len(features), mean, centered.T @ centered)
+
+    def joined(self, other: Moments) -> Moments:
+        """Those of both parts."""
+        count, delta = self.count + other.count, other.mean - self.mean
+        scatter = self.scatter + other.scatter
+        scatter += (self.count * other.count / count) * torch.outer(delta, delta)
+        return Moments(count, self.mean + delta * (other.count / count), scatter)
+
+    def cpu(self) -> Moments:
+        """The same on the CPU."""
+        return Moments(self.count, self.mean.cpu(), self.scatter.cpu())
+
+    def statistics(self, extractor: Extractor, provenance: str) -> FeatureStatistics:
+        """The statistics of at least two images, on the CPU."""
+        covariance = self.scatter / (self.count - 1)
+        return FeatureStatistics(self.mean.cpu(), covariance.cpu(), self.count, extractor.name, provenance)
+
+
 def statistics(
     images: Tensor | Iterable[Tensor], extractor: Extractor, *, provenance: str, chunk: int = 500
 ) -> FeatureStatistics:
@@ -129,16 +168,10 @@ def statistics(
     """
     if not isinstance(provenance, str) or not provenance.strip():
         raise ValueError(f"`provenance` must say which images these are, got {provenance!r}; name the set and split.")
-    count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
+    found: Moments | None = None
     for part in chunks(images, chunk):
-        features = extractor(part).double()
-        m, part_mean = len(features), features.mean(0)
-        centered = features - part_mean
-        if count == 0:
-            mean, scatter = torch.zeros_like(part_mean), features.new_zeros(2 * features.shape[1:])
-        delta, total = part_mean - mean, count + m
-        scatter = scatter + centered.T @ centered + (count * m / total) * torch.outer(delta, delta)
-        mean, count = mean + delta * (m / total), total
-    if count < 2:
-        raise ValueError(f"`images` must be at least 2 images, got {count}; pass more.")
-    return FeatureStatistics(mean.cpu(), (scatter / (count - 1)).cpu(), count, extractor.name, provenance)
+        own = Moments.of(extractor(part))
+        found = own if found is None else found.joined(own)
+    if found is None or found.count < 2:
+        raise ValueError(f"`images` must be at least 2 images, got {0 if found is None else found.count}; pass more.")
+    return found.statistics(extractor, provenance)

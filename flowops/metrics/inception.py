@@ -53,10 +53,10 @@ def inception_extractor(weights: Path | str | None = None, *, device: torch.devi
     def function(images: Tensor) -> Tensor:
         if images.shape[1] != 3:
             raise ValueError(f"`images` must have 3 channels for Inception, got {images.shape[1]}; repeat grey ones.")
-        features: Tensor = network(images.to(device))[0]
+        features: Tensor = network(images)[0]
         return features
 
-    return Extractor(NAME, function, 2048, f"{FILE}, torch-fidelity")
+    return Extractor(NAME, function, 2048, f"{FILE}, torch-fidelity", device)
 
 
 def _reread(path: Path) -> io.BytesIO:

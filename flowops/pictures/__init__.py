@@ -1,12 +1,28 @@
 """Samples, curves and grids as pictures: files that are whole or not there."""
 
+from flowops.pictures.archive import open_archive
 from flowops.pictures.drawing import (
     drawable,
+    is_image,
     new_figure,
     save_comparison,
     save_curves,
     save_figure,
     save_pictures,
 )
+from flowops.pictures.folder import PictureFolder
 
-__all__ = ["drawable", "new_figure", "save_comparison", "save_curves", "save_figure", "save_pictures"]
+__all__ = [
+    # many samples, written as they come
+    "open_archive",
+    "PictureFolder",
+    # some of them to be looked at
+    "drawable",
+    "is_image",
+    "save_pictures",
+    "save_comparison",
+    # figures
+    "new_figure",
+    "save_curves",
+    "save_figure",
+]

@@ -120,7 +120,12 @@ def save_curves(
 
 def drawable(event: Sequence[int]) -> bool:
     """Whether samples of this shape are images with one or three channels, or points of the plane."""
-    return tuple(event) == (2,) or (len(event) == 3 and event[0] in (1, 3))
+    return tuple(event) == (2,) or is_image(event)
+
+
+def is_image(event: Sequence[int]) -> bool:
+    """Whether samples of this shape are images with one or three channels."""
+    return len(event) == 3 and event[0] in (1, 3)
 
 
 def _kind(x: Tensor, name: str) -> Literal["images", "points"]:

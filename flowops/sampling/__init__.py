@@ -2,8 +2,8 @@
 
 from flowops.sampling import grids
 from flowops.sampling.baselines import SOLVERS, Solved, solve
-from flowops.sampling.conditioning import Conditioning, labels_of
-from flowops.sampling.counting import Count, CountedField, CountedMap
+from flowops.sampling.cost import Count, CountedField, CountedMap, blocks, chunk_size
+from flowops.sampling.drawing import Conditioning, Drawn, Way, labels_of
 from flowops.sampling.export import export_sampler, load_sampler
 from flowops.sampling.noise import noise
 from flowops.sampling.sampler import gamma_sample, renoise, restart_sample, sample
@@ -25,6 +25,12 @@ __all__ = [
     # labels and guidance
     "Conditioning",
     "labels_of",
+    # all of it at once
+    "Way",
+    "Drawn",
+    # some at a time
+    "blocks",
+    "chunk_size",
     # what it costs
     "Count",
     "CountedField",

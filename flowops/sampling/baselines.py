@@ -19,7 +19,7 @@ from flowops._arguments import check_state, number
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import SolutionOperator, SolverStep
-from flowops.sampling.counting import CountedField, per_sample
+from flowops.sampling.cost import CountedField, in_chunks, per_sample
 from flowops.sampling.grids import check_grid, uniform
 
 SOLVERS: Final = ("euler", "heun", "ddim", "dpm-solver", "dopri5")
@@ -48,6 +48,7 @@ def solve(
     grid: Sequence[float] | None = None,
     tolerance: float | None = None,
     interpolant: Interpolant | None = None,
+    chunk: int | None = None,
 ) -> Solved:
     r"""The solution of $\dot x_t=b_t(x_t)$ at time 1 from `x0` at time 0.
 
@@ -60,6 +61,8 @@ def solve(
         grid: strictly increasing times from 0 to 1, such as `noise_levels(18, interpolant)`.
         tolerance: relative and absolute tolerance of `"dopri5"`, 1e-5 if not given.
         interpolant: schedule of the training, two terms; wanted by `"ddim"` and `"dpm-solver"`.
+        chunk: samples that are solved at once; None for as many as `chunk_size` says. It changes rounding alone, which
+            the steps that `"dopri5"` chooses for each sample may follow: its result changes to its tolerance.
 
     Raises:
         TypeError, ValueError: for an unknown method, an argument that it has no use for, or one that it lacks.
@@ -71,16 +74,21 @@ def solve(
         raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; pass X.velocity() of a map X.")
     check_state(x0, "x0")
     _check(method, steps, grid, tolerance, interpolant)
-    field = CountedField(b)
     if method == "dopri5":
         tolerance = 1e-5 if tolerance is None else number(tolerance, "tolerance")
-        x = SolutionOperator(field, method="dopri5", rtol=tolerance, atol=tolerance)(0.0, 1.0, x0)
+
+        def along(own: VelocityField, x: Tensor) -> Tensor:
+            return SolutionOperator(own, method="dopri5", rtol=tolerance, atol=tolerance)(0.0, 1.0, x)
     else:
         times = uniform(steps) if steps is not None else check_grid(grid or ())
-        if interpolant is None:
-            x = SolverStep(field, method).compose(times, x0)
-        else:
-            x = _multistep(field, interpolant, x0, times, order=1 if method == "ddim" else 2)
+
+        def along(own: VelocityField, x: Tensor) -> Tensor:
+            if interpolant is None:
+                return SolverStep(own, method).compose(times, x)
+            return _multistep(own, interpolant, x, times, order=1 if method == "ddim" else 2)
+
+    field = CountedField(b)
+    x = torch.cat([along(own, part) for own, part, _ in in_chunks(field, x0, chunk)])
     return Solved(x, per_sample(field.count, x0))
 
 

@@ -15,12 +15,13 @@ from torch import Tensor
 from flowops._arguments import check_state, number, whole
 from flowops.interpolants import Interpolant, time_of_noise_level
 from flowops.maps import FlowMap
+from flowops.sampling.cost import in_chunks
 from flowops.sampling.grids import check_grid
 from flowops.sampling.noise import noise
 
 
 @torch.no_grad()
-def sample(X: FlowMap, x0: Tensor, grid: Sequence[float], *, chunk: int = 1024) -> Tensor:
+def sample(X: FlowMap, x0: Tensor, grid: Sequence[float], *, chunk: int | None = None) -> Tensor:
     r"""$X_{t_{k-1},t_k}\circ\dots\circ X_{t_0,t_1}(x_0)$, `[batch, *event]`, without gradients.
 
     Args:
@@ -28,7 +29,8 @@ def sample(X: FlowMap, x0: Tensor, grid: Sequence[float], *, chunk: int = 1024) 
             evaluation mode before.
         x0: base samples `[batch, *event]`, such as `noise(n, event, seed=0)`.
         grid: strictly increasing times from 0 to 1, such as `uniform(4)`.
-        chunk: samples that go through the map at once.
+        chunk: samples that go through the map at once; None for as many as `chunk_size` says. It changes nothing but
+            rounding.
 
     Raises:
         TypeError, ValueError: for a grid or a state that is none.
@@ -49,7 +51,7 @@ def gamma_sample(
     *,
     seed: int,
     start: int = 0,
-    chunk: int = 1024,
+    chunk: int | None = None,
 ) -> Tensor:
     r"""Steps that go beyond each time of the grid, and back to it by noise.
 
@@ -98,7 +100,7 @@ def restart_sample(
     *,
     seed: int,
     start: int = 0,
-    chunk: int = 1024,
+    chunk: int | None = None,
 ) -> Tensor:
     r"""`sample`, with `restarts` returns by noise from the later to the earlier of two times of the grid.
 
@@ -175,16 +177,9 @@ def _check_base(interpolant: Interpolant) -> None:
         )
 
 
-def _chunks(X: FlowMap, x0: Tensor, chunk: int) -> Iterator[tuple[FlowMap, Tensor, int]]:
+def _chunks(X: FlowMap, x0: Tensor, chunk: int | None) -> Iterator[tuple[FlowMap, Tensor, int]]:
     """The map on the conditions of a chunk of samples, these samples, and the number of the first."""
     if not isinstance(X, FlowMap):
         raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap a network as LearnedMap(network).")
     check_state(x0, "x0")
-    whole(chunk, "chunk", 1)
-    if len(x0) <= chunk:
-        yield X, x0, 0
-        return
-    X.check_conditions(x0)
-    for first in range(0, len(x0), chunk):
-        rows = torch.arange(first, min(first + chunk, len(x0)), device=x0.device)
-        yield X.subset(rows), x0[rows], first
+    yield from in_chunks(X, x0, chunk)

@@ -15,6 +15,7 @@ from torch import Tensor
 from flowops.evaluation import Evaluation, evaluate
 from flowops.runs import Run
 from tests.evaluation.closed import of_map
+from tests.programs import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -74,6 +75,39 @@ def test_images_of_all_classes_are_measured(digits: Run) -> None:
     assert "guidance 1.5" in found.markdown()
     assert told == [f"map, 1 step: Fréchet distance (pixels) {found.rows[0].values[0]:.4g}"]
     assert (digits.folder.path / "reference-pixels-test-299.safetensors").is_file()
+
+
+def test_the_table_says_how_the_network_computed(board: Run, table: Evaluation) -> None:
+    """Samples are those of the precision; residuals are of the map itself."""
+    half = evaluate(board.on(precision="bf16"), steps=(1, 2), n=100, solvers=("heun",), solver_steps=2, seed=4)
+    assert " on cpu, in bfloat16, seed 4." in half.markdown()
+    assert " on cpu, seed 4." in table.markdown()
+    assert (half.precision, table.precision) == ("bf16", "32")
+    for one, other in zip(half.rows[:-1], table.rows, strict=False):
+        assert one.values != other.values
+        assert one.values == pytest.approx(other.values, rel=0.1, abs=0.01)
+    assert half.residuals == table.residuals
+
+
+COMPILED = """
+import pytest
+from flowops.evaluation import evaluate
+from flowops.runs import Run
+
+run = Run.load({folder!r})
+options = {{"steps": (1, 2), "n": 70, "solvers": ("dopri5",), "chunk": 30, "seed": 4}}
+plain, compiled = evaluate(run, **options), evaluate(run.on(compile=True), **options)
+assert " on cpu, compiled, seed 4." in compiled.markdown()
+for one, other in zip(compiled.rows, plain.rows):
+    assert one.values == pytest.approx(other.values, rel=1e-2, abs=1e-4), (one, other)
+assert compiled.residuals == plain.residuals
+print("the same")
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_table(board: Run, tmp_path: Path) -> None:
+    assert run(tmp_path, COMPILED.format(folder=str(board.folder.path))).splitlines()[-1] == "the same"
 
 
 def test_few_samples_are_refused(board: Run) -> None:

@@ -89,7 +89,7 @@ def test_samples_of_one_law_are_at_zero_in_the_mean(distance: Any) -> None:
 def test_blocks_of_rows_change_nothing(distance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = normal(23, 2), 1 + normal(17, 2, seed=1)
     value = distance(x, y)
-    monkeypatch.setattr(_points, "_BLOCK", 50)
+    monkeypatch.setattr(_points, "BLOCK", 50)
     assert_close(distance(x, y), value)
 
 

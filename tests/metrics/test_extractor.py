@@ -36,6 +36,19 @@ def test_features_carry_no_graph_and_are_computed_in_full_precision() -> None:
     assert cudnn.conv.fp32_precision == before
 
 
+def test_images_are_brought_to_the_device_of_the_function() -> None:
+    seen: list[torch.device] = []
+
+    def function(images: Tensor) -> Tensor:
+        seen.append(images.device)
+        return images.flatten(1).float()
+
+    assert Extractor("mine", function, device="meta")(PICTURES).device.type == "meta"
+    Extractor("mine", function)(PICTURES)
+    assert [device.type for device in seen] == ["meta", "cpu"]
+    assert open_extractor("pixels", device="meta")(PICTURES).device.type == "meta"
+
+
 @pytest.mark.parametrize(
     ("images", "kind", "message"),
     [

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops.metrics import Extractor, FeatureStatistics, open_extractor, statistics
+from flowops.metrics import Extractor, FeatureStatistics, Moments, open_extractor, statistics
 
 safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed")
 pytest.importorskip("safetensors.torch")
@@ -41,6 +41,15 @@ def test_a_stream_of_batches_is_one_set() -> None:
     stream = statistics((part for part in whole.split([4, 0, 26])), PIXELS, provenance="stream", chunk=10)
     assert_close(stream.covariance, of(30).covariance)
     assert stream.count == 30
+
+
+def test_moments_of_parts_are_joined_to_those_of_all() -> None:
+    features = PIXELS.features(images(30))
+    one, two, three = (Moments.of(part) for part in features.split([11, 1, 18]))
+    for joined in (one.joined(two).joined(three), three.joined(one.joined(two))):
+        found = joined.statistics(PIXELS, "random bytes")
+        assert found.count == 30
+        assert_close((found.mean, found.covariance), (of(30).mean, of(30).covariance))
 
 
 def test_a_mean_of_a_hundred_million_leaves_the_covariance_its_digits() -> None:

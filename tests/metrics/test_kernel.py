@@ -8,24 +8,44 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowops.metrics import KernelDistance, kernel_distance
+from flowops.metrics import KernelDistance, kernel, kernel_distance
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_values_are_torchmetrics_for_the_same_subsets() -> None:
+@pytest.mark.parametrize("subsets", [5, 40])
+@pytest.mark.parametrize("block", [100, 1 << 22])
+def test_values_are_torchmetrics_for_the_same_subsets(
+    subsets: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few subsets are taken one by one, of many the kernel of all pairs is shared, in blocks of rows."""
     poly_mmd = pytest.importorskip("torchmetrics.image.kid").poly_mmd
+    monkeypatch.setattr(kernel, "BLOCK", block)
     real, fake = normal(60, 16), 0.5 + normal(50, 16, seed=1)
-    found = kernel_distance(real, fake, subsets=5, size=20, generator=torch.Generator().manual_seed(3))
+    found = kernel_distance(real, fake, subsets=subsets, size=20, generator=torch.Generator().manual_seed(3))
     source, values = torch.Generator().manual_seed(3), []
-    for _ in range(5):
+    for _ in range(subsets):
         x, y = (rows[torch.randperm(len(rows), generator=source)[:20]] for rows in (real, fake))
         values.append(poly_mmd(x, y))
     expected = torch.stack(values)
     assert found.mean == pytest.approx(expected.mean().item())
     assert found.deviation == pytest.approx(expected.std().item())
+
+
+def test_a_kernel_of_many_subsets_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 100 subsets of half of the rows each, all pairs are fewer than those of the subsets."""
+    computed = []
+
+    def counted(x: Tensor, y: Tensor) -> Tensor:
+        computed.append(len(x) * len(y))
+        return plain(x, y)
+
+    plain = kernel._cubic
+    monkeypatch.setattr(kernel, "_cubic", counted)
+    kernel_distance(normal(60, 4), normal(60, 4, seed=1), subsets=100, size=30)
+    assert sum(computed) == 3 * 60**2
 
 
 def repeated(shift: float, n: int, size: int, times: int) -> list[KernelDistance]:

@@ -7,7 +7,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from flowops.metrics import PrecisionRecall, _points, precision_recall
+from flowops.metrics import Neighbourhood, PrecisionRecall, _points, precision_recall
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -48,8 +48,15 @@ def test_one_mode_is_precise_without_recall() -> None:
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = normal(60, 3), 0.5 + normal(45, 3, seed=1)
     found = precision_recall(real, fake)
-    monkeypatch.setattr(_points, "_BLOCK", 100)
+    monkeypatch.setattr(_points, "BLOCK", 100)
     assert precision_recall(real, fake) == found
+
+
+def test_a_neighbourhood_serves_several_sets_of_fakes() -> None:
+    real, near = normal(60, 3), Neighbourhood(normal(60, 3), k=2)
+    for seed in (1, 2):
+        fake = 0.5 + normal(45, 3, seed=seed)
+        assert near.precision_recall(fake) == precision_recall(real, fake, k=2)
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from flowops import LearnedMap, VelocityField, guided
 from flowops.sampling import CountedField, CountedMap, sample
-from flowops.sampling.counting import leaves
+from flowops.sampling.cost import leaves
 from flowops.sampling.grids import uniform
 from tests.examples import normal
 from tests.methods.rows import Network

@@ -1,0 +1,189 @@
+r"""How samples are drawn: their labels and guidance, the way along a map or its field, and what they cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowops.fields import VelocityField, guided
+from flowops.interpolants import Interpolant
+from flowops.maps import FlowMap, GuidedMap
+from flowops.sampling import grids
+from flowops.sampling.baselines import solve
+from flowops.sampling.cost import CountedMap
+from flowops.sampling.sampler import gamma_sample, restart_sample
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    r"""The map and the field of a network for given labels and a scale $w$ of classifier-free guidance.
+
+    A network that was trained with a range of scales takes $w$ as an input: its map is the guided flow map. Of any
+    other the field is $b_t(x;\varnothing)+w\,(b_t(x;c)-b_t(x;\varnothing))$, exactly, and the map
+    $X_{s,t}(x;\varnothing)+w\,(X_{s,t}(x;c)-X_{s,t}(x;\varnothing))$, which has this field on its diagonal but is not
+    the flow of it.
+
+    Attributes:
+        X: the map.
+        labels: one per sample, or None.
+        guidance: $w$, or None for no guidance.
+        null: the label that stands for none.
+    """
+
+    X: FlowMap
+    labels: Tensor | None = None
+    guidance: float | None = None
+    null: int = 0
+
+    def subset(self, rows: Tensor) -> Conditioning:
+        """Some of the samples."""
+        return Conditioning(self.X, None if self.labels is None else self.labels[rows], self.guidance, self.null)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the scale is an input of the network."""
+        return self.X.takes("guidance")
+
+    def map(self) -> FlowMap:
+        """The flow map that carries these samples."""
+        if self.labels is None:
+            return self.X
+        X = self.X.given(label=self.labels)
+        if self.guidance is None:
+            return X
+        if self.learned:
+            return X.given(guidance=torch.full_like(self.labels, self.guidance, dtype=torch.float32))
+        return GuidedMap(X, self.X.given(label=torch.full_like(self.labels, self.null)), self.guidance)
+
+    def field(self) -> VelocityField:
+        """The field whose solutions carry these samples."""
+        b = self.X.velocity()
+        if self.labels is None:
+            return b
+        if self.guidance is None:
+            return b.given(label=self.labels)
+        if self.learned:
+            return b.given(label=self.labels, guidance=torch.full_like(self.labels, self.guidance, dtype=torch.float32))
+        null = torch.full_like(self.labels, self.null)
+        return guided(b.given(label=self.labels), b.given(label=null), self.guidance)
+
+
+def labels_of(
+    n: int, classes: Sequence[str], label: int | Sequence[int] | None, guidance: float | None, *, start: int = 0
+) -> Tensor | None:
+    """The labels of `n` samples, `[n]` on the CPU: one class, one per sample, all in turn; None where there are none.
+
+    In turn, sample number $i$ has the class $i$ modulo their number, and the first is number `start`.
+
+    Raises:
+        ValueError: for a class out of range, the wrong number of them, and labels or guidance of a map that has none.
+    """
+    if not classes:
+        if label is not None or guidance is not None:
+            name = "label" if label is not None else "guidance"
+            raise ValueError(f"`{name}` must not be given for a map that was trained without labels; drop it.")
+        return None
+    given = list(range(len(classes))) if label is None else [label] if isinstance(label, int) else list(label)
+    for value in given:
+        if not 0 <= value < len(classes):
+            raise ValueError(
+                f"`label` must be a class between 0 and {len(classes) - 1} ({', '.join(classes[:10])}"
+                f"{', ...' if len(classes) > 10 else ''}), got {value}; pass one of them."
+            )
+    if label is not None and len(given) not in (1, n):
+        raise ValueError(f"`label` must be one class or {n} of them, one per sample, got {len(given)}.")
+    first = start if label is None else 0
+    return torch.tensor(given)[torch.arange(first, first + n) % len(given)]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples and what they cost.
+
+    Attributes:
+        sampler: what made them, in words.
+        x: `[n, *event]`, on the device of the run.
+        calls: evaluations of the network per sample, on average where samples differ.
+        seconds: wall time for all of them, without that of their noise.
+    """
+
+    sampler: str
+    x: Tensor
+    calls: float
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """The sampler with its calls."""
+        return f"{self.sampler}, {self.calls:.4g} {'call' if self.calls == 1 else 'calls'}"
+
+
+Draw = Callable[[Conditioning, Tensor, int], tuple[Tensor, float]]
+"""Of the conditions of a chunk, its states at time 0 and the number of its first sample: samples, calls per sample."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way from base samples to samples; see `Run.draw` for what each setting means."""
+
+    solver: str | None = None
+    steps: int | None = None
+    grid: Sequence[float] | None = None
+    tolerance: float | None = None
+    gamma: float | None = None
+    restart: tuple[float, float, int] | None = None
+    seed: int = 0
+
+    def sampler(self, interpolant: Interpolant) -> tuple[str, Draw]:
+        """The sampler in words, and as a function of a chunk.
+
+        Raises:
+            ValueError, TypeError: for settings that do not exist or exclude each other.
+        """
+        return self._along_map(interpolant) if self.solver is None else self._along_field(self.solver, interpolant)
+
+    def _along_map(self, interpolant: Interpolant) -> tuple[str, Draw]:
+        if self.gamma is not None and self.restart is not None:
+            raise ValueError("`gamma` and `restart` must not be given together; drop one of them.")
+        times = (
+            grids.uniform(1 if self.steps is None else self.steps) if self.grid is None else grids.check_grid(self.grid)
+        )
+
+        def draw(conditioning: Conditioning, x0: Tensor, first: int) -> tuple[Tensor, float]:
+            X = CountedMap(conditioning.map())
+            if self.gamma is not None:
+                x = gamma_sample(X, interpolant, x0, times, self.gamma, seed=self.seed, start=first, chunk=len(x0))
+            elif self.restart is not None:
+                u, v, count = self.restart
+                x = restart_sample(
+                    X, interpolant, x0, times, (u, v), int(count), seed=self.seed, start=first, chunk=len(x0)
+                )
+            else:
+                x = X.compose(times, x0)
+            return x, X.count.evaluations / len(x0)
+
+        return f"map, {len(times) - 1} step{'s' * (len(times) > 2)}", draw
+
+    def _along_field(self, solver: str, interpolant: Interpolant) -> tuple[str, Draw]:
+        schedule = interpolant if solver in ("ddim", "dpm-solver") else None
+        count = self.steps if self.grid is None else len(self.grid) - 1
+
+        def draw(conditioning: Conditioning, x0: Tensor, _: int) -> tuple[Tensor, float]:
+            found = solve(
+                conditioning.field(), x0, solver, steps=self.steps, grid=self.grid, tolerance=self.tolerance,
+                interpolant=schedule, chunk=len(x0),
+            )  # fmt: skip
+            return found.x, found.calls
+
+        return solver + (f", {count} steps" if count is not None else ""), draw
+
+
+def now(device: torch.device) -> float:
+    """The time in seconds, when everything that was launched on the device is done."""
+    if device.type != "cpu" and torch.accelerator.is_available():
+        torch.accelerator.synchronize(device)
+    return time.perf_counter()
