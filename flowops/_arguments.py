@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import math
 import numbers
+import types
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin
 
 import torch
 from torch import Tensor
@@ -139,3 +143,35 @@ def check_result(result: Tensor, x: Tensor, *times: Tensor, name: str) -> Tensor
         f"{name} must return the dtype of the state, {x.dtype}, got {result.dtype}; "
         f"move its parameters with .to({x.dtype}) or convert the state."
     )
+
+
+def fits(kind: Any, value: Any) -> bool:
+    """Whether a value is of the kind that the annotation of a setting names; a whole number is a number too."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(fits(one, value) for one in inner)
+    if origin is Literal:
+        return any(value == known and type(value) is type(known) for known in inner)
+    if origin is tuple:
+        return isinstance(value, tuple | list) and all(fits(inner[0], item) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, types.NoneType if kind is None else kind)
+
+
+def words(kind: Any) -> str:
+    """What a kind is called."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(words(one) for one in get_args(kind) if get_origin(one) is not Mapping)
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"a list of {words(get_args(kind)[0])}"
+    if is_dataclass(kind):
+        return "a group of settings"
+    known = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", types.NoneType: "none"}
+    return known.get(kind, str(kind))

@@ -221,3 +221,19 @@ def _number(text: str) -> int | float:
         return int(text)
     except ValueError:
         return float(text)
+
+
+def bare_names(names: Iterable[str]) -> dict[str, str]:
+    """Each name as the network itself has it, without wrappers: `_orig_mod` anywhere, `module` where all begin with it.
+
+    Raises:
+        ValueError: if two names are one without them.
+    """
+    found = {name: ".".join(part for part in name.split(".") if part != "_orig_mod") for name in names}
+    while found and all(name.startswith("module.") for name in found.values()):
+        found = {old: name.removeprefix("module.") for old, name in found.items()}
+    if len(set(found.values())) < len(found):
+        raise ValueError(
+            "`weights` must have names that differ without the prefixes of wrappers; pass the network's own."
+        )
+    return found

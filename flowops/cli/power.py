@@ -1,4 +1,4 @@
-"""`flowops power`: the power-function average of another width, from those that the checkpoints hold."""
+"""`flowops power`: the power-function average of another width, from those that were saved in training."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from pathlib import Path
 
 from flowops._files import written
 from flowops._named import require
-from flowops.cli.console import to_stdout
+from flowops.cli.console import to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
-from flowops.runs import Run, Snapshot, posthoc
-from flowops.runs.checkpoint import candidates, load_weights
+from flowops.runs import posthoc, snapshots
 
 
 @dataclass(frozen=True)
 class Power:
-    """Average the weights of RUN anew, from the power-function averages in its checkpoints.
+    """Average the weights of RUN anew, from the power-function averages that were saved with its checkpoints.
 
     Attributes:
         run: folder of a run.
         width: relative width of the average, such as 0.07.
-        step: at the end of which steps; the newest checkpoint if left out.
+        step: at the end of which steps; the last one that was saved if left out.
         out: the weights, .safetensors; RUN/power-WIDTH.safetensors if left out.
     """
 
@@ -35,11 +34,10 @@ def run(args: Sequence[str]) -> int:
     """Average, write the weights, and say how they are used."""
     flags = {"run": Flag(positional=True), "out": Flag(shown="FILE")}
     given = parse(Power, args, "power", flags=flags, also={"power": "--power"})  # of flowops train
-    source = Run.load(given.run)
-    found = snapshots(source)
+    found = snapshots(given.run, to_stderr)
     step = max(snapshot.step for snapshot in found) if given.step is None else given.step
     weights = posthoc(found, given.width, step)
-    out = Path(given.out) if given.out is not None else source.folder.path / f"power-{given.width:g}.safetensors"
+    out = Path(given.out) if given.out is not None else Path(given.run) / f"power-{given.width:g}.safetensors"
     if out.suffix != ".safetensors":
         raise ValueError(f"`out` must end in .safetensors, got {out}; rename it.")
     with written(out) as temporary:
@@ -48,24 +46,3 @@ def run(args: Sequence[str]) -> int:
     to_stdout(f"{out}: width {given.width:g} at step {step}, from {len(found)} averages")
     to_stdout(f"Sample it with flowops sample {given.run} --weights {out}")
     return 0
-
-
-def snapshots(source: Run) -> list[Snapshot]:
-    """Every power-function average of every checkpoint.
-
-    Raises:
-        ValueError: if the run has none.
-        CheckpointError: if one is damaged.
-    """
-    if not source.config.power:
-        raise ValueError(
-            f"`run` must have power-function averages, and {source.folder.path} has none; train with power=(0.05, 0.1)."
-        )
-    folder = source.folder.checkpoints
-    steps = [int(path.name) for path in candidates(folder) if path.name.isdecimal()]
-    return [
-        Snapshot(step, width, load_weights(folder, step, f"power-{width:g}")[1])
-        for step in sorted(steps)
-        for width in source.config.power
-        if step > 0
-    ]

@@ -22,7 +22,7 @@ class Train(TrainConfig):
 
     Attributes:
         config: file with settings, such as config.yaml of another run; flags override it.
-        resume: go on with the run in --out from its last checkpoint, under its settings.
+        resume: go on with the run in --out from its last checkpoint, under its settings and the flags that are given.
     """
 
     config: str | None = None

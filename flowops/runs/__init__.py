@@ -1,10 +1,13 @@
 """Runs: their settings, what these name, a run's folder and checkpoints, and a finished run. Nothing here trains."""
 
 from flowops.runs.checkpoint import CheckpointError
-from flowops.runs.folder import RunFolder, load_config, save_config
+from flowops.runs.folder import Locked, RunFolder, load_config, save_config
 from flowops.runs.power import Snapshot, posthoc
-from flowops.runs.run import Drawn, Run
+from flowops.runs.run import Run
 from flowops.runs.settings import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
+from flowops.runs.snapshots import snapshots
+from flowops.runs.writing import Written, write_samples
+from flowops.sampling import Drawn
 
 __all__ = [
     # settings
@@ -18,9 +21,13 @@ __all__ = [
     # a run on disk
     "Run",
     "Drawn",
+    "Written",
+    "write_samples",
     "RunFolder",
     "CheckpointError",
+    "Locked",
     # averages of weights, made anew
     "Snapshot",
+    "snapshots",
     "posthoc",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -21,8 +21,9 @@ from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedMap
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
 from flowops.runs.calls import parse_law, parse_norm, parse_weight
-from flowops.runs.settings import TrainConfig
+from flowops.runs.settings import HardwareConfig, TrainConfig
 
+M = TypeVar("M", bound=nn.Module)
 FAR = 0.1
 """How far a coefficient may miss its value at the data before the law there is no longer told as nearly theirs."""
 READERS: Mapping[str, Callable[[str], Any]] = {"law": parse_law, "norm": parse_norm, "weight": parse_weight}
@@ -187,3 +188,11 @@ def map_of(
     b = teacher.velocity() if isinstance(teacher, FlowMap) else teacher
     made = PARAMETERIZATIONS.make(n.parameterization, options=options, interpolant=interpolant, b=b)
     return LearnedMap(network, made)
+
+
+def laid_out(module: M, hardware: HardwareConfig, event: Sequence[int], device: torch.device) -> M:
+    """The module on a device, images in the memory format that the settings ask for."""
+    lasting = hardware.channels_last == "yes" or (hardware.channels_last == "auto" and device.type == "cuda")
+    if len(event) != 3:
+        return module.to(device)
+    return module.to(device).to(memory_format=torch.channels_last if lasting else torch.contiguous_format)

@@ -5,17 +5,28 @@ Settings are written with the version of their layout, and read with every name 
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from flowops import _files
+from flowops._arguments import words
 from flowops._files import write_text
 from flowops._named import meant, require
-from flowops.runs.settings import VERSION, TrainConfig, check_same
+from flowops.runs.settings import GENERAL, VERSION, TrainConfig, get
 
 T = TypeVar("T")
+LOCK = ".lock"
+PATIENCE = 0.5  # seconds, for a run that is about to end
+ASIDE = ".replaced"  # behind the name of a checkpoint, while another takes its place
+MODEL, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
+STAMP = "# settings as flowops wrote them: "  # the first line of a file, and the hash of the others
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def averages(self) -> Path:
+        """The power-function averages of every checkpoint there was, one folder for each step."""
+        return self.path / "averages"
+
+    @property
     def samples(self) -> Path:
         """Pictures of samples."""
         return self.path / "samples"
@@ -68,26 +84,37 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise NotADirectoryError(f"`out` must be a folder, and {self.path} is a file; choose another.")
-        if not resume and self.path.is_dir() and any(self.path.iterdir()):
+        if not resume and self.path.is_dir() and any(path.name != LOCK for path in self.path.iterdir()):
             raise FileExistsError(
                 f"`out` must be a new folder, and {self.path} holds something already; pass resume=True to go on "
                 f"with that run, or choose another folder."
             )
 
-    def check_same(self, config: TrainConfig) -> None:
-        """Refuse to go on under other settings than those in the folder; `config` is complete.
+    def settings(self, report: Callable[[str], None] = lambda _: None) -> TrainConfig:
+        """The settings of the run, which are complete; `report` is told if they are not as they were written.
 
         Raises:
-            ValueError: naming the first of them.
+            FileNotFoundError: if there are none.
+            ValueError: for a file that does not hold the settings of a run.
         """
-        if self.config.is_file():
-            check_same(config, load_config(self.config))
+        config = load_config(self.config)
+        if absent := [name for name in GENERAL if get(config, name) is None]:
+            raise ValueError(f"`{self.config}` must hold every setting of a run, and lacks {absent[0]}; restore it.")
+        first, _, rest = self.config.read_text(encoding="utf-8").partition("\n")
+        if first.startswith(STAMP) and first != STAMP + _stamp(rest):
+            report(f"{self.config} is not as the run wrote it: it was edited, or is damaged.")
+        return config
 
 
 def save_config(path: Path, config: TrainConfig) -> None:
     """Write every value, with the version of the layout, whole or not at all."""
     yaml = require("yaml", "train")
-    write_text(path, yaml.safe_dump({"version": VERSION, **_plain(asdict(config))}, sort_keys=False))
+    text = yaml.safe_dump({"version": VERSION, **_plain(asdict(config))}, sort_keys=False)
+    write_text(path, f"{STAMP}{_stamp(text)}\n{text}")
+
+
+def _stamp(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def load_config(path: Path | str) -> TrainConfig:
@@ -155,17 +182,7 @@ def _value(kind: Any, value: Any, origin: str, name: str) -> Any:
         return float(value)
     elif type(value) is kind:
         return value
-    raise ValueError(f"`{name}` in `{origin}` must be {_kind(kind)}, got {value!r}.")
-
-
-def _kind(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(str, get_args(kind)))
-    if get_origin(kind) is tuple:
-        return f"a list of {_kind(get_args(kind)[0])}"
-    if is_dataclass(kind):
-        return "a group of settings"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(kind, str(kind))
+    raise ValueError(f"`{name}` in `{origin}` must be {words(kind)}, got {value!r}.")
 
 
 def _plain(value: Any) -> Any:
@@ -173,3 +190,73 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(held) for name, held in value.items()}
     return [_plain(held) for held in value] if isinstance(value, tuple) else value
+
+
+def file_of(average: str | None) -> str:
+    """The name of the file of an average, or of the weights themselves."""
+    return MODEL if average is None else f"ema-{average}.safetensors"
+
+
+def candidates(folder: Path) -> dict[int, Path]:
+    """The checkpoints by step, newest first: folders named by it, and those set aside whose place is still empty."""
+    found: dict[int, Path] = {}
+    for path in folder.iterdir() if folder.is_dir() else ():
+        name = path.name.removesuffix(ASIDE)
+        if not _is_step(name) or not path.is_dir():
+            continue
+        if name == path.name or not (folder / name).is_dir():
+            found[int(name)] = path
+    return {step: found[step] for step in sorted(found, reverse=True)}
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and str(int(name)) == name
+
+
+class Locked(OSError):
+    """Another run lives in the folder."""
+
+
+@contextmanager
+def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of a folder, which is created, and removed again if nothing was written.
+
+    Args:
+        folder: of a run.
+        report: is told where the disk knows no locks, on which the run goes on without.
+
+    Raises:
+        Locked: naming the process that holds it.
+        OSError: for a folder that cannot be made.
+    """
+    path, new = folder / LOCK, not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if new:
+            stack.callback(_remove, folder.rmdir)
+        try:
+            held = stack.enter_context(_files.locked(path, PATIENCE))
+        except TimeoutError:
+            raise Locked(
+                f"`out` must be a folder in which no run lives, and {folder} is held by {_holder(path)}; wait for its "
+                f"end, or choose another folder."
+            ) from None
+        if held:
+            stack.callback(_remove, path.unlink)  # while it is held: who has opened it finds it gone, and makes it anew
+            with suppress(OSError):  # a full disk
+                path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        else:
+            report(f"{folder} cannot be locked: see to it that no other run writes there.")
+        yield
+
+
+def _remove(remove: Callable[[], None]) -> None:
+    with suppress(OSError):
+        remove()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip() or "another process"
+    except (OSError, ValueError):
+        return "another process"

@@ -14,6 +14,11 @@ from flowops._named import require
 EVERY = 10.0  # seconds between plain lines
 
 
+def tell(line: str) -> None:
+    """A line on the standard error."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
 @runtime_checkable
 class Stream(Protocol):
     """What of a text file is needed here."""

@@ -29,7 +29,7 @@ def provenance(device: torch.device | str) -> dict[str, object]:
     device = torch.device(device)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [_without_folders(argument) for argument in sys.argv],
+        "command": [without_folders(argument) for argument in sys.argv],
         "versions": {
             "flowops": flowops_version(),
             "python": platform.python_version(),
@@ -87,7 +87,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _without_folders(argument: str) -> str:
+def without_folders(argument: str) -> str:
     """The argument, an absolute path in it shortened to its last part."""
     found = _ABSOLUTE.search(argument)
     if found is None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import time
+import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -17,45 +16,19 @@ from flowops.data import Dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, LearnedMap
-from flowops.runs.assembly import dataset_of, interpolant_of, map_of, method_of, network_of
+from flowops.runs.assembly import dataset_of, interpolant_of, laid_out, map_of, method_of, network_of
 from flowops.runs.checkpoint import CheckpointError, load_weights
-from flowops.runs.folder import RunFolder, load_config
+from flowops.runs.computing import ComputedMap, Precision
+from flowops.runs.facts import read_facts
+from flowops.runs.fitting import fill, misfit
+from flowops.runs.folder import RunFolder
+from flowops.runs.progress import tell
 from flowops.runs.settings import TrainConfig
 from flowops.runs.teacher import teacher_of
-from flowops.sampling import (
-    Conditioning,
-    CountedMap,
-    gamma_sample,
-    grids,
-    labels_of,
-    noise,
-    restart_sample,
-    solve,
-)
+from flowops.sampling import Conditioning, Drawn, Way, blocks, chunk_size, labels_of, noise
+from flowops.sampling.drawing import now
 
 GIVEN = "given"  # in the settings of a run, for an object that was passed to `train` and has no name
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Samples and what they cost.
-
-    Attributes:
-        sampler: what made them, in words.
-        x: `[n, *event]`, on the device of the run.
-        calls: evaluations of the network per sample, on average where samples differ.
-        seconds: wall time for all of them.
-    """
-
-    sampler: str
-    x: Tensor
-    calls: float
-    seconds: float
-
-    @property
-    def label(self) -> str:
-        """The sampler with its calls."""
-        return f"{self.sampler}, {self.calls:.4g} {'call' if self.calls == 1 else 'calls'}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,6 +46,8 @@ class Run:
         interpolant: its schedule.
         device: where it computes.
         given: the data set, if it is not to be opened by its name.
+        precision: in which its network computes when it is sampled, 32 or bf16; see `on`.
+        compiled: whether its network is compiled for that.
 
     >>> from flowops import Run
     >>> run = Run.load("runs/digits")  # doctest: +SKIP
@@ -90,6 +65,8 @@ class Run:
     interpolant: Interpolant
     device: torch.device
     given: Dataset | None = field(default=None, compare=False)
+    precision: Precision = "32"
+    compiled: bool = False
 
     @classmethod
     def load(
@@ -102,6 +79,7 @@ class Run:
         dataset: Dataset | None = None,
         network: nn.Module | None = None,
         teacher: VelocityField | FlowMap | None = None,
+        report: Callable[[str], None] = tell,
     ) -> Run:
         """The run in a folder.
 
@@ -113,46 +91,48 @@ class Run:
             dataset: the data, where an object was passed to `train`.
             network: likewise a network; its weights are replaced.
             teacher: likewise a teacher, which only a second-order parameterization needs again.
+            report: is told when an older checkpoint or another average is taken, and why; the standard error if left
+                out.
 
         Raises:
             FileNotFoundError: if there is no run, or no such checkpoint.
-            CheckpointError: if the weights are damaged, or there is no such average.
-            ValueError: if an object is missing that was passed to `train`.
+            CheckpointError: if the weights are damaged or of another network, or there is no such average.
+            ValueError: if an object is missing that was passed to `train`, or a file is not that of a run.
         """
         folder = RunFolder(Path(path))
         if not folder.config.is_file() or not folder.facts.is_file():
             raise FileNotFoundError(f"`{path}` must be the folder of a run, and it has no config.yaml; check the path.")
-        config = load_config(folder.config)
-        event, classes, paired, guided = _facts(folder.facts)
-        names = average_names(config)
-        chosen = None if average == "none" else average or names[0]
-        if chosen is not None and chosen not in names:
-            raise CheckpointError(f"`average` must be one of {', '.join(names)} or none in {path}, got {chosen!r}.")
-        step, weights = load_weights(folder.checkpoints, step, chosen)
+        config, facts = folder.settings(report), read_facts(folder.facts)
+        chosen = None if average == "none" else average or average_names(config)
+        step, weights = load_weights(folder.checkpoints, step, chosen, report=report)
         interpolant = interpolant_of(config)
         if network is None:
             if config.network.kind == GIVEN:
-                raise ValueError(f"`network` must be given to load {path}, which was trained with an object; pass it.")
+                raise ValueError(
+                    f"`network` must be given to load {path}, which was trained with an object; pass it to Run.load."
+                )
             source = torch.Generator()  # the weights are replaced
-            network = network_of(config, event, len(classes) or None, guidance=guided, source=source)
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
+            network = network_of(config, facts.event, len(facts.classes) or None, guidance=facts.guided, source=source)
+        if found := misfit(network, weights):
             raise CheckpointError(
-                f"The weights in {folder.checkpoints / str(step)} must be those of the network of config.yaml, and are "
-                f"of another one; restore that file."
-            ) from error
+                f"The weights in {folder.checkpoints / str(step)} must be those of the network of config.yaml, and "
+                f"{found}; restore that file."
+            )
+        fill(network, weights)
         if teacher is None and config.network.parameterization == "second-order":
             if config.teacher == GIVEN:
                 raise ValueError(
                     f"`teacher` must be given to load {path}, which is made of an object's field; pass it."
                 )
             wanted = method_of(config).row.teacher
-            teacher = teacher_of(config, wanted, interpolant, event, torch.device(device), load=cls.load)
-        X = map_of(config, network, interpolant, teacher).to(device).eval().requires_grad_(False)
+            load = partial(cls.load, report=report)
+            teacher = teacher_of(config, wanted, interpolant, facts.event, torch.device(device), load=load)
+        X = map_of(config, network, interpolant, teacher).eval().requires_grad_(False)
+        X = laid_out(X, config.hardware, facts.event, torch.device(device))
         return cls(
-            folder, config, step, event, classes, paired, X, interpolant.to(device), torch.device(device), dataset
-        )
+            folder, config, step, facts.event, facts.classes, facts.paired, X, interpolant.to(device),
+            torch.device(device), dataset,
+        )  # fmt: skip
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -167,19 +147,58 @@ class Run:
             raise ValueError(f"`dataset` must be given to load {self.folder.path}, which was trained on an object.")
         return dataset_of(self.config)
 
-    def base(self, n: int, *, seed: int = 0) -> Tensor:
-        r"""The first `n` states at time 0 of a seed, $\alpha_0x_0$; sample i is the same whatever `n`."""
-        first = self.dataset.reference(n, seed=seed).x0 if self.paired else None
-        x0 = (noise(n, self.event, seed=seed) if first is None else first).to(self.device)
+    @cached_property
+    def computed(self) -> LearnedMap:
+        """The map as it computes: `X`, or a map of the same parameters in another precision, or compiled."""
+        if self.precision == "32" and not self.compiled:
+            return self.X
+        return ComputedMap(self.X, self.precision, self.compiled)
+
+    def on(
+        self,
+        device: torch.device | str | None = None,
+        *,
+        precision: Precision | None = None,
+        compile: bool | None = None,
+    ) -> Run:
+        """The same run on another device, in another precision, or compiled; None keeps what it is.
+
+        Samples and scores then come from there; residuals are taken in float32 without compilation. A compiled network
+        is one graph, made at the first chunk, and again at the first one of another size.
+
+        Args:
+            device: where it computes; this run stays where it is.
+            precision: "bf16" computes the network in bfloat16, states and times stay in float32; "32" does not.
+            compile: whether the network is compiled.
+
+        Raises:
+            ValueError: for another precision.
+        """
+        precision = self.precision if precision is None else precision
+        if precision not in ("32", "bf16"):
+            raise ValueError(f"`precision` must be 32 or bf16, got {precision!r}; pass one of them.")
+        compiled, X, interpolant = self.compiled if compile is None else compile, self.X, self.interpolant
+        there = self.device if device is None else torch.device(device)
+        if there != self.device:
+            X = laid_out(copy.deepcopy(X), self.config.hardware, self.event, there)
+            interpolant = copy.deepcopy(interpolant).to(there)
+        return replace(self, X=X, interpolant=interpolant, device=there, precision=precision, compiled=compiled)
+
+    def base(self, n: int, *, seed: int = 0, start: int = 0) -> Tensor:
+        r"""The states at time 0 of a seed from number `start` on, $\alpha_0x_0$; a number has always the same."""
+        first = self.dataset.reference(start + n, seed=seed).x0 if self.paired else None
+        x0 = (noise(n, self.event, seed=seed, start=start) if first is None else first[start:]).to(self.device)
         scale = float(self.interpolant.alpha(0.0))
         return x0 if scale == 1 else scale * x0
 
     def conditioning(
-        self, n: int, label: int | Sequence[int] | None = None, guidance: float | None = None
+        self, n: int, label: int | Sequence[int] | None = None, guidance: float | None = None, *, start: int = 0
     ) -> Conditioning:
-        """The labels and the guidance of `n` samples, checked; without a label all classes in turn."""
-        labels = labels_of(n, self.classes, label, guidance)
-        return Conditioning(self.X, None if labels is None else labels.to(self.device), guidance, len(self.classes))
+        """The labels and the guidance of `n` samples from number `start` on, checked; without a label all classes."""
+        labels = labels_of(n, self.classes, label, guidance, start=start)
+        return Conditioning(
+            self.computed, None if labels is None else labels.to(self.device), guidance, len(self.classes)
+        )
 
     def sample(
         self,
@@ -191,7 +210,8 @@ class Run:
         label: int | Sequence[int] | None = None,
         guidance: float | None = None,
         x0: Tensor | None = None,
-        chunk: int = 1024,
+        chunk: int | None = None,
+        start: int = 0,
     ) -> Tensor:
         """`n` samples of the map, `[n, *event]`; the same seed gives the same samples by any number of steps.
 
@@ -203,12 +223,15 @@ class Run:
             label: a class or one per sample; None for all classes in turn.
             guidance: scale of classifier-free guidance; see `Conditioning`.
             x0: states at time 0 to start from, `[n, *event]`, in place of those of the seed.
-            chunk: samples computed at once.
+            chunk: samples computed at once; None for as many as `chunk_size` says. It changes nothing but rounding.
+            start: number of the first sample; a sample depends on its number and the seed alone.
 
         Raises:
             ValueError: for a class that does not exist, labels of a run without, and numbers that are not positive.
         """
-        return self.draw(n, steps=steps, grid=grid, seed=seed, label=label, guidance=guidance, x0=x0, chunk=chunk).x
+        return self.draw(
+            n, steps=steps, grid=grid, seed=seed, label=label, guidance=guidance, x0=x0, chunk=chunk, start=start
+        ).x
 
     def solve(
         self,
@@ -222,18 +245,19 @@ class Run:
         label: int | Sequence[int] | None = None,
         guidance: float | None = None,
         x0: Tensor | None = None,
-        chunk: int = 1024,
+        chunk: int | None = None,
+        start: int = 0,
     ) -> Drawn:
         """`n` samples of the map's own diagonal field by a solver, with the number of network calls.
 
         Args:
             n: how many; further arguments as in `sample`.
             method: dopri5, or heun, euler, ddim and dpm-solver, which want `steps` or a `grid`.
-            tolerance: tolerance of dopri5.
+            tolerance: tolerance of dopri5, to which its samples depend on the chunk.
         """
         return self.draw(
             n, solver=method, steps=steps, grid=grid, tolerance=tolerance, seed=seed, label=label, guidance=guidance,
-            x0=x0, chunk=chunk,
+            x0=x0, chunk=chunk, start=start,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -251,7 +275,8 @@ class Run:
         label: int | Sequence[int] | None = None,
         guidance: float | None = None,
         x0: Tensor | None = None,
-        chunk: int = 1024,
+        chunk: int | None = None,
+        start: int = 0,
     ) -> Drawn:
         """`n` samples with what they cost: along the map, or along its own field by a solver; as `sample` and `solve`.
 
@@ -267,70 +292,27 @@ class Run:
             label: a class or one per sample; None for all classes in turn.
             guidance: scale of classifier-free guidance.
             x0: states at time 0 in place of those of the seed.
-            chunk: samples computed at once.
+            chunk: samples computed at once, as in `sample` and `solve`.
+            start: number of the first sample.
 
         Raises:
             ValueError, TypeError: for numbers, classes and options that do not exist or exclude each other.
         """
-        n, chunk = (whole(n, "n") if x0 is None else len(x0)), whole(chunk, "chunk")
-        start = self.base(n, seed=seed) if x0 is None else self._checked(x0)
-        conditioning = self.conditioning(n, label, guidance)
-        if solver is None:
-            name, draw = self._along_map(steps, grid, gamma, restart, seed)
-        else:
-            name, draw = self._along_field(solver, steps, grid, tolerance)
-        parts, calls, begun = [], 0.0, time.perf_counter()
-        for rows in torch.arange(n, device=self.device).split(chunk):
-            x, each = draw(conditioning.subset(rows), start[rows], int(rows[0]))
+        n = whole(n, "n") if x0 is None else len(x0)
+        size, start = chunk_size(self.event, chunk), whole(start, "start", 0)
+        given = None if x0 is None else self._checked(x0)
+        conditioning = self.conditioning(n, label, guidance, start=start)
+        name, draw = Way(solver, steps, grid, tolerance, gamma, restart, seed).sampler(self.interpolant)
+        parts, calls, seconds = [], 0.0, 0.0
+        for block in blocks(n, size):
+            rows, first = torch.arange(block.start, block.stop, device=self.device), start + block.start
+            states = self.base(len(block), seed=seed, start=first) if given is None else given[rows]
+            begun = now(self.device)
+            x, each = draw(conditioning.subset(rows), states, first)
+            seconds += now(self.device) - begun
             parts.append(x)
-            calls += each * len(rows) / n
-        drawn = torch.cat(parts)
-        if drawn.is_cuda:
-            torch.cuda.synchronize(drawn.device)  # so that the time is that of the samples
-        return Drawn(name, drawn, round(calls, 6), time.perf_counter() - begun)
-
-    def _along_map(
-        self,
-        steps: int | None,
-        grid: Sequence[float] | None,
-        gamma: float | None,
-        restart: tuple[float, float, int] | None,
-        seed: int,
-    ) -> tuple[str, Callable[[Conditioning, Tensor, int], tuple[Tensor, float]]]:
-        """The sampler along the map in words, and as a function of a chunk and the number of its first sample."""
-        if gamma is not None and restart is not None:
-            raise ValueError("`gamma` and `restart` must not be given together; drop one of them.")
-        times = grids.uniform(1 if steps is None else steps) if grid is None else grids.check_grid(grid)
-
-        def draw(conditioning: Conditioning, x0: Tensor, first: int) -> tuple[Tensor, float]:
-            X = CountedMap(conditioning.map())
-            if gamma is not None:
-                x = gamma_sample(X, self.interpolant, x0, times, gamma, seed=seed, start=first, chunk=len(x0))
-            elif restart is not None:
-                u, v, count = restart
-                x = restart_sample(
-                    X, self.interpolant, x0, times, (u, v), int(count), seed=seed, start=first, chunk=len(x0)
-                )
-            else:
-                x = X.compose(times, x0)
-            return x, X.count.evaluations / len(x0)
-
-        return f"map, {len(times) - 1} step{'s' * (len(times) > 2)}", draw
-
-    def _along_field(
-        self, solver: str, steps: int | None, grid: Sequence[float] | None, tolerance: float | None
-    ) -> tuple[str, Callable[[Conditioning, Tensor, int], tuple[Tensor, float]]]:
-        """The sampler along the map's own field, likewise."""
-        schedule = self.interpolant if solver in ("ddim", "dpm-solver") else None
-        count = steps if grid is None else len(grid) - 1
-
-        def draw(conditioning: Conditioning, x0: Tensor, _: int) -> tuple[Tensor, float]:
-            found = solve(
-                conditioning.field(), x0, solver, steps=steps, grid=grid, tolerance=tolerance, interpolant=schedule
-            )
-            return found.x, found.calls
-
-        return solver + (f", {count} steps" if count is not None else ""), draw
+            calls += each * len(block) / n
+        return Drawn(name, torch.cat(parts), round(calls, 6), seconds)
 
     def _checked(self, x0: Tensor) -> Tensor:
         check_state(x0, "x0")
@@ -349,16 +331,9 @@ class Run:
 
 def average_names(config: TrainConfig) -> list[str]:
     """The names of the averages of a run, the one that samples come from first."""
-    return [f"{decay:g}" for decay in config.averages or ()] + [f"power-{width:g}" for width in config.power]
+    return [f"{decay:g}" for decay in config.averages or ()] + power_names(config)
 
 
-def _facts(path: Path) -> tuple[torch.Size, tuple[str, ...], bool, bool]:
-    """What `run.json` says: shape of a sample, names of the classes, whether in pairs, whether a scale is an input."""
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        classes = tuple(map(str, facts["classes"]))
-        return torch.Size(facts["event"]), classes, bool(facts["paired"]), bool(facts["guided"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"`{path}` must hold event, classes, paired and guided, and does not; use another run."
-        ) from error
+def power_names(config: TrainConfig) -> list[str]:
+    """The names of the power-function averages among them."""
+    return [f"power-{width:g}" for width in config.power]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
+from flowops._arguments import fits, words
 from flowops._named import meant
 
 VERSION = 2
@@ -21,8 +22,6 @@ GENERAL: Mapping[str, Any] = {
 """Settings of a data set that names none of its own."""
 SUITED = (*GENERAL, "interpolant", "network.kind", "network.options")
 """Settings that a data set may name; the others have a value of their own."""
-FREE = {"steps", "minutes", "checkpoint_every", "patience", "audit", "out", "data", "teacher", "init"}
-"""Settings that may change when a run is resumed; the groups `hardware` and `log` may too."""
 
 
 Options: TypeAlias = tuple[str, ...] | Mapping[str, Any]
@@ -121,7 +120,9 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class HardwareConfig:
-    """Where and how it runs; nothing here changes what is computed, up to rounding.
+    """Where and how it runs; but for the accelerator nothing here changes what is computed, up to rounding.
+
+    Noise and times are drawn where they are used, and the generators of a CPU and of CUDA give different numbers.
 
     Attributes:
         accelerator: cpu, cuda, mps, or auto.
@@ -129,9 +130,16 @@ class HardwareConfig:
         nodes: machines.
         strategy: auto or ddp.
         precision: bf16 computes the network in bfloat16, times and tangents stay in float32.
-        compile: compile the whole loss; auto does so on CUDA. It is checked once against the uncompiled loss.
+        compile: compile the whole loss; auto does so on CUDA, and goes on without where it fails, which ends a run
+            with yes. It is checked once against the uncompiled loss.
         accumulate: parts into which the batch of a process is cut, one after the other, to save memory.
         recompute: parts whose activations are computed again in the backward pass, to save memory; 0 for none.
+        float32: how matrices and convolutions in float32 are multiplied on CUDA; high rounds factors to 11 bits (TF32),
+            several times faster, medium to 8 bits, highest not at all.
+        autotune: let cuDNN time its convolutions at the first step and keep the fastest; two runs may then choose
+            differently, so that a resumed run is the same up to rounding only.
+        look_every: steps between looks of the host at signals, the clock and steps that were not finite, each of which
+            waits for the device; 0 for every step on a CPU, every tenth elsewhere.
         channels_last: keep images in the memory format that convolutions on CUDA prefer; auto does so on CUDA.
         threads: threads of torch on the CPU; 0 for its own choice.
     """
@@ -144,6 +152,9 @@ class HardwareConfig:
     compile: Literal["auto", "yes", "no"] = "auto"
     accumulate: int = field(default=1, metadata=at_least(1))
     recompute: int = field(default=0, metadata=at_least(0))
+    float32: Literal["highest", "high", "medium"] = "high"
+    autotune: bool = False
+    look_every: int = field(default=0, metadata=at_least(0))
     channels_last: Literal["auto", "yes", "no"] = "auto"
     threads: int = field(default=0, metadata=at_least(0))
 
@@ -157,7 +168,7 @@ class LogConfig:
             longer ones, and every tenth step in one that ends by the clock.
         telemetry_every: steps between tables of loss and tangent by cell of (s, t); 0 for none.
         sample_every: steps between pictures in samples/; 0 for one at the end only.
-        keep: newest checkpoints that are kept; 0 for all.
+        keep: newest checkpoints that are kept; 0 for all. Power-function averages are kept apart, those of all.
         tensorboard: whether logs/ gets event files, if tensorboard is installed.
         progress: whether progress is shown.
     """
@@ -165,7 +176,7 @@ class LogConfig:
     every: int = field(default=0, metadata=at_least(0))
     telemetry_every: int = field(default=500, metadata=at_least(0))
     sample_every: int = field(default=0, metadata=at_least(0))
-    keep: int = field(default=0, metadata=at_least(0))
+    keep: int = field(default=3, metadata=at_least(0))
     tensorboard: bool = True
     progress: bool = True
 
@@ -191,6 +202,8 @@ class TrainConfig:
         label_dropout: probability that a label is dropped, which guidance needs.
         teacher: what is distilled; folder of a run, problem:checkerboard for an exact field, or package.module:factory.
         init: folder of a run whose averaged weights are the first ones.
+        init_partial: whether it is enough that some of them have the names and shapes of this network; the others keep
+            their first weights.
         steps: training steps; the data set's own number if left out, 10,000 for most.
         minutes: time after which the training ends, whatever its steps; 0 for none.
         batch: samples of one step, over all devices; the data set's own number if left out, 128 for most.
@@ -228,6 +241,7 @@ class TrainConfig:
     label_dropout: float = field(default=0.1, metadata=within(0.0, 1.0))
     teacher: str | None = None
     init: str | None = None
+    init_partial: bool = False
     steps: int | None = field(default=None, metadata=at_least(0))
     minutes: float = field(default=0.0, metadata=within(0.0))
     batch: int | None = field(default=None, metadata=at_least(1))
@@ -250,9 +264,10 @@ class TrainConfig:
             object.__setattr__(self, "network", NetworkConfig(self.network))
         for name, kind in (("dataset", str), ("method", str), ("network", NetworkConfig)):
             if not isinstance(value := getattr(self, name), kind):
+                beside = "as package.module:row" if name == "method" else f"beside it, as in train(config, {name}=...)"
                 raise TypeError(
-                    f"`{name}` must be a name in a configuration, got {type(value).__name__}; pass an object of your "
-                    f"own beside it, as in train(config, {name}=...)."
+                    f"`{name}` must be a name in a configuration, got {type(value).__name__}; pass one of your own "
+                    f"{beside}."
                 )
 
     @property
@@ -305,12 +320,12 @@ def with_value(config: Any, name: str, value: Any) -> Any:
 
 
 def check_config(config: TrainConfig) -> None:
-    """Refuse numbers outside their range, and settings that exclude each other.
+    """Refuse values of another kind or outside their range, and settings that exclude each other.
 
     Raises:
         ValueError: one sentence with what was wanted, what was given, what to do.
     """
-    _check_bounds(config)
+    _check_values(config)
     if config.steps == 0 and not config.minutes:
         raise ValueError("`steps` must be a whole number of at least 1 without `minutes`, got 0; pass 1 or more.")
     if config.optimizer.schedule in ("cosine", "linear") and config.steps and config.optimizer.warmup >= config.steps:
@@ -334,7 +349,8 @@ def check_config(config: TrainConfig) -> None:
 
 def check_shares(config: TrainConfig, processes: int) -> None:
     """Refuse a batch that the processes and the parts of their batches do not divide."""
-    factors = {"processes": processes, "accumulate": config.hardware.accumulate, "recompute": config.hardware.recompute}
+    h = config.hardware
+    factors = {"processes": processes, "hardware.accumulate": h.accumulate, "hardware.recompute": h.recompute}
     factors = {name: factor for name, factor in factors.items() if factor > 1}
     shares = math.prod(factors.values())
     if config.batch is not None and config.batch % shares:
@@ -344,32 +360,14 @@ def check_shares(config: TrainConfig, processes: int) -> None:
         )
 
 
-def check_same(config: TrainConfig, before: TrainConfig) -> None:
-    """Refuse to resume a run under settings that make it another run; both are complete.
-
-    Raises:
-        ValueError: naming the first of them.
-    """
+def _check_values(config: Any, prefix: str = "") -> None:
+    """Refuse values of another kind than their annotation names, and outside the bounds in the metadata."""
+    hints = get_type_hints(type(config))
     for f in fields(config):
-        new, old = getattr(config, f.name), getattr(before, f.name)
-        if f.name in FREE or f.name in ("hardware", "log") or new == old:
-            continue
-        name = f.name
-        if hasattr(new, "__dataclass_fields__"):
-            inner = next(g.name for g in fields(new) if getattr(new, g.name) != getattr(old, g.name))
-            name, new, old = f"{name}.{inner}", getattr(new, inner), getattr(old, inner)
-        raise ValueError(
-            f"`{name}` must stay {old!r} to resume this run, got {new!r}; drop it, or choose another folder as `out`."
-        )
-
-
-def _check_bounds(config: Any, prefix: str = "") -> None:
-    """Refuse numbers outside the bounds in the metadata of their fields."""
-    for f in fields(config):
-        value, name = getattr(config, f.name), prefix + f.name
-        if is_dataclass(value):
-            _check_bounds(value, f"{name}.")
-        elif (
-            "holds" in f.metadata and value is not None and (isinstance(value, bool) or not f.metadata["holds"](value))
-        ):
-            raise ValueError(f"`{name}` must be {f.metadata['wanted']}, got {value!r}; pass one.")
+        kind, value, name = hints[f.name], getattr(config, f.name), prefix + f.name
+        if is_dataclass(kind) and isinstance(value, kind):  # type: ignore[arg-type]
+            _check_values(value, f"{name}.")
+        elif not fits(kind, value) or ("holds" in f.metadata and value is not None and not f.metadata["holds"](value)):
+            textual = str in (kind, *get_args(kind))
+            hint = "name one of your own as package.module:name" if textual else "pass one"
+            raise ValueError(f"`{name}` must be {f.metadata.get('wanted', words(kind))}, got {value!r}; {hint}.")

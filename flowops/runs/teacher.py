@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from flowops import _named
-from flowops._named import Registry
+from flowops._named import Registry, meant
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, reschedule
 from flowops.problems import REFERENCE, Problem
+from flowops.runs.assembly import method_of
 from flowops.runs.settings import TrainConfig
+from flowops.times import on_diagonal
 
 PROBLEMS: Registry[Problem[Any, Any]] = Registry("teacher", Problem, REFERENCE)
 PREFIX = "problem:"
@@ -34,7 +36,8 @@ def teacher_of(
 
     Args:
         config: names it: the folder of a run, `problem:NAME` for the exact field of a reference problem, or
-            `package.module:factory` for a field, a map or a `Problem`, made without arguments.
+            `package.module:factory` for a field, a map or a `Problem`, made without arguments. Where a field and a map
+            will do, a run gives its field, and its map if it is the round before, learned by the same method.
         wanted: the kind, as in `Row`.
         interpolant: schedule of this run.
         event: shape of its samples.
@@ -54,34 +57,60 @@ def teacher_of(
         return None
     if not wanted and not second_order:
         raise ValueError(f"`teacher` must not be given for {config.method}, which has none; drop it.")
-    as_map = wanted.removeprefix("optional ") == "map"
+    kind = wanted.removeprefix("optional ")
     if given is not None:
-        return _as_wanted(given, as_map).to(device)
+        return _as_wanted(given, kind).to(device)
     name = str(config.teacher)
     if name.startswith(PREFIX):
-        made: object = PROBLEMS.make(name.removeprefix(PREFIX), interpolant)
+        made: object = _problem(name, interpolant)
     elif ":" in name:
         made = _named.load(name, "teacher")
         if callable(made) and not isinstance(made, nn.Module):
             made = made()
     else:
-        run = load(name, device=device)
+        run = _loaded(name, device, load)
         _check_event(run.event, event, name)
+        as_map = kind == "map" or (kind == "field or map" and _round_before(run.config, config))
         operator: VelocityField | FlowMap = run.X if as_map else run.X.velocity()
         return _moved(operator, run.interpolant, interpolant).to(device)
     if isinstance(made, Problem):
         _check_event(made.event, event, name)
-        made = made.X if as_map and made.X is not None else made.b
+        made = made.X if kind == "map" and made.X is not None else made.b
     if not isinstance(made, VelocityField | FlowMap):
         raise TypeError(
             f"`teacher` must be a VelocityField or a FlowMap, got {type(made).__name__} of {name}; wrap it."
         )
-    return _as_wanted(made, as_map).requires_grad_(False).to(device)
+    return _as_wanted(made, kind).requires_grad_(False).to(device)
 
 
-def _as_wanted(operator: VelocityField | FlowMap, as_map: bool) -> VelocityField | FlowMap:
-    """A map where one is wanted, a field elsewhere."""
-    if as_map:
+def _loaded(name: str, device: torch.device, load: Callable[..., Any]) -> Any:
+    try:
+        return load(name, device=device)
+    except FileNotFoundError as error:
+        if name not in PROBLEMS:
+            raise
+        raise FileNotFoundError(f"{str(error).rstrip('.')}; did you mean {PREFIX + name!r}?") from None
+
+
+def _round_before(run: TrainConfig, config: TrainConfig) -> bool:
+    """Whether a run learned a map by the same method: then it is the round before, and its map is the teacher."""
+    method = method_of(run)
+    return method.name == method_of(config).name and any(term.middle is not on_diagonal for term in method.terms)
+
+
+def _problem(name: str, interpolant: Interpolant) -> Problem[Any, Any]:
+    """The reference problem of a name with its prefix."""
+    known = [PREFIX + own for own in PROBLEMS]
+    if name not in known:
+        raise ValueError(f"`teacher` must be one of {', '.join(known)}, got {name!r}{meant(name, known)}")
+    return PROBLEMS.make(name.removeprefix(PREFIX), interpolant)
+
+
+def _as_wanted(operator: VelocityField | FlowMap, kind: str) -> VelocityField | FlowMap:
+    """A map where one is wanted, a field elsewhere; as it is where both will do."""
+    if kind == "field or map":
+        return operator
+    if kind == "map":
         return operator.flow_map() if isinstance(operator, VelocityField) else operator
     return operator.velocity() if isinstance(operator, FlowMap) else operator
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,22 @@ from flowops.data import Dataset
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap, LearnedMap
 from flowops.networks import NETWORKS, audit
-from flowops.runs import CheckpointError, Run, RunFolder, TrainConfig, load_config, save_config
-from flowops.runs.assembly import Assembly, assemble, dataset_of, map_of
-from flowops.runs.checkpoint import Checkpoint, latest_checkpoint
+from flowops.runs import CheckpointError, Run, RunFolder, TrainConfig, save_config
+from flowops.runs.assembly import Assembly, assemble, dataset_of, laid_out, map_of
+from flowops.runs.checkpoint import Checkpoint, latest_checkpoint, load_weights
+from flowops.runs.facts import read_facts
+from flowops.runs.fitting import fill, fill_partly, misfit, shown
+from flowops.runs.folder import locked
+from flowops.runs.progress import tell
 from flowops.runs.provenance import provenance
-from flowops.runs.run import GIVEN
+from flowops.runs.resuming import Change, changes, check_resumable, check_same_data
+from flowops.runs.run import GIVEN, average_names
+from flowops.runs.saving import remove_later
 from flowops.runs.settings import check_config, check_shares, completed
 from flowops.runs.teacher import teacher_of
 from flowops.training.engine import Engine
 from flowops.training.loss_module import LossModule
-from flowops.training.processes import Interrupted, gathered, launched, on_first, together
+from flowops.training.processes import Interrupted, first_alone, gathered, launched, on_first, together
 from flowops.training.record import Record
 from flowops.training.report import Callback
 
@@ -44,6 +51,15 @@ class Given:
     teacher: VelocityField | FlowMap | None
 
 
+@dataclass(frozen=True)
+class Before:
+    """What a run goes on from: its checkpoint, its settings, and what is known of how they were changed."""
+
+    checkpoint: Checkpoint
+    config: TrainConfig
+    changes: list[dict[str, Any]]
+
+
 def train(
     config: TrainConfig,
     *,
@@ -58,7 +74,8 @@ def train(
 
     Args:
         config: every setting.
-        resume: go on from the last checkpoint in `config.out`, or start if there is none.
+        resume: go on from the last checkpoint in `config.out`, or start if there is none. Settings that make it another
+            run are refused; others may change, which is told and written down in `run.json`.
         report: is told a line now and then, progress included; by default it goes to the standard error.
         dataset: data of your own, in place of the set that `config.dataset` names.
         network: a network of your own, a module of `(s, t, x)`; if it takes a `label` it sees those of the data.
@@ -68,10 +85,11 @@ def train(
     Raises:
         ValueError, TypeError: for settings that do not exist or do not fit together.
         FileExistsError: if the folder holds a run and `resume` is false.
+        Locked: if another run lives in the folder.
         FileNotFoundError: for data, a teacher or first weights that are not there.
-        Interrupted: after Ctrl-C or the signal that ends a job; a checkpoint was written.
+        Interrupted: after Ctrl-C or a signal that ends a job; a checkpoint was written.
         NotFinite: after too many steps in a row without a finite gradient.
-        CheckpointError: if a checkpoint cannot be written.
+        CheckpointError: if a checkpoint cannot be written, or none that is there can be read.
 
     Cost: `config.steps` steps; see `Method` for that of a step. Resuming gives the same parameters, bit for bit on one
     kind of machine, as a run that was not interrupted.
@@ -85,40 +103,59 @@ def train(
     )
     check_config(config)
     fabric = launched(config.hardware)
-    tell = report or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
-    if not fabric.is_global_zero:
-        tell = _nothing
+    say = _nothing if not fabric.is_global_zero else report or tell
     folder = RunFolder(Path(config.out))
     on_first(fabric, lambda: folder.check(resume=resume))
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
-    data = together(fabric, lambda: dataset_of(config) if dataset is None else dataset)
+    data = dataset if dataset is not None else first_alone(fabric, lambda: dataset_of(config))
     config = completed(config, data.defaults, data.event)
-    together(fabric, lambda: _check_complete(config, folder, fabric.world_size, resume))
-    assembly = together(fabric, lambda: assemble(config, fabric.device, dataset=data, network=network, report=tell))
-    checkpoint = _checkpoint(fabric, folder, tell) if resume else None
-    if checkpoint is not None and checkpoint.step >= config.most_steps:
-        tell(f"{folder.path} is finished: step {checkpoint.step} of {config.steps}.")
-        return Run.load(folder.path, dataset=dataset, network=network, teacher=teacher)
-    module = together(fabric, lambda: module_of(config, assembly, fabric.device, given.teacher))
-    if checkpoint is None and config.audit and config.network.kind not in NETWORKS:
-        together(fabric, lambda: _audit(assembly, module, fabric.device))
-    record = Record(config, folder, fabric, module, 0 if checkpoint is None else checkpoint.step, report)
-    engine = Engine(config, assembly, module, fabric, folder, tell, (record, *callbacks))
-    if checkpoint is not None:
-        engine.restore(checkpoint)
-        tell(f"Going on from step {checkpoint.step}{f' of {config.steps}' if config.steps else ''}.")
-        before = load_config(folder.config).steps if folder.config.is_file() else config.steps
-        if before != config.steps and config.optimizer.schedule in ("cosine", "linear"):
-            tell(f"The rate falls to zero at the new end: this is no longer the run of {before} steps.")
-    elif resume:
-        tell(f"There is no checkpoint in {folder.path}: starting from the first step.")
-    on_first(fabric, lambda: _describe(folder, config, assembly, fabric))
-    with record:
-        if signal := engine.run():
-            raise Interrupted(engine.step, config.steps or 0, folder.path, signal)
-        record.finish()
+    together(fabric, lambda: _check_complete(config, fabric.world_size))
+    assembly = together(fabric, lambda: assemble(config, fabric.device, dataset=data, network=network, report=say))
+    with _locked(fabric, folder, say):
+        on_first(fabric, lambda: folder.check(resume=resume))  # again: nobody else writes there from here on
+        before = _before(fabric, folder, config, assembly, say) if resume else None
+        if before is not None and before.checkpoint.step >= config.most_steps:
+            say(f"{folder.path} is finished: step {before.checkpoint.step} of {config.steps}.")
+            objects: dict[str, Any] = {"dataset": dataset, "network": network, "teacher": teacher}
+            return Run.load(folder.path, device=fabric.device, report=say, **objects)
+        if before is None and config.init is not None:
+            together(fabric, lambda: first_weights(config, assembly.network, say))
+        module = together(fabric, lambda: module_of(config, assembly, fabric.device, given.teacher, say))
+        if before is None and config.audit and config.network.kind not in NETWORKS:
+            together(fabric, lambda: _audit(assembly, module, fabric.device))
+        record = Record(config, folder, fabric, module, 0 if before is None else before.checkpoint.step, report)
+        engine = Engine(config, assembly, module, fabric, folder, say, (record, *callbacks))
+        if before is not None:
+            together(fabric, lambda: engine.restore(before.checkpoint))
+            _say_how_it_goes_on(config, before, say)
+        on_first(fabric, lambda: _describe(folder, config, assembly, fabric, before))
+        with record:
+            if signal := engine.run():
+                raise Interrupted(engine.step, config.steps or 0, folder.path, signal)
+            record.finish()
     return engine.current()
+
+
+@contextmanager
+def _locked(fabric: Fabric, folder: RunFolder, report: Callable[[str], None]) -> Iterator[None]:
+    """The first process holds the lock of the folder; what the system says of a disk in there is told with the run."""
+    with ExitStack() as held:
+
+        def hold() -> None:
+            held.enter_context(locked(folder.path, report))
+
+        try:
+            on_first(fabric, hold)
+            yield
+        except OSError as error:
+            if error.errno is None:  # a sentence of our own
+                raise
+            where = f" at {error.filename}" if error.filename else ""
+            raise OSError(
+                f"The run in {folder.path} ended with an error of the disk ({error.strerror}{where}); what was saved "
+                f"is there: make room or mend the disk, and resume."
+            ) from error
 
 
 def module_of(
@@ -126,22 +163,45 @@ def module_of(
     assembly: Assembly,
     device: torch.device,
     teacher: VelocityField | FlowMap | None = None,
+    report: Callable[[str], None] = tell,
 ) -> LossModule:
-    """The loss module on its device, with the first weights, the teacher, and the average that the method looks at."""
+    """The loss module on its device, with the teacher, and the average that the method looks at."""
     network, interpolant, event = assembly.network, assembly.interpolant.to(device), assembly.dataset.event
-    if config.init is not None:
-        network.load_state_dict(Run.load(config.init).X.network.state_dict())
     wanted, found = assembly.method.row.teacher, None
     if wanted or config.teacher or config.network.parameterization == "second-order":
-        found = teacher_of(config, wanted, interpolant, event, device, load=Run.load, given=teacher)
-    X = map_of(config, network, interpolant, found).to(device)
-    lasting = config.hardware.channels_last
-    if len(event) == 3 and (lasting == "yes" or (lasting == "auto" and device.type == "cuda")):
-        X = X.to(memory_format=torch.channels_last)
+        load = partial(Run.load, report=report)
+        found = teacher_of(config, wanted, interpolant, event, device, load=load, given=teacher)
+    X = laid_out(map_of(config, network, interpolant, found), config.hardware, event, device)
     average: LearnedMap | None = None
     if assembly.method.options.ema_teacher:
         average = copy.deepcopy(X).eval().requires_grad_(False)
     return LossModule(X, assembly.method.to(device), interpolant, found if wanted else None, average, config.hardware)
+
+
+def first_weights(config: TrainConfig, network: nn.Module, report: Callable[[str], None]) -> None:
+    """Give a network the first average of the run that `config.init` names, or what fits of it where that is enough.
+
+    Raises:
+        FileNotFoundError: if there is no such run.
+        CheckpointError: if its weights are damaged.
+        ValueError: if the networks differ, unless a part is enough; then if they have nothing in common.
+    """
+    folder = RunFolder(Path(str(config.init)))
+    _, weights = load_weights(folder.checkpoints, None, average_names(folder.settings(report)), report=report)
+    found = misfit(network, weights)
+    if not found:
+        fill(network, weights)
+    elif not config.init_partial:
+        raise ValueError(
+            f"`init` must be a run of the network of this one, and in {config.init} {found}; choose another run, or "
+            f"pass init_partial=True to take what fits."
+        )
+    else:
+        total, left = len(network.state_dict()), fill_partly(network, weights)
+        if len(left) == total:
+            raise ValueError(f"`init` must have weights in common with this network, and in {config.init} {found}.")
+        kept = f"; {shown(left)} keep their first values" if left else ""
+        report(f"{total - len(left)} of {total} weights are those of {config.init}{kept}.")
 
 
 def _checked(given: Given) -> Given:
@@ -154,24 +214,65 @@ def _checked(given: Given) -> Given:
     return given
 
 
-def _check_complete(config: TrainConfig, folder: RunFolder, processes: int, resume: bool) -> None:
-    """Refuse settings that exclude each other once they are complete, and to go on under other ones."""
+def _check_complete(config: TrainConfig, processes: int) -> None:
+    """Refuse settings that exclude each other once they are complete."""
     check_config(config)
     check_shares(config, processes)
-    if resume:
-        folder.check_same(config)
 
 
-def _checkpoint(fabric: Fabric, folder: RunFolder, report: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole, the same on every process."""
-    found = together(fabric, lambda: latest_checkpoint(folder.checkpoints, report))
-    steps = set(gathered(fabric, None if found is None else found.step))
+def _before(
+    fabric: Fabric, folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Callable[[str], None]
+) -> Before | None:
+    """What the run in the folder goes on from, the same on every process, if there is anything; other runs are refused.
+
+    What was saved apart after the checkpoint is removed, since it is saved anew.
+    """
+    found = together(fabric, lambda: _read_before(folder, config, assembly, report))
+    steps = set(gathered(fabric, None if found is None else found.checkpoint.step))
     if len(steps) > 1:
         raise CheckpointError(
             f"The processes must see one newest checkpoint in {folder.checkpoints}, and see those of the steps "
             f"{', '.join(map(str, steps))}; remove the damaged one."
         )
+    if found is None:
+        report(f"There is no checkpoint in {folder.path}: starting from the first step.")
+    else:
+        on_first(fabric, lambda: remove_later(folder.averages, found.checkpoint.step))
     return found
+
+
+def _read_before(
+    folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Callable[[str], None]
+) -> Before | None:
+    checkpoint = latest_checkpoint(folder.checkpoints, report)
+    if checkpoint is None and not folder.config.is_file():
+        return None
+    before = folder.settings(report)
+    check_resumable(config, before, average=assembly.method.options.ema_teacher)
+    known: list[dict[str, Any]] = []
+    try:
+        facts = read_facts(folder.facts)
+    except (OSError, ValueError) as error:
+        report(f"{folder.facts} is written anew, and whether the data are those of before is not known: {error}")
+    else:
+        check_same_data(assembly.dataset, facts)
+        known = facts.changes
+    return None if checkpoint is None else Before(checkpoint, before, known)
+
+
+def _say_how_it_goes_on(config: TrainConfig, before: Before, report: Callable[[str], None]) -> None:
+    """From which step, and with what changed."""
+    step = before.checkpoint.step
+    report(f"Going on from step {step}{f' of {config.steps}' if config.steps else ''}.")
+    for change in changes(config, before.config):
+        report(change.told(step))
+    names, held = average_names(config), before.checkpoint.averages
+    if added := [name for name in names if name not in held]:
+        report(f"Averages added, which start from the weights of step {step}: {', '.join(added)}.")
+    if dropped := [name for name in held if name not in names]:
+        report(f"Averages that are no longer kept: {', '.join(dropped)}.")
+    if before.config.steps != config.steps and config.optimizer.schedule in ("cosine", "linear"):
+        report(f"The rate falls to zero at the new end: this is no longer the run of {before.config.steps} steps.")
 
 
 def _audit(assembly: Assembly, module: LossModule, device: torch.device) -> None:
@@ -181,10 +282,21 @@ def _audit(assembly: Assembly, module: LossModule, device: torch.device) -> None
     audit(module.X.network, like, label=label).raise_for_findings()
 
 
-def _describe(folder: RunFolder, config: TrainConfig, assembly: Assembly, fabric: Fabric) -> None:
-    """Write the settings and the facts of a run."""
+def _describe(
+    folder: RunFolder, config: TrainConfig, assembly: Assembly, fabric: Fabric, before: Before | None
+) -> None:
+    """Write the settings and the facts of a run, with how the settings were changed since it began.
+
+    A change is known before the settings have it. One of a step that is done again holds from there.
+    """
+    known: list[dict[str, Any]] = []
+    if before is not None:
+        step = before.checkpoint.step
+        known = [{**change, "step": min(step, change["step"])} for change in before.changes]
+        new: list[Change] = changes(config, before.config)
+        known += [entry for change in new if (entry := json.loads(json.dumps(change.plain(step)))) not in known]
+    write_text(folder.facts, json.dumps({**facts_of(config, assembly, fabric), "changes": known}, indent=2) + "\n")
     save_config(folder.config, config)
-    write_text(folder.facts, json.dumps(facts_of(config, assembly, fabric), indent=2) + "\n")
 
 
 def facts_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> dict[str, Any]:

@@ -23,6 +23,29 @@ def test_the_table_is_printed_and_written(flowops: Console, tmp_path: Path, boar
     assert len(said.err.splitlines()) == 3  # a line for each sampler while it runs
 
 
+def test_the_table_says_how_the_network_computed(flowops: Console, tmp_path: Path, board_run: Path) -> None:
+    out = tmp_path / "table.md"
+    words = (
+        "--steps",
+        1,
+        "--n",
+        50,
+        "--solver",
+        "--precision",
+        "bf16",
+        "--chunk",
+        20,
+        "--device",
+        "auto",
+        "--out",
+        out,
+    )
+    said = flowops("evaluate", board_run, *words)
+    assert "in bfloat16, seed 0." in said.out.splitlines()[0]
+    held = json.loads((tmp_path / "table.json").read_text())
+    assert (held["precision"], held["compiled"], held["processes"]) == ("bf16", False, 1)
+
+
 def test_it_lies_in_the_run_if_nothing_is_said(flowops: Console, board_run: Path) -> None:
     assert flowops("evaluate", board_run, "--steps", 1, "--n", 100, "--solver").code == 0
     for name in ("evaluation.md", "evaluation.json"):

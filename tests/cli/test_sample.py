@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from flowops.data import to_uint8
+from flowops.pictures import PictureFolder
 from flowops.sampling import gamma_sample, grids
 from flowops.training import Run
 from tests.cli.commands import PERCEPTRON, TINY, Console
@@ -43,6 +45,14 @@ def test_one_sampler_is_a_plain_grid(flowops: Console, tmp_path: Path, digits_ru
     out = tmp_path / "x.png"
     assert flowops("sample", digits_run, "--steps", 2, "--n", 9, "--out", out).code == 0
     assert read(out).shape == (3 * 66 + 2, 3 * 66 + 2, 3)
+
+
+def test_a_picture_shows_the_first_images_only(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    out, tensors = tmp_path / "x.png", tmp_path / "x.safetensors"
+    said = flowops("sample", digits_run, "--steps", 1, "--n", 100, "--out", out, "--tensor", tensors)
+    assert read(out).shape == (8 * 66 + 2, 8 * 66 + 2, 3)
+    assert f"{out}, the first 64 of each; {tensors}: 100 samples of step 6" in said.out
+    assert len(load_file(tensors)["map-1"]) == 100
 
 
 def test_the_picture_lies_in_the_run_if_nothing_is_said(flowops: Console, board_run: Path) -> None:
@@ -125,9 +135,14 @@ def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_ru
         (("--gamma", "2"), "--gamma must lie in [0, 1], got 2"),
         (("--gamma", "0.5", "--restart", "0", "1", "1"), "--gamma and --restart must not be given together"),
         (("--restart", "0.3", "0.5", "1"), "`between` must be two increasing times of the grid"),
-        (("--out", "x.jpg"), "--out must end in .png, got x.jpg"),
+        (("--out", "x.jpg"), "--out must end in .png or .npz, or be a folder as in samples/, got x.jpg"),
+        (("--out", "x.npz/"), "--out must end in .png or .npz, or be a folder as in samples/, got x.npz/"),
+        (("--out", "x.npz"), "--steps and --solver must name one sampler for x.npz, got 0; pass --steps 4, say"),
+        (("--out", "x.npz", "--steps", "1", "2"), "must name one sampler for x.npz, got 2"),
+        (("--out", "x.npz", "--tensor", "y.npz"), "--tensor must be left out where --out takes all samples"),
+        (("--chunk", "0"), "--chunk must be a whole number of at least 1, got 0"),
         (("--tensor", "x.pt"), "--tensor must end in .safetensors or .npz, got x.pt"),
-        (("--device", "cpuu"), "--device must be a device that is there, such as cpu or cuda, got 'cpuu'"),
+        (("--device", "cpuu"), "--device must be one that is there, such as cpu or cuda, or auto, got 'cpuu'"),
         (("--steps", "1", "--solver", "heun", "--solver-steps", "0"), "must be a whole number of at least 1, got 0"),
         (("--weights", "nothing"), "--weights must be a file of weights, and nothing is none"),
     ],
@@ -138,6 +153,7 @@ def test_bad_requests_are_one_sentence(
     out = () if "--out" in words else ("--out", tmp_path / "x.png")
     assert sentence in flowops("sample", digits_run, *out, *words).error
     assert not (tmp_path / "x.png").exists()
+    assert not Path("x.npz").exists()
 
 
 @pytest.mark.parametrize("flag", ["--guidance", "--class"])
@@ -208,3 +224,92 @@ def test_samples_that_make_no_picture_go_to_a_file(flowops: Console, tmp_path: P
     assert not (run / "samples.png").exists()
     with np.load(tmp_path / "x.npz") as held:
         torch.testing.assert_close(torch.from_numpy(held["map-2"]), Run.load(run).sample(4, steps=2))
+
+
+def archived(path: Path) -> tuple[Any, Any]:
+    with np.load(path) as held:
+        return held["arr_0"], held["arr_1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [
+        (("--steps", 2), {"steps": 2}),
+        (("--solver", "heun", "--solver-steps", 3, "--guidance", 1.5), {"solver": "heun", "steps": 3, "guidance": 1.5}),
+        (("--steps", 4, "--gamma", 0.5, "--class", 3), {"steps": 4, "gamma": 0.5, "label": 3}),
+    ],
+)
+def test_all_samples_go_to_one_file(
+    flowops: Console, tmp_path: Path, digits_run: Path, words: tuple[object, ...], way: dict[str, Any]
+) -> None:
+    out = tmp_path / "x.npz"
+    said = flowops("sample", digits_run, *words, "--n", 25, "--seed", 7, "--chunk", 10, "--out", out)
+    assert said.code == 0, said.err
+    assert said.out.splitlines()[-1] == f"{out}: 25 samples of step 6"
+    pixels, labels = archived(out)
+    wanted = to_uint8(Run.load(digits_run).draw(25, seed=7, **way).x).permute(0, 2, 3, 1).numpy().astype(int)
+    assert pixels.shape == (25, 8, 8, 1)
+    assert np.abs(pixels - wanted).max() <= 1  # a chunk of another size may round otherwise
+    assert labels.tolist() == [way.get("label", k % 10) for k in range(25)]
+
+
+def test_a_folder_has_a_file_for_each_and_goes_on(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    out = f"{tmp_path / 'samples'}/"
+    words = ("--steps", 2, "--seed", 7, "--chunk", 4, "--out", out)
+    assert flowops("sample", digits_run, *words, "--n", 10).code == 0
+    (tmp_path / "samples" / "000005.png").unlink()
+    said = flowops("sample", digits_run, *words, "--n", 13)
+    assert said.out.splitlines()[-1] == f"{out}: 13 samples of step 6, 9 of them there before"
+    again = flowops("sample", digits_run, *words, "--n", 13)
+    assert again.out.splitlines() == [f"{out}: 13 samples of step 6, 13 of them there before"]
+    flowops("sample", digits_run, "--steps", 2, "--seed", 7, "--n", 13, "--out", tmp_path / "x.npz")
+    pixels, _ = archived(tmp_path / "x.npz")
+    for k in range(13):
+        found = read(tmp_path / "samples" / f"{k:06d}.png")[..., :1]
+        assert np.abs(found - pixels[k].astype(int)).max() <= 1
+    assert "with seed 7 in place of 8" in flowops("sample", digits_run, *words, "--n", 13, "--seed", 8).error
+    assert "--n must be at least 13" in flowops("sample", digits_run, *words, "--n", 5).error
+
+
+@pytest.mark.parametrize(("fault", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 1)])
+def test_what_is_left_of_a_folder_is_said(
+    flowops: Console,
+    tmp_path: Path,
+    digits_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: BaseException,
+    code: int,
+) -> None:
+    out, plain = tmp_path / "samples", PictureFolder.add
+
+    def add(self: PictureFolder, first: int, x: torch.Tensor, labels: torch.Tensor | None = None) -> None:
+        if first == 8:
+            plain(self, first, x[:1])
+            raise fault
+        plain(self, first, x, labels)
+
+    words = ("sample", digits_run, "--steps", 2, "--chunk", 4, "--n", 13, "--out", out)
+    with monkeypatch.context() as patch:
+        patch.setattr(PictureFolder, "add", add)
+        said = flowops(*words)
+    assert said.code == code
+    assert f"{out} holds 9 of 13 pictures; the same command goes on with the others.\n" in said.err
+    assert flowops(*words).out.splitlines()[-1] == f"{out}: 13 samples of step 6, 9 of them there before"
+
+
+def test_points_have_no_folder(flowops: Console, tmp_path: Path, board_run: Path) -> None:
+    said = flowops("sample", board_run, "--steps", 1, "--out", tmp_path / "samples")
+    assert "--out must end in .npz for samples of shape [2]" in said.error
+    assert flowops("sample", board_run, "--steps", 1, "--n", 5, "--out", tmp_path / "x.npz").code == 0
+    with np.load(tmp_path / "x.npz") as held:
+        assert held.files == ["arr_0"]
+        torch.testing.assert_close(torch.from_numpy(held["arr_0"]), Run.load(board_run).sample(5))
+
+
+def test_a_network_may_compute_in_bfloat16(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    plain, half = (
+        sampled(flowops, tmp_path, digits_run, "--steps", 2, "--n", 4, *words)
+        for words in ((), ("--precision", "bf16"))
+    )
+    assert half.dtype == torch.float32
+    assert 0 < (half - plain).abs().max() < 0.1

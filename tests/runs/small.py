@@ -52,3 +52,4 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """They are not, unless a test asks for `pictures`."""
     if "pictures" not in request.fixturenames:
         monkeypatch.setattr("flowops.training.record.save_comparison", lambda *_: None)
+        monkeypatch.setattr("flowops.training.record.POINTS", 4)  # of which samples are drawn all the same

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +73,17 @@ def test_damage_is_named_and_the_checkpoint_before_is_used(folder: Path, name: s
 def test_nothing_to_go_on_from(folder: Path) -> None:
     told: list[str] = []
     assert latest_checkpoint(folder, told.append) is None
-    shutil.rmtree(save(folder, 3) / "manifest.json", ignore_errors=True)
-    (folder / "3" / "manifest.json").unlink()
-    assert latest_checkpoint(folder, told.append) is None
-    assert len(told) == 1
+    assert not told
+
+
+def test_checkpoints_of_which_none_is_whole_are_not_taken_for_none(folder: Path) -> None:
+    for step in (3, 4):
+        (save(folder, step) / "manifest.json").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"must hold a checkpoint that is whole .* 2 that are not.*4/manifest"
+    ) as e:
+        latest_checkpoint(folder, pytest.fail)
+    assert "\n" not in str(e.value)
 
 
 def test_stray_files_are_no_checkpoints(folder: Path) -> None:
@@ -151,11 +157,15 @@ class TestWeights:
             torch.testing.assert_close(weights, tensors(seed), rtol=0, atol=0)
         assert load_weights(folder, 1)[0] == 1
 
-    def test_damaged_ones_are_passed_over_unless_asked_for(self, folder: Path) -> None:
+    def test_damaged_ones_are_passed_over_with_the_words_of_a_resumption_unless_asked_for(self, folder: Path) -> None:
         save(folder, 1)
         (save(folder, 2) / "ema-0.999.safetensors").write_bytes(b"")
-        assert load_weights(folder, average="0.999")[0] == 1
-        assert load_weights(folder)[0] == 2
+        told, resumed = list[str](), list[str]()
+        assert load_weights(folder, average="0.999", report=told.append)[0] == 1
+        latest_checkpoint(folder, resumed.append)
+        assert told == resumed
+        assert told[0].startswith("Checkpoint 2 is not used: ")
+        assert load_weights(folder, report=pytest.fail)[0] == 2
         with pytest.raises(CheckpointError, match=r"ema-0\.999\.safetensors must have .* bytes, got 0: it is cut"):
             load_weights(folder, 2, "0.999")
 
@@ -166,6 +176,21 @@ class TestWeights:
         with pytest.raises(FileNotFoundError, match="must hold a checkpoint of step 7, and does not"):
             load_weights(folder, 7)
         with pytest.raises(
-            CheckpointError, match=r"ema-0\.5\.safetensors must be in the checkpoint, which holds ema-0\.999"
+            CheckpointError, match=r"`average` must be one of 0\.999, power-0\.05 or none in .*/1, got '0\.5'"
         ):
             load_weights(folder, 1, "0.5")
+
+    def test_of_several_averages_the_first_that_is_there_is_taken(self, folder: Path) -> None:
+        save(folder, 1)
+        told: list[str] = []
+        for wanted, found in ((("0.999", "power-0.05"), 2), (("0.5", "power-0.05"), 3), (("0.5",), 2)):
+            _, weights = load_weights(folder, average=wanted, report=told.append)
+            torch.testing.assert_close(weights, tensors(found), rtol=0, atol=0)
+        assert told == [
+            "Checkpoint 1 holds no average 0.5, which was added later: power-0.05 is used.",
+            "Checkpoint 1 holds no average 0.5, which was added later: 0.999 is used.",
+        ]
+
+    def test_one_set_aside_by_a_process_that_was_killed_is_found_by_its_step(self, folder: Path) -> None:
+        save(folder, 2).rename(folder / "2.replaced")
+        assert load_weights(folder, 2)[0] == 2

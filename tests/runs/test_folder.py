@@ -31,12 +31,38 @@ class TestWriting:
             with pytest.raises(NotADirectoryError, match="is a file"):
                 RunFolder(tmp_path / "run").check(resume=resume)
 
-    def test_a_run_goes_on_under_its_own_settings_only(self, tmp_path: Path) -> None:
-        RunFolder(tmp_path).check_same(replace(CONFIG, batch=64))  # there are none yet
+    def test_the_lock_of_a_run_that_was_killed_is_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / ".lock").touch()
+        RunFolder(tmp_path).check(resume=False)
+
+
+class TestSettings:
+    """Those of a run are complete, and as they were written, or that is said."""
+
+    def test_they_come_back(self, tmp_path: Path) -> None:
         save_config(tmp_path / "config.yaml", CONFIG)
-        RunFolder(tmp_path).check_same(replace(CONFIG, steps=50_000))
-        with pytest.raises(ValueError, match="`batch` must stay 128"):
-            RunFolder(tmp_path).check_same(replace(CONFIG, batch=64))
+        assert RunFolder(tmp_path).settings(pytest.fail) == CONFIG
+
+    def test_a_file_that_was_cut_or_edited_is_told(self, tmp_path: Path) -> None:
+        path, told = tmp_path / "config.yaml", list[str]()
+        save_config(path, CONFIG)
+        whole = path.read_text()
+        assert "  rate: 0.001\n" in whole
+        for changed in (whole.replace("  rate: 0.001\n", "  rate: 0.002\n"), whole[: whole.index("  warmup: ")]):
+            path.write_text(changed)
+            RunFolder(tmp_path).settings(told.append)
+        assert told == [f"{path} is not as the run wrote it: it was edited, or is damaged."] * 2
+
+    def test_a_file_without_the_first_line_is_one_of_a_users_own(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        save_config(path, CONFIG)
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+        assert RunFolder(tmp_path).settings(pytest.fail) == CONFIG
+
+    def test_a_file_that_lacks_what_every_run_has_is_refused(self, tmp_path: Path) -> None:
+        save_config(tmp_path / "config.yaml", replace(CONFIG, averages=None))
+        with pytest.raises(ValueError, match="must hold every setting of a run, and lacks averages; restore it"):
+            RunFolder(tmp_path).settings()
 
 
 def test_a_configuration_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -117,4 +143,4 @@ def test_a_file_that_is_written_again_is_the_same(tmp_path: Path) -> None:
     save_config(first, replace(TrainConfig("checkerboard"), seed=3))
     save_config(second, load_config(first))
     assert first.read_text() == second.read_text()
-    assert first.read_text().startswith("version: 2\n")
+    assert first.read_text().splitlines()[1] == "version: 2"

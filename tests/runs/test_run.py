@@ -10,17 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowops import interpolants, problems
+from flowops import LearnedMap, interpolants, problems
 from flowops.data import Pairs
 from flowops.maps import EDMPreconditioning, SecondOrder
 from flowops.networks import MLP
-from flowops.runs import CheckpointError, Drawn, NetworkConfig, Run
+from flowops.runs import CheckpointError, Drawn, HardwareConfig, NetworkConfig, Run
 from flowops.sampling import gamma_sample, noise, restart_sample, solve
 from flowops.training import train
+from tests.programs import run as run_program
 from tests.runs.small import PERCEPTRON, Make, maker, silent
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 GRID = [0.0, 0.3, 1.0]
+UNET = NetworkConfig("unet", channels=4, multipliers=(1,), blocks=1)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,17 @@ class TestReading:
         assert read.config == plain.config
         assert (read.step, read.event, read.classes, read.paired) == (8, torch.Size([2]), (), False)
         torch.testing.assert_close(read.sample(7, steps=3), plain.sample(7, steps=3), rtol=0, atol=0)
+
+    def test_a_finished_run_is_read_where_it_would_train(self, broken: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        devices, plain = [], Run.load
+
+        def noted(path: Path, **options: Any) -> Run:
+            devices.append(options.get("device"))
+            return plain(path, **options)
+
+        monkeypatch.setattr(Run, "load", noted)
+        assert train(broken.config, resume=True, report=silent).step == broken.step
+        assert devices == [torch.device("cpu")]
 
     def test_every_average_and_every_checkpoint_can_be_asked_for(self, plain: Run) -> None:
         runs = [Run.load(plain.folder.path, average=name) for name in ("0.1", "0.9", "none")]
@@ -107,6 +120,20 @@ class TestReading:
             Run.load(broken.folder.path)
         assert "\n" not in str(caught.value)
 
+    def test_an_older_checkpoint_in_place_of_a_damaged_one_is_told_on_the_standard_error(
+        self, small: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run, lines = train(small("cut"), report=silent), list[str]()
+        (run.folder.checkpoints / "8" / "ema-0.999.safetensors").write_bytes(b"")
+        assert (Run.load(run.folder.path).step, Run.load(run.folder.path, report=lines.append).step) == (4, 4)
+        assert capsys.readouterr().err == f"{lines[0]}\n"
+        assert lines[0].startswith(
+            f"Checkpoint 8 is not used: {run.folder.checkpoints / '8' / 'ema-0.999.safetensors'} "
+        )
+        assert Run.load(run.folder.path, average="none", report=pytest.fail).step == 8
+        with pytest.raises(CheckpointError, match="it is cut"):
+            Run.load(run.folder.path, step=8)
+
     def test_it_is_shown_in_one_line(self, plain: Run) -> None:
         assert repr(plain) == f"Run({plain.folder.path}: lsd on checkerboard, step 8, cpu)"
 
@@ -130,6 +157,11 @@ class TestBase:
 
     def test_where_the_schedule_begins_with_the_base_it_is_as_drawn(self, plain: Run) -> None:
         assert torch.equal(plain.base(5, seed=3), noise(5, (2,), seed=3))
+
+    def test_they_may_begin_with_any_number(self, plain: Run, small: Make) -> None:
+        assert torch.equal(plain.base(4, seed=3, start=5), plain.base(9, seed=3)[5:])
+        run = train(small("pairs", f"{__name__}:pairs"), report=silent)
+        assert torch.equal(run.base(4, seed=3, start=5), run.base(9, seed=3)[5:])
 
     def test_pairs_start_from_their_own_base(self, small: Make) -> None:
         run = train(small("pairs", f"{__name__}:pairs"), report=silent)
@@ -207,6 +239,40 @@ class TestSamples:
         torch.testing.assert_close(whole.x, cut.x, rtol=1e-4, atol=1e-5)
         assert whole.calls == cut.calls
 
+    @pytest.mark.parametrize(
+        "way",
+        [
+            {"steps": 2},
+            {"steps": 3, "gamma": 0.5},
+            {"steps": 2, "restart": (0.0, 0.5, 2)},
+            {"solver": "heun", "steps": 2},
+        ],
+        ids=["plain", "gamma", "restart", "heun"],
+    )
+    def test_a_sample_depends_on_its_number_and_the_seed_only(self, labelled: Run, way: dict[str, Any]) -> None:
+        """Several processes draw stretches of what one draws: labels in turn and noise on the way go on."""
+        whole, part = labelled.draw(27, seed=3, **way), labelled.draw(4, seed=3, start=23, **way)
+        torch.testing.assert_close(part.x, whole.x[23:], rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(part.x, whole.x[:4], rtol=1e-2, atol=1e-2)
+
+    def test_without_a_number_the_elements_decide_the_chunk(
+        self, labelled: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes, plain = [], LearnedMap._average_velocity
+
+        def noted(self: LearnedMap, s: Tensor, t: Tensor, x: Tensor, conditions: Any) -> Tensor:
+            sizes.append(len(x))
+            return plain(self, s, t, x, conditions)
+
+        monkeypatch.setattr(LearnedMap, "_average_velocity", noted)
+        monkeypatch.setattr("flowops.sampling.cost.ELEMENTS", 3 * 64)
+        labelled.sample(7)
+        labelled.solve(7, method="euler", steps=1)
+        assert sizes == [3, 3, 1] * 2
+        sizes.clear()
+        labelled.solve(7)
+        assert max(sizes) == 3
+
     @pytest.mark.parametrize(("guidance", "cost"), [(None, 1), (2.0, 2)])
     def test_calls_are_counted_per_sample(self, labelled: Run, guidance: float | None, cost: int) -> None:
         shared: dict[str, Any] = {"guidance": guidance, "chunk": 2, "grid": [0.0, 0.5, 1.0]}
@@ -279,6 +345,92 @@ class TestLabels:
         torch.testing.assert_close(run.sample(4, label=2, guidance=2.0), wanted)
         assert run.solve(4, method="euler", steps=3, label=2, guidance=2.0).calls == 3
         assert Run.load(run.folder.path).X.takes("guidance")
+
+
+class TestComputing:
+    """Where and how a run computes."""
+
+    def test_another_precision_is_that_of_the_network_alone(self, labelled: Run) -> None:
+        half, seen = labelled.on(precision="bf16"), []
+        layer = next(m for m in labelled.X.network.modules() if isinstance(m, nn.Conv2d))
+        hook = layer.register_forward_hook(lambda *found: seen.append(found[2].dtype))
+        try:
+            x, plain = half.sample(6, steps=2), labelled.sample(6, steps=2)
+            solved = half.solve(6, method="heun", steps=2, guidance=1.5)
+        finally:
+            hook.remove()
+        assert x.dtype == solved.x.dtype == torch.float32
+        assert solved.calls == 8
+        assert seen == [torch.bfloat16] * 2 + [torch.float32] * 2 + [torch.bfloat16] * 8
+        assert 0 < (x - plain).abs().max() < 0.1
+        assert (labelled.precision, half.precision, half.on().precision, half.on(precision="32").precision) == (
+            "32", "bf16", "bf16", "32",
+        )  # fmt: skip
+        torch.testing.assert_close(half.on(precision="32").sample(6, steps=2), plain)
+
+    @pytest.mark.usefixtures("unchecked")
+    def test_there_are_two_precisions(self, labelled: Run) -> None:
+        with pytest.raises(ValueError, match="`precision` must be 32 or bf16, got 'fp16'"):
+            labelled.on(precision="fp16")  # type: ignore[arg-type]
+
+    def test_another_device_takes_copies(self, labelled: Run) -> None:
+        there = labelled.on("meta")
+        assert {p.device.type for p in there.X.parameters()} == {"meta"}
+        assert {p.device.type for p in labelled.X.parameters()} == {"cpu"}
+        assert (there.device.type, labelled.device.type) == ("meta", "cpu")
+        assert labelled.on("cpu").X is labelled.X
+
+    @pytest.mark.parametrize(("wanted", "lasting"), [("yes", True), ("no", False), ("auto", False)])
+    def test_images_keep_the_memory_format_of_the_training(self, small: Make, wanted: Any, lasting: bool) -> None:
+        """What was trained with the channels last is sampled so: on CUDA the other format takes other kernels."""
+        hardware = HardwareConfig("cpu", channels_last=wanted)
+        config = small("lasting", "digits", network=UNET, steps=1, hardware=hardware)
+        trained = train(config, report=silent)
+        for run in (trained, Run.load(trained.folder.path)):
+            weights = [p for p in run.X.parameters() if p.ndim == 4 and min(p.shape[1:3]) > 1]
+            assert weights
+            assert all(w.is_contiguous(memory_format=torch.channels_last) == lasting for w in weights)
+
+    @pytest.mark.slow
+    def test_a_compiled_network_gives_the_same_samples(self, labelled: Run, tmp_path: Path) -> None:
+        """In one graph, for every sampler and every size of the last chunk; a network that has none is told."""
+        printed = run_program(tmp_path, COMPILED.format(folder=str(labelled.folder.path)))
+        assert printed.splitlines()[-1] == "the same"
+
+
+COMPILED = """
+from dataclasses import replace
+import torch
+from torch import nn
+from flowops import LearnedMap
+from flowops.runs import Run
+
+run = Run.load({folder!r})
+compiled = run.on(compile=True)
+for way in ({{"steps": 2}}, {{"steps": 3, "gamma": 0.5, "guidance": 1.5}}, {{"solver": "heun", "steps": 2}}):
+    plain, found = (each.draw(13, chunk=5, **way) for each in (run, compiled))
+    torch.testing.assert_close(found.x, plain.x, rtol=1e-3, atol=1e-4)
+    assert found.calls == plain.calls
+plain, found = (each.draw(13, chunk=5, solver="dopri5").x for each in (run, compiled))
+torch.testing.assert_close(found, plain, rtol=1e-2, atol=1e-3)
+half, both = (run.on(precision="bf16", compile=compile).sample(13, steps=2, chunk=5) for compile in (False, True))
+torch.testing.assert_close(both, half, rtol=0.05, atol=0.05)
+assert run.X.network._compiled_call_impl is None  # that of the run is as it was
+
+
+class Branching(nn.Module):
+    def forward(self, s, t, x):
+        return x if float(x.sum()) > 0 else -x
+
+
+bad = replace(run, X=LearnedMap(Branching()), classes=())
+assert bad.sample(3).shape == (3, 1, 8, 8)
+try:
+    bad.on(compile=True).sample(3)
+except ValueError as error:
+    assert "`compile` must be left out for this network" in str(error), error
+    print("the same")
+"""
 
 
 class TestParameterizations:

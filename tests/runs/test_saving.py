@@ -12,8 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from flowops.runs.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, load_weights
-from flowops.runs.saving import put_in_place
+from flowops.runs.checkpoint import (
+    CheckpointError,
+    latest_checkpoint,
+    load_checkpoint,
+    load_weights,
+    read_manifest,
+)
+from flowops.runs.saving import put_in_place, save_averages
 from tests.examples import normal
 from tests.programs import run
 from tests.runs.checkpoints import save, steps_in, tensors
@@ -64,6 +70,18 @@ class TestOldOnes:
         save(folder, 5, weights={"w": torch.ones(3)}, averages={})
         assert list(load_checkpoint(folder / "5").weights) == ["w"]
         assert steps_in(folder) == [5]
+
+
+def test_averages_that_are_kept_apart_are_read_like_those_of_a_checkpoint(folder: Path) -> None:
+    apart = folder.parent / "averages"
+    for step in (1, 2, 2):  # of a run that went back
+        save_averages(apart, step, {"power-0.1": tensors(step)}, {"power-0.1": 1})
+    assert sorted(file.name for file in (apart / "2").iterdir()) == ["ema-power-0.1.safetensors", "manifest.json"]
+    torch.testing.assert_close(load_weights(apart, 1, "power-0.1")[1], tensors(1), rtol=0, atol=0)
+    assert read_manifest(apart / "2").since == {"power-0.1": 1}
+    (apart / "2" / "ema-power-0.1.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"averages/2/ema-power-0\.1\.safetensors must have .* bytes, got 0"):
+        load_weights(apart, 2, "power-0.1")
 
 
 class TestFailures:

@@ -121,7 +121,7 @@ class TestReferenceProblems:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("problem:checkerbord", "`teacher` must be one of linear, .* did you mean 'checkerboard'?"),
+            ("problem:checkerbord", "`teacher` must be one of problem:linear, .* did you mean 'problem:checkerboard'?"),
             ("problem:linear", r"must be trained on samples of shape \[2\], got \[3\] in problem:linear"),
         ],
     )
@@ -169,6 +169,34 @@ class TestOnesOwn:
     def test_what_is_no_field_is_refused(self, small: Make, name: str) -> None:
         with pytest.raises(TypeError, match="`teacher` must be a VelocityField or a FlowMap, got int of"):
             found(small(method="lmd", teacher=f"{__name__}:{name}"))
+
+
+class TestFieldOrMap:
+    """Rows that take either get what is given; of a run the field, unless it is the round before."""
+
+    def test_an_object_stays_what_it_is(self, small: Make) -> None:
+        X, b = a_map(), rotating()
+        assert found(small(method="pd"), "field or map", given=X) is X
+        assert found(small(method="pd"), "field or map", given=b) is b
+        assert isinstance(found(small(method="pd", teacher=f"{__name__}:a_map"), "field or map"), FlowMap)
+
+    @pytest.mark.parametrize(
+        ("before", "method", "kind"),
+        [
+            ("fm", "pd", VelocityField),
+            ("pd", "pd", FlowMap),
+            ("fm", "reflow", VelocityField),
+            ("pd", "lsd", VelocityField),
+        ],
+    )
+    def test_a_run_gives_its_map_to_the_next_round_only(
+        self, small: Make, before: str, method: str, kind: type[object]
+    ) -> None:
+        teacher = {} if before == "fm" else {"teacher": "problem:checkerboard"}
+        run = train(small("before", method=before, steps=1, interpolant="trigonometric", **teacher), report=silent)
+        config = small("after", method=method, teacher=str(run.folder.path))
+        wanted = "field or map" if method != "lsd" else "field"
+        assert isinstance(found(config, wanted), kind)
 
 
 def test_a_method_with_a_teacher_says_what_it_misses(small: Make) -> None:

@@ -1,0 +1,50 @@
+"""What `run.json` says of a run beside its settings: what its samples are, on which data, and what was changed when."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run must know of itself to be read and to go on.
+
+    Attributes:
+        event: shape of a sample.
+        classes: names of the classes, empty if the map knows none.
+        paired: whether the data come with base samples of their own.
+        guided: whether a scale of guidance is an input of the network.
+        data: the provenance of the data.
+        changes: settings that were changed when the run was resumed: `step`, `setting`, `before`, `after`.
+    """
+
+    event: torch.Size
+    classes: tuple[str, ...]
+    paired: bool
+    guided: bool
+    data: str
+    changes: list[dict[str, Any]]
+
+
+def read_facts(path: Path) -> Facts:
+    """The facts in a file.
+
+    Raises:
+        ValueError: if it is not that of a run.
+    """
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        event, classes = torch.Size(held["event"]), tuple(map(str, held["classes"]))
+        if any(length < 1 for length in event):
+            raise ValueError
+        changes = [{"step": int(change["step"]), **change} for change in held.get("changes", [])]
+        return Facts(event, classes, bool(held["paired"]), bool(held["guided"]), str(held.get("data", "")), changes)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"`{path}` must hold event, classes, paired and guided, and does not; use another run."
+        ) from error
