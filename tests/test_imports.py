@@ -54,7 +54,7 @@ FACADES = {
 }
 OUTSIDE = {"theory_checks", "tests", "experiments"}
 LATE = {"sympy", "scipy", "torchdiffeq", "matplotlib", "jaxtyping", "ot", "torchvision", "PIL", "sklearn", "lightning"}
-LATE |= {"tyro", "yaml", "safetensors", "rich", "tensorboard", "torchmetrics", "torch_fidelity"}
+LATE |= {"tyro", "yaml", "safetensors", "rich", "tensorboard", "torchmetrics", "torch_fidelity", "filelock"}
 TORCH_FUNC = {"_derivatives.py": "torch.func", "fields/divergence.py": "torch.func.vmap"}
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -76,8 +76,8 @@ def _quadrature(middle: Tensor, half: Tensor) -> tuple[_Standard, Tensor]:
     exception.
     """
     shape = (-1,) + (1,) * middle.ndim
-    nodes = torch.tensor(_NODES, dtype=middle.dtype, device=middle.device).reshape(shape)
-    weights = torch.tensor(_WEIGHTS, dtype=middle.dtype, device=middle.device).reshape(shape)
+    rule = (torch.tensor(values, dtype=middle.dtype).reshape(shape) for values in (_NODES, _WEIGHTS))
+    nodes, weights = (values.to(middle.device, non_blocking=True) for values in rule)
     steps = half * nodes
     density = weights * torch.exp(-steps * (middle + 0.5 * steps))
     mass = density.sum(0)

@@ -141,7 +141,7 @@ def liouville(
     check_state(x)
     s, t = expand_times(s, t, x)
     rule = np.polynomial.legendre.leggauss(nodes)
-    points, weights = (torch.as_tensor(a, dtype=s.dtype, device=x.device) for a in rule)
+    points, weights = (torch.as_tensor(a, dtype=s.dtype).to(x.device, non_blocking=True) for a in rule)
     tau = torch.lerp(s, t, (points[:, None] + 1) / 2).reshape(-1)
     rows = torch.arange(len(x), device=x.device).repeat(nodes)
     divergence = b.subset(rows).divergence(tau, X.subset(rows)(s[rows], tau, x[rows]))

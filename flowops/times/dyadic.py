@@ -32,9 +32,8 @@ class Dyadic(TimeLaw):
         _check_levels(self.levels)
 
     def draw(self, request: Request) -> Pair:
-        lengths = [2.0**-j for j in range(self.levels)]
-        widths = torch.tensor(lengths, dtype=request.dtype, device=request.device)
-        return _steps(request, widths[request.index(self.levels)])
+        j = request.index(self.levels)
+        return _steps(request, 1 / (torch.ones_like(j) << j).to(request.dtype))
 
 
 @dataclass(frozen=True)

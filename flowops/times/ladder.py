@@ -95,7 +95,8 @@ class Ladder(TimeLaw):
 
     Raises:
         ValueError: for fewer than two rungs, an unknown spacing or law; at the draw, if noise levels are used without
-            an interpolant, or rungs coincide because the interpolant does not reach their noise levels.
+            an interpolant, or, on the CPU, rungs coincide because the interpolant does not reach their noise levels.
+            On another device, where the host would have to wait for the rungs, every time is NaN then.
 
     Source: Song et al. 2303.01469; Song, Dhariwal 2310.14189 Table 1.
     """
@@ -117,8 +118,9 @@ class Ladder(TimeLaw):
         whole(count, "rungs", 2)
         times = self._times(count, request)
         if isinstance(self.law, LogNoise):
-            mass = self._mass(self.law, times, request)
-            n = torch.multinomial(mass, request.n, replacement=True, generator=request.generator)
+            mass = self._mass(self.law, times, request).cumsum(0)
+            # unlike `multinomial` of one draw, this never asks the device for a value
+            n = torch.searchsorted(mass, request.uniform() * mass[-1], right=True).clamp(max=count - 2)
         else:
             n = request.index(count - 1)
         return Pair(times[n], times[n + 1])
@@ -129,12 +131,13 @@ class Ladder(TimeLaw):
         I = request.schedule(self)
         times = time_of_noise_level(I, self.spacing.levels(count, request.dtype, request.device))
         times[0], times[-1] = 0.0, 1.0
-        if not bool((times.diff() > 0).all()):
+        distinct = (times.diff() > 0).all()
+        if request.device.type == "cpu" and not distinct:
             raise ValueError(
                 f"`spacing` must place its rungs at different times, got {self.spacing} with {count} rungs on the "
                 f"{I.name} interpolant; keep the noise levels inside its range, or take fewer rungs."
             )
-        return times
+        return torch.where(distinct, times, torch.nan)
 
     def _mass(self, law: LogNoise, times: Tensor, request: Request) -> Tensor:
         if isinstance(self.spacing, Karras):

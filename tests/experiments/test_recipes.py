@@ -12,6 +12,7 @@ from experiments._recipes import configured, recipe, status
 from flowops.data import open_dataset
 from flowops.runs.settings import check_config, completed
 from flowops.training import load_config
+from tests.programs import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*more samples:UserWarning")
 TINY = [
@@ -47,6 +48,37 @@ def test_digits_write_a_table_and_a_picture(tmp_path: Path, capsys: pytest.Captu
     assert text.strip() in capsys.readouterr().out
     assert (out / "samples.png").stat().st_size > 1000
     assert recipe(digits_lsd.CONFIG, "digits_lsd", [*TINY, "--out", str(out), "--resume"], n=80, solver_steps=2) == 0
+
+
+PROGRAM = """
+import os
+from pathlib import Path
+from experiments import digits_lsd
+from experiments._recipes import recipe
+from flowops.evaluation import Evaluation
+
+folder, save = Path(__file__).parent, Evaluation.save
+
+def noted(self, path):
+    with (folder / "saved.txt").open("a") as file:
+        file.write(f"{{os.getpid()}} {{path}}\\n")
+    save(self, path)
+
+Evaluation.save = noted
+words = [*{words!r}, "--out", str(folder / "run")]
+assert recipe(digits_lsd.CONFIG, "digits_lsd", words, n=81, solver_steps=2) == 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_of_several_processes_each_samples_and_one_writes(tmp_path: Path) -> None:
+    words = [*TINY, "--hardware.devices", "2", "--hardware.accelerator", "cpu", "--hardware.strategy", "ddp"]
+    printed = run(tmp_path, PROGRAM.format(words=words))
+    assert (tmp_path / "saved.txt").read_text().count("\n") == 1
+    text = (tmp_path / "run" / "evaluation.md").read_text()
+    assert "81 samples of each sampler on cpu, by 2 processes, seed 0." in text
+    assert printed.count(text.strip()) == 1
 
 
 def test_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

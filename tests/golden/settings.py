@@ -1,0 +1,183 @@
+"""Every setting of the golden runs, written out: no value here is taken from a default of the library.
+
+A row is evaluated with all of its options given, and its law with all of its own. Tests read the signatures and refuse
+a setting that is missing here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowops.methods import Lp, PseudoHuber, Squared
+from flowops.times import (
+    Diagonal,
+    Doubling,
+    Dyadic,
+    EndpointFixed,
+    FullSquare,
+    Halving,
+    Karras,
+    Ladder,
+    LogitNormal,
+    LogNoise,
+    Shrinking,
+    Uniform,
+    UpperTriangle,
+)
+
+EVENT = (3,)
+BATCH = 8
+CLASSES = 3
+NETWORK: dict[str, Any] = {
+    "event": EVENT,
+    "width": 6,
+    "depth": 2,
+    "activation": "gelu",
+    "octaves": 1,
+    "frequencies": (),
+    "harmonics": 2,
+    "labels": CLASSES,
+    "guidance": True,
+}
+UNET: dict[str, Any] = {
+    "event": (2, 4, 4),
+    "channels": 4,
+    "multipliers": (1, 2),
+    "blocks": 1,
+    "attention": (2,),
+    "heads_width": 4,
+    "labels": CLASSES,
+    "dropout": 0.0,
+    "guidance": True,
+    "embedding": "positional",
+    "time_scale": 8.0,
+    "one_time": False,
+}
+WEIGHT: dict[str, Any] = {"width": 5, "harmonics": 2}
+INTERPOLANT: dict[str, Any] = {
+    "alpha": "cos(pi*t/2)",
+    "beta": "sin(pi*t/2)",
+    "gamma": None,
+    "name": "golden",
+    "gaussian_base": True,
+}
+OPTIMIZER: dict[str, Any] = {
+    "kind": "adam",
+    "rate": 0.02,
+    "matrix_rate": 0.02,
+    "schedule": "constant",
+    "warmup": 0,
+    "decay_start": 1000,
+    "beta1": 0.9,
+    "beta2": 0.95,
+    "weight_decay": 0.0,
+    "clip": 1.0,
+}
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": OPTIMIZER,
+    "adamw": {**OPTIMIZER, "kind": "adamw", "weight_decay": 0.1},
+    "radam": {**OPTIMIZER, "kind": "radam", "clip": 0.0},
+    "muon": {**OPTIMIZER, "kind": "muon"},
+}
+STEPS = 3
+SAMPLES = 4
+GRID = [0.0, 0.3, 1.0]
+CHUNK = 3
+
+TRIANGLE = UpperTriangle(law=Uniform(low=0.0, high=1.0))
+LOGIT = UpperTriangle(law=LogitNormal(mean=0.4, std=1.0))
+DIAGONAL = Diagonal(law=Uniform(low=0.0, high=1.0))
+KARRAS = Karras(rho=7.0, sigma_min=0.002, sigma_max=80.0)
+LADDER = Ladder(rungs=18, spacing="uniform", law="uniform")
+
+# What every row offers.
+SHARED: dict[str, Any] = {
+    "law": TRIANGLE,
+    "weight": 1.0,
+    "norm": Squared(),
+    "p": 0.0,
+    "c": 0.001,
+    "label_dropout": 0.0,
+    "null_label": CLASSES,
+    "guidance": 1.0,
+}
+DISTILLED: dict[str, Any] = {"stop_gradient": False, "normalize": None, "start": "interpolant"}
+TANGENT: dict[str, Any] = {"stop_gradient": True, "normalize": None, "warmup": 0, "start": "interpolant"}
+OWN: dict[str, Any] = {
+    "stop_gradient": True,
+    "normalize": None,
+    "eta": 0.75,
+    "start": "interpolant",
+    "ema_teacher": False,
+}
+MEAN: dict[str, Any] = {"stop_gradient": True, "normalize": None, "eta": 0.75}
+
+ROWS: dict[str, dict[str, Any]] = {
+    "fm": {"law": DIAGONAL},
+    "fmm": {"law": FullSquare(law=Uniform(low=0.0, high=1.0))},
+    "reflow": {"law": DIAGONAL},
+    "contrastive-fm": {"law": DIAGONAL, "lam": 0.05},
+    "lmd": {**DISTILLED, "form": "map"},
+    "emd": {**DISTILLED, "form": "map"},
+    "ayf-emd": TANGENT,
+    "ayf-lmd": TANGENT,
+    "pfmm": {"K": 2},
+    "pd": {"law": Halving(levels=6, round_length=50), "K": 2, "solver": "euler"},
+    "regression": {"points": 2},
+    "discrete-emd": {"epsilon": 0.01, "solver": "euler", "stop_gradient": True, "normalize": None},
+    "discrete-lmd": {"epsilon": 0.01, "stop_gradient": True, "normalize": None},
+    "ctm": {"eta": 0.5, "epsilon": None, "solver": "heun", "stop_gradient": True, "ema_teacher": False},
+    "cd": {"law": LADDER, "solver": "heun", "stop_gradient": True, "ema_teacher": True},
+    "ct": {"law": LADDER, "stop_gradient": True, "ema_teacher": True},
+    "ict": {
+        "law": Ladder(
+            rungs=Doubling(start=10, end=1280, steps=400_000), spacing=KARRAS, law=LogNoise(mean=-1.1, std=2.0)
+        ),
+        "norm": PseudoHuber(c=0.01),
+        "stop_gradient": True,
+    },
+    "ect": {
+        "law": Shrinking(law=LogNoise(mean=-1.1, std=2.0), q=2.0, k=8.0, b=1.0, steps_per_stage=10, stages=8),
+        "p": 0.5,
+        "c": 1e-8,
+        "stop_gradient": True,
+    },
+    "scm": {
+        "law": EndpointFixed(law=LogNoise(mean=-1.0, std=1.4), end=1.0),
+        "stop_gradient": True,
+        "normalize": 0.1,
+        "warmup": 100,
+    },
+    "lsd": {**OWN, "form": "map"},
+    "esd": {**OWN, "form": "map"},
+    "psd-u": {**OWN, "gamma": None, "form": "velocity"},
+    "psd-m": {**OWN, "gamma": 0.5, "form": "velocity"},
+    "split-meanflow": {**OWN, "gamma": None},
+    "shortcut": {
+        "law": Dyadic(levels=7),
+        "gamma": 0.5,
+        "eta": 0.75,
+        "stop_gradient": True,
+        "ema_teacher": True,
+    },
+    "meanflow": {**MEAN, "law": LOGIT, "p": 1.0, "warmup": 0},
+    "imf": {**MEAN, "law": LOGIT},
+    "alpha-flow": {**MEAN, "law": LOGIT, "alpha": 0.25, "anneal": (0, 100), "follow": "conditional"},
+}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lmd, form velocity": ("lmd", {**DISTILLED, "form": "velocity", "start": "pushforward"}),
+    "emd, form velocity": ("emd", {**DISTILLED, "form": "velocity", "stop_gradient": True, "normalize": 0.1}),
+    "lsd, form velocity": ("lsd", {**OWN, "form": "velocity", "eta": 0.5}),
+    "esd, form velocity": ("esd", {**OWN, "form": "velocity", "norm": Lp(p=1.0)}),
+    "psd-u, form map": ("psd-u", {**OWN, "gamma": 0.3, "form": "map", "ema_teacher": True}),
+    "lsd, learned weight": ("lsd", {**OWN, "form": "map", "weight": "learned"}),
+    "lsd, guided": ("lsd", {**OWN, "form": "map", "guidance": 2.0, "label_dropout": 0.25}),
+    "meanflow, a range of guidance": ("meanflow", {**MEAN, "law": LOGIT, "warmup": 10, "guidance": (1.0, 4.0)}),
+    "alpha-flow, own": ("alpha-flow", {**MEAN, "alpha": 0.25, "anneal": (0, 100), "follow": "own"}),
+}
+
+
+def row_of(name: str) -> tuple[str, dict[str, Any]]:
+    """The row of a golden run and all of its options."""
+    row, options = VARIANTS.get(name) or (name, ROWS[name])
+    return row, {**SHARED, **options}
