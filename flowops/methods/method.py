@@ -310,15 +310,7 @@ class Method(nn.Module):
         o = self.options
         if labels is None or (o.guidance == 1 and not o.label_dropout):
             return None
-        if o.null_label is not None:
-            return int(o.null_label)
-        for module in X.modules():
-            if isinstance(label := getattr(module, "null_label", None), int):
-                return label
-        raise ValueError(
-            "`null_label` must be known to drop labels or to guide, got None and no network with a `null_label`; pass "
-            "it as an option."
-        )
+        return null_label_of(X, o.null_label)
 
     def _check_operators(self, X: FlowMap, teacher: object, average: object, labels: Tensor | None) -> None:
         """Refuse a teacher or an average that is missing or of the wrong kind, and labels that are missing."""
@@ -363,3 +355,20 @@ def _check_together(row: Row, o: Any) -> None:
 def _given(teacher: Teacher, *, label: Tensor) -> Teacher:
     """The teacher on these labels, if it takes any."""
     return teacher.given(label=label) if teacher is not None and teacher.takes("label") else teacher
+
+
+def null_label_of(X: nn.Module, given: int | None = None) -> int:
+    """The label that stands for none: the one given, or the `null_label` of a network inside.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if given is not None:
+        return int(given)
+    for module in X.modules():
+        if isinstance(label := getattr(module, "null_label", None), int):
+            return label
+    raise ValueError(
+        "`null_label` must be known to drop labels or to guide, got None and no network with a `null_label`; pass it "
+        "as an option."
+    )

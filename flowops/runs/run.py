@@ -16,6 +16,7 @@ from flowops.data import Dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, LearnedMap
+from flowops.methods.method import null_label_of
 from flowops.runs.assembly import dataset_of, interpolant_of, laid_out, map_of, method_of, network_of
 from flowops.runs.checkpoint import CheckpointError, load_weights
 from flowops.runs.computing import ComputedMap, Precision
@@ -192,22 +193,38 @@ class Run:
         return x0 if scale == 1 else scale * x0
 
     def conditioning(
-        self, n: int, label: int | Sequence[int] | None = None, guidance: float | None = None, *, start: int = 0
+        self,
+        n: int,
+        label: int | Sequence[int] | Tensor | None = None,
+        guidance: float | None = None,
+        *,
+        start: int = 0,
     ) -> Conditioning:
         """The labels and the guidance of `n` samples from number `start` on, checked; without a label all classes."""
         labels = labels_of(n, self.classes, label, guidance, start=start)
-        return Conditioning(
-            self.computed, None if labels is None else labels.to(self.device), guidance, len(self.classes)
-        )
+        null = 0 if labels is None or guidance is None else self._null_label()
+        return Conditioning(self.computed, None if labels is None else labels.to(self.device), guidance, null)
+
+    def _null_label(self) -> int:
+        """The label that stands for none: the option of the method, or that of the network."""
+        if self.X.takes("guidance"):  # the scale is an input, and nothing is combined
+            return 0
+        try:
+            return null_label_of(self.X, method_of(self.config).options.null_label)
+        except ValueError:
+            raise ValueError(
+                f"`guidance` needs a label that stands for none, and the network of {self.folder.path} has no "
+                f"`null_label`; train with one, or drop the option."
+            ) from None
 
     def sample(
         self,
-        n: int = 64,
+        n: int | None = None,
         *,
-        steps: int = 1,
+        steps: int | None = None,
         grid: Sequence[float] | None = None,
         seed: int = 0,
-        label: int | Sequence[int] | None = None,
+        label: int | Sequence[int] | Tensor | None = None,
         guidance: float | None = None,
         x0: Tensor | None = None,
         chunk: int | None = None,
@@ -216,11 +233,11 @@ class Run:
         """`n` samples of the map, `[n, *event]`; the same seed gives the same samples by any number of steps.
 
         Args:
-            n: how many.
-            steps: equal steps from 0 to 1, the number of network calls.
+            n: how many; 64, or as many as `x0` holds.
+            steps: equal steps from 0 to 1, the number of network calls; one if neither steps nor a grid are given.
             grid: times from 0 to 1, in place of equal steps.
             seed: seed of the base samples.
-            label: a class or one per sample; None for all classes in turn.
+            label: a class or one per sample, numbers or a tensor; None for all classes in turn.
             guidance: scale of classifier-free guidance; see `Conditioning`.
             x0: states at time 0 to start from, `[n, *event]`, in place of those of the seed.
             chunk: samples computed at once; None for as many as `chunk_size` says. It changes nothing but rounding.
@@ -235,14 +252,14 @@ class Run:
 
     def solve(
         self,
-        n: int = 64,
+        n: int | None = None,
         *,
         method: str = "dopri5",
         steps: int | None = None,
         grid: Sequence[float] | None = None,
         tolerance: float | None = None,
         seed: int = 0,
-        label: int | Sequence[int] | None = None,
+        label: int | Sequence[int] | Tensor | None = None,
         guidance: float | None = None,
         x0: Tensor | None = None,
         chunk: int | None = None,
@@ -263,7 +280,7 @@ class Run:
     @torch.no_grad()
     def draw(
         self,
-        n: int = 64,
+        n: int | None = None,
         *,
         solver: str | None = None,
         steps: int | None = None,
@@ -272,7 +289,7 @@ class Run:
         gamma: float | None = None,
         restart: tuple[float, float, int] | None = None,
         seed: int = 0,
-        label: int | Sequence[int] | None = None,
+        label: int | Sequence[int] | Tensor | None = None,
         guidance: float | None = None,
         x0: Tensor | None = None,
         chunk: int | None = None,
@@ -289,7 +306,7 @@ class Run:
             gamma: noise that `gamma_sample` puts back after each step of the map; None for none.
             restart: times u < v of the grid, and how often `restart_sample` goes from v back to u; None for none.
             seed: seed of the base samples, and of noise on the way.
-            label: a class or one per sample; None for all classes in turn.
+            label: a class or one per sample, numbers or a tensor; None for all classes in turn.
             guidance: scale of classifier-free guidance.
             x0: states at time 0 in place of those of the seed.
             chunk: samples computed at once, as in `sample` and `solve`.
@@ -298,7 +315,7 @@ class Run:
         Raises:
             ValueError, TypeError: for numbers, classes and options that do not exist or exclude each other.
         """
-        n = whole(n, "n") if x0 is None else len(x0)
+        n = (64 if n is None else whole(n, "n")) if x0 is None else self._number(n, x0)
         size, start = chunk_size(self.event, chunk), whole(start, "start", 0)
         given = None if x0 is None else self._checked(x0)
         conditioning = self.conditioning(n, label, guidance, start=start)
@@ -314,8 +331,14 @@ class Run:
             calls += each * len(block) / n
         return Drawn(name, torch.cat(parts), round(calls, 6), seconds)
 
-    def _checked(self, x0: Tensor) -> Tensor:
+    @staticmethod
+    def _number(n: int | None, x0: Tensor) -> int:
         check_state(x0, "x0")
+        if n not in (None, len(x0)) or not len(x0):
+            raise ValueError(f"`x0` must hold {n or 'at least one'} states, got {len(x0)}; leave `n` out.")
+        return len(x0)
+
+    def _checked(self, x0: Tensor) -> Tensor:
         if x0.shape[1:] != self.event:
             raise ValueError(
                 f"`x0` must hold states of shape {list(self.event)}, got {list(x0.shape[1:])}; reshape it."

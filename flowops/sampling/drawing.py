@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +74,12 @@ class Conditioning:
 
 
 def labels_of(
-    n: int, classes: Sequence[str], label: int | Sequence[int] | None, guidance: float | None, *, start: int = 0
+    n: int,
+    classes: Sequence[str],
+    label: int | Sequence[int] | Tensor | None,
+    guidance: float | None,
+    *,
+    start: int = 0,
 ) -> Tensor | None:
     """The labels of `n` samples, `[n]` on the CPU: one class, one per sample, all in turn; None where there are none.
 
@@ -87,7 +93,7 @@ def labels_of(
             name = "label" if label is not None else "guidance"
             raise ValueError(f"`{name}` must not be given for a map that was trained without labels; drop it.")
         return None
-    given = list(range(len(classes))) if label is None else [label] if isinstance(label, int) else list(label)
+    given = _listed(label, len(classes))
     for value in given:
         if not 0 <= value < len(classes):
             raise ValueError(
@@ -98,6 +104,18 @@ def labels_of(
         raise ValueError(f"`label` must be one class or {n} of them, one per sample, got {len(given)}.")
     first = start if label is None else 0
     return torch.tensor(given)[torch.arange(first, first + n) % len(given)]
+
+
+def _listed(label: int | Sequence[int] | Tensor | None, classes: int) -> list[int]:
+    """The classes that were given, one after the other; all of them for None."""
+    if label is None:
+        return list(range(classes))
+    if isinstance(label, Tensor) and not label.is_floating_point():
+        label = label.tolist()
+    given: Any = [label] if isinstance(label, int) else label
+    if not isinstance(given, Sequence) or not all(isinstance(value, int) for value in given):
+        raise TypeError(f"`label` must be a class or one per sample, whole numbers, got {label!r}; convert it.")
+    return list(given)
 
 
 @dataclass(frozen=True)
@@ -149,6 +167,12 @@ class Way:
     def _along_map(self, interpolant: Interpolant) -> tuple[str, Draw]:
         if self.gamma is not None and self.restart is not None:
             raise ValueError("`gamma` and `restart` must not be given together; drop one of them.")
+        if self.steps is not None and self.grid is not None:
+            raise ValueError("`steps` and `grid` must not be given together; drop one of them.")
+        if self.tolerance is not None:
+            raise ValueError("`tolerance` must not be given to the map, which has steps; name a solver, or drop it.")
+        if self.restart is not None and len(self.restart) != 3:
+            raise ValueError(f"`restart` must be times u < v and how often, got {self.restart}; pass (0.2, 0.7, 2).")
         times = (
             grids.uniform(1 if self.steps is None else self.steps) if self.grid is None else grids.check_grid(self.grid)
         )
@@ -169,6 +193,9 @@ class Way:
         return f"map, {len(times) - 1} step{'s' * (len(times) > 2)}", draw
 
     def _along_field(self, solver: str, interpolant: Interpolant) -> tuple[str, Draw]:
+        for name in ("gamma", "restart"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"`{name}` must not be given to a solver, got it for {solver}; drop one of the two.")
         schedule = interpolant if solver in ("ddim", "dpm-solver") else None
         count = self.steps if self.grid is None else len(self.grid) - 1
 

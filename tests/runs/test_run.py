@@ -529,6 +529,82 @@ class TestObjects:
         torch.testing.assert_close(Run.load(plain.folder.path).sample(5), plain.sample(5), rtol=0, atol=0)
 
 
+class TestArguments:
+    """What excludes each other, or is no value, is refused and not left out of account."""
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"steps": 4, "grid": [0.0, 0.5, 1.0]}, "`steps` and `grid` must not be given together"),
+            ({"solver": "heun", "steps": 2, "gamma": 0.5}, "`gamma` must not be given to a solver, got it for heun"),
+            ({"solver": "heun", "steps": 2, "restart": (0.2, 0.7, 1)}, "`restart` must not be given to a solver"),
+            ({"tolerance": 1e-3}, "`tolerance` must not be given to the map"),
+            ({"n": 100, "x0": torch.zeros(3, 2)}, "`x0` must hold 100 states, got 3; leave `n` out"),
+            ({"x0": torch.zeros(0, 2)}, "`x0` must hold at least one states, got 0"),
+            ({"restart": (0.25, 0.75)}, "`restart` must be times u < v and how often, got"),
+        ],
+    )
+    @pytest.mark.usefixtures("unchecked")
+    def test_what_does_not_go_together(self, small: Make, given: dict[str, Any], message: str) -> None:
+        run = train(small(steps=1), report=silent)
+        with pytest.raises(ValueError, match=message):
+            run.draw(**given)
+
+    def test_as_many_samples_as_states_unless_told(self, small: Make) -> None:
+        run = train(small(steps=1), report=silent)
+        assert len(run.sample(x0=torch.zeros(3, 2))) == 3
+        assert len(run.sample(3, x0=torch.zeros(3, 2))) == 3
+        assert len(run.sample()) == 64
+
+    @pytest.mark.usefixtures("unchecked")
+    def test_a_label_is_a_whole_number_or_several(self, small: Make) -> None:
+        run = train(small(dataset="digits", steps=1), report=silent)
+        one = run.sample(2, label=1)
+        for label in (torch.tensor(1), torch.tensor([1, 1]), [1, 1]):
+            torch.testing.assert_close(run.sample(2, label=label), one)
+        wrong: tuple[Any, ...] = (1.0, torch.tensor(1.0), ["one"])
+        for other in wrong:
+            with pytest.raises(TypeError, match="`label` must be a class or one per sample, whole numbers"):
+                run.sample(2, label=other)
+
+
+class Embedding(nn.Module):
+    """A network with labels and whatever label stands for none."""
+
+    def __init__(self, null_label: int | None = None, rows: int = 11) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(rows, 64)
+        if null_label is not None:
+            self.null_label = null_label
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor) -> Tensor:
+        return self.rows(label).reshape(x.shape) * x
+
+
+class TestGuidance:
+    """Guided samples take the label for none from the method or the network, as the training does."""
+
+    @pytest.mark.parametrize(
+        ("network", "options", "null"),
+        [(Embedding(0), {}, 0), (Embedding(), {"null_label": 9}, 9), (Embedding(3, 10), {"null_label": 9}, 9)],
+    )
+    def test_the_label_for_none_is_that_of_the_training(
+        self, small: Make, network: nn.Module, options: dict[str, Any], null: int
+    ) -> None:
+        run = train(small(dataset="digits", steps=1, options=options), network=network, report=silent)
+        assert run.conditioning(4, None, 2.0).null == null
+        x0 = run.base(2)
+        found = run.draw(x0=x0, label=5, guidance=2.0, solver="euler", steps=1).x
+        one, none = (run.X.velocity().given(label=torch.full((2,), k)) for k in (5, null))
+        torch.testing.assert_close(found, x0 + none(0.0, x0) + 2 * (one(0.0, x0) - none(0.0, x0)))
+
+    def test_without_one_guidance_is_refused(self, small: Make) -> None:
+        run = train(small(dataset="digits", steps=1, label_dropout=0.0), network=Embedding(rows=10), report=silent)
+        assert run.sample(2, label=3).shape == (2, 1, 8, 8)
+        with pytest.raises(ValueError, match="`guidance` needs a label that stands for none"):
+            run.sample(2, guidance=2.0)
+
+
 def pairs() -> Pairs:
     """A data set of pairs."""
     x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
