@@ -15,7 +15,7 @@ from flowops.runs import posthoc, snapshots
 
 @dataclass(frozen=True)
 class Power:
-    """Average the weights of RUN anew, from the power-function averages that were saved with its checkpoints.
+    """Average the weights of RUN anew, from the power-function averages saved with its checkpoints.
 
     Attributes:
         run: folder of a run.

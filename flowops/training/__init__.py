@@ -3,6 +3,7 @@
 from flowops.runs import (
     CheckpointError,
     HardwareConfig,
+    Locked,
     LogConfig,
     NetworkConfig,
     OptimizerConfig,
@@ -26,6 +27,7 @@ __all__ = [
     "Interrupted",
     "NotFinite",
     "CheckpointError",
+    "Locked",
     # what it starts from and what it leaves, of `flowops.runs`
     "TrainConfig",
     "NetworkConfig",

@@ -19,24 +19,22 @@ from flowops.data import Dataset
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap, LearnedMap
 from flowops.networks import NETWORKS, audit
-from flowops.runs import CheckpointError, Run, RunFolder, TrainConfig, save_config
+from flowops.runs import Run, RunFolder, TrainConfig, save_config
 from flowops.runs.assembly import Assembly, assemble, dataset_of, laid_out, map_of
-from flowops.runs.checkpoint import Checkpoint, latest_checkpoint, load_weights
-from flowops.runs.facts import read_facts
+from flowops.runs.checkpoint import load_weights
 from flowops.runs.fitting import fill, fill_partly, misfit, shown
 from flowops.runs.folder import locked
 from flowops.runs.progress import tell
 from flowops.runs.provenance import provenance
-from flowops.runs.resuming import Change, changes, check_resumable, check_same_data
 from flowops.runs.run import GIVEN, average_names
-from flowops.runs.saving import remove_later
 from flowops.runs.settings import check_config, check_shares, completed
 from flowops.runs.teacher import teacher_of
 from flowops.training.engine import Engine
 from flowops.training.loss_module import LossModule
-from flowops.training.processes import Interrupted, first_alone, gathered, launched, on_first, together
+from flowops.training.processes import Interrupted, first_alone, launched, on_first, together
 from flowops.training.record import Record
 from flowops.training.report import Callback
+from flowops.training.resumption import Before, resumed
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -49,15 +47,6 @@ class Given:
     dataset: Dataset | None
     network: nn.Module | None
     teacher: VelocityField | FlowMap | None
-
-
-@dataclass(frozen=True)
-class Before:
-    """What a run goes on from: its checkpoint, its settings, and what is known of how they were changed."""
-
-    checkpoint: Checkpoint
-    config: TrainConfig
-    changes: list[dict[str, Any]]
 
 
 def train(
@@ -114,21 +103,18 @@ def train(
     assembly = together(fabric, lambda: assemble(config, fabric.device, dataset=data, network=network, report=say))
     with _locked(fabric, folder, say):
         on_first(fabric, lambda: folder.check(resume=resume))  # again: nobody else writes there from here on
-        before = _before(fabric, folder, config, assembly, say) if resume else None
+        before = resumed(fabric, folder, config, assembly, say) if resume else None
         if before is not None and before.checkpoint.step >= config.most_steps:
             say(f"{folder.path} is finished: step {before.checkpoint.step} of {config.steps}.")
             objects: dict[str, Any] = {"dataset": dataset, "network": network, "teacher": teacher}
             return Run.load(folder.path, device=fabric.device, report=say, **objects)
-        if before is None and config.init is not None:
-            together(fabric, lambda: first_weights(config, assembly.network, say))
-        module = together(fabric, lambda: module_of(config, assembly, fabric.device, given.teacher, say))
-        if before is None and config.audit and config.network.kind not in NETWORKS:
-            together(fabric, lambda: _audit(assembly, module, fabric.device))
+        module = together(fabric, lambda: _first_module(config, assembly, fabric, given.teacher, say, before))
         record = Record(config, folder, fabric, module, 0 if before is None else before.checkpoint.step, report)
         engine = Engine(config, assembly, module, fabric, folder, say, (record, *callbacks))
         if before is not None:
             together(fabric, lambda: engine.restore(before.checkpoint))
-            _say_how_it_goes_on(config, before, say)
+            for line in before.told(config):
+                say(line)
         on_first(fabric, lambda: _describe(folder, config, assembly, fabric, before))
         with record:
             if signal := engine.run():
@@ -156,6 +142,23 @@ def _locked(fabric: Fabric, folder: RunFolder, report: Callable[[str], None]) ->
                 f"The run in {folder.path} ended with an error of the disk ({error.strerror}{where}); what was saved "
                 f"is there: make room or mend the disk, and resume."
             ) from error
+
+
+def _first_module(
+    config: TrainConfig,
+    assembly: Assembly,
+    fabric: Fabric,
+    teacher: VelocityField | FlowMap | None,
+    report: Callable[[str], None],
+    before: Before | None,
+) -> LossModule:
+    """The loss module; that of a new run has the weights of `config.init`, and an audited network."""
+    if before is None and config.init is not None:
+        first_weights(config, assembly.network, report)
+    module = module_of(config, assembly, fabric.device, teacher, report)
+    if before is None and config.audit and config.network.kind not in NETWORKS:
+        _audit(assembly, module, fabric.device)
+    return module
 
 
 def module_of(
@@ -220,61 +223,6 @@ def _check_complete(config: TrainConfig, processes: int) -> None:
     check_shares(config, processes)
 
 
-def _before(
-    fabric: Fabric, folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Callable[[str], None]
-) -> Before | None:
-    """What the run in the folder goes on from, the same on every process, if there is anything; other runs are refused.
-
-    What was saved apart after the checkpoint is removed, since it is saved anew.
-    """
-    found = together(fabric, lambda: _read_before(folder, config, assembly, report))
-    steps = set(gathered(fabric, None if found is None else found.checkpoint.step))
-    if len(steps) > 1:
-        raise CheckpointError(
-            f"The processes must see one newest checkpoint in {folder.checkpoints}, and see those of the steps "
-            f"{', '.join(map(str, steps))}; remove the damaged one."
-        )
-    if found is None:
-        report(f"There is no checkpoint in {folder.path}: starting from the first step.")
-    else:
-        on_first(fabric, lambda: remove_later(folder.averages, found.checkpoint.step))
-    return found
-
-
-def _read_before(
-    folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Callable[[str], None]
-) -> Before | None:
-    checkpoint = latest_checkpoint(folder.checkpoints, report)
-    if checkpoint is None and not folder.config.is_file():
-        return None
-    before = folder.settings(report)
-    check_resumable(config, before, average=assembly.method.options.ema_teacher)
-    known: list[dict[str, Any]] = []
-    try:
-        facts = read_facts(folder.facts)
-    except (OSError, ValueError) as error:
-        report(f"{folder.facts} is written anew, and whether the data are those of before is not known: {error}")
-    else:
-        check_same_data(assembly.dataset, facts)
-        known = facts.changes
-    return None if checkpoint is None else Before(checkpoint, before, known)
-
-
-def _say_how_it_goes_on(config: TrainConfig, before: Before, report: Callable[[str], None]) -> None:
-    """From which step, and with what changed."""
-    step = before.checkpoint.step
-    report(f"Going on from step {step}{f' of {config.steps}' if config.steps else ''}.")
-    for change in changes(config, before.config):
-        report(change.told(step))
-    names, held = average_names(config), before.checkpoint.averages
-    if added := [name for name in names if name not in held]:
-        report(f"Averages added, which start from the weights of step {step}: {', '.join(added)}.")
-    if dropped := [name for name in held if name not in names]:
-        report(f"Averages that are no longer kept: {', '.join(dropped)}.")
-    if before.config.steps != config.steps and config.optimizer.schedule in ("cosine", "linear"):
-        report(f"The rate falls to zero at the new end: this is no longer the run of {before.config.steps} steps.")
-
-
 def _audit(assembly: Assembly, module: LossModule, device: torch.device) -> None:
     """Refuse a network whose derivative in a direction is wrong, by the name of the module."""
     like = torch.randn((2, *assembly.dataset.event), generator=torch.Generator().manual_seed(0)).to(device)
@@ -285,17 +233,10 @@ def _audit(assembly: Assembly, module: LossModule, device: torch.device) -> None
 def _describe(
     folder: RunFolder, config: TrainConfig, assembly: Assembly, fabric: Fabric, before: Before | None
 ) -> None:
-    """Write the settings and the facts of a run, with how the settings were changed since it began.
-
-    A change is known before the settings have it. One of a step that is done again holds from there.
-    """
-    known: list[dict[str, Any]] = []
-    if before is not None:
-        step = before.checkpoint.step
-        known = [{**change, "step": min(step, change["step"])} for change in before.changes]
-        new: list[Change] = changes(config, before.config)
-        known += [entry for change in new if (entry := json.loads(json.dumps(change.plain(step)))) not in known]
-    write_text(folder.facts, json.dumps({**facts_of(config, assembly, fabric), "changes": known}, indent=2) + "\n")
+    """Write the facts of a run, with how the settings were changed since it began, and then the settings."""
+    facts = facts_of(config, assembly, fabric)
+    facts["changes"] = [] if before is None else before.changed(config)
+    write_text(folder.facts, json.dumps(facts, indent=2) + "\n")
     save_config(folder.config, config)
 
 
