@@ -269,6 +269,7 @@ def test_it_touches_two_files_at_most(kind: str) -> None:
     assert 1 <= len({name for name, _, _ in ADDED[kind]}) <= 2
 
 
+@pytest.mark.slow
 def test_what_was_added_is_found_by_name(library: Path) -> None:
     printed = run(library, "-c", PROGRAM)
     found = json.loads(printed.splitlines()[-1])
@@ -279,6 +280,7 @@ def test_what_was_added_is_found_by_name(library: Path) -> None:
     assert "shear" in found["problem"]
 
 
+@pytest.mark.slow
 def test_a_theory_check_runs_over_the_problem_that_was_added(library: Path) -> None:
     options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-k", "shear"]
     printed = run(library, "-m", "pytest", "theory_checks/test_the_field_of_a_map_is_finite.py", *options)

@@ -25,6 +25,7 @@ from flowops.metrics import (
 DIGITS = open_dataset("digits")
 
 
+@pytest.mark.slow
 def test_data_score_as_data() -> None:
     scores = PointScores(open_dataset("checkerboard"), 2000, split="train", seed=0)
     columns = dict(zip(scores.columns, scores.floor().values, strict=True))

@@ -52,6 +52,7 @@ def test_measured_orders_are_those_of_the_theory(name: str, method: str, order: 
     assert abs(slope + order) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear", "trigonometric"])
 def test_at_singular_ends_the_second_order_loses_a_logarithm_only(name: str) -> None:
     steps = [128, 256, 512, 1024]
