@@ -28,6 +28,8 @@ from theory_checks.method_families import Family
 from theory_checks.strategies import Example, SmoothField, examples, few, normal
 from theory_checks.verdicts import Check
 
+pytestmark = pytest.mark.slow  # `make thorough` runs it too
+
 Residual = Callable[..., Any]
 RESIDUALS: dict[str, Residual] = {
     "eulerian": residuals.eulerian_velocity,

@@ -28,6 +28,8 @@ from theory_checks.method_settings import At
 from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
 
+pytestmark = pytest.mark.slow  # `make thorough` runs it too
+
 I = interpolants.linear()
 MEANS, VARIANCE = (0.6, -0.5), 0.5
 NULL = len(MEANS)

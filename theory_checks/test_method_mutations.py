@@ -32,6 +32,8 @@ from theory_checks.method_settings import quadrature_settings, sampled
 from theory_checks.test_methods_are_stationary import conditional_variance
 from theory_checks.verdicts import Check
 
+pytestmark = pytest.mark.slow  # `make thorough` runs it too
+
 MUTANTS = mutants()
 NODES = quadrature_settings()[1]
 SAMPLES = (sampled("linear system"), sampled("gaussian trigonometric"))

@@ -38,6 +38,8 @@ from theory_checks.method_measurements import (
 from theory_checks.method_settings import SCHEDULES, VARIANCE, Setting, quadrature_settings, skew_setting
 from theory_checks.verdicts import Check
 
+pytestmark = pytest.mark.slow  # `make thorough` runs it too
+
 CONDITIONAL = [(m, a) for m, a in every_aspect() if not a.exact and m.name not in OTHER_MINIMIZER]
 PLAIN = [pytest.param(m, a, id=a.name) for m, a in CONDITIONAL if a.order is None]
 ANY_STEP = [pytest.param(m, a, id=a.name) for m, a in CONDITIONAL]

@@ -19,7 +19,7 @@ from theory_checks.cases import CLOSED_FORM, SINGLE, SOLVED, draw, exact_map, ga
 from theory_checks.controls import values_only
 from theory_checks.verdicts import Check
 
-pytestmark = pytest.mark.two_terms
+pytestmark = [pytest.mark.slow, pytest.mark.two_terms]
 
 OLD = {"linear": interpolants.linear(), "trigonometric": interpolants.trigonometric(), "cosine": interpolants.cosine()}
 edge_times = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.001, 0.999))

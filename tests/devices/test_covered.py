@@ -17,6 +17,8 @@ from tests.devices.cases import CUDA, META, NARROW, Case, Column, Group, tried
 from tests.devices.pretended import DeviceFault, TooWide, Waits
 from tests.devices.table import GROUPS, PAGE, cell, rewritten
 
+pytestmark = pytest.mark.slow
+
 BOTH = ("Methods", "Couplings", "Samplers", "Metrics", "Residuals")
 """Groups that the default run tries on both devices."""
 LONG = ("rescheduled", "solved, fixed steps", "one step of a solver", "`lsd`, activations computed again")

@@ -35,7 +35,7 @@ from tests.programs import run
 from tests.runs.small import maker, silent
 from tests.training.states import assert_same_bits, state_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*singular:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*singular:UserWarning")]
 devices = pytest.mark.parametrize("device", DEVICES)
 SMALL: dict[str, Any] = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (4,)}
 CASES = [pytest.param(case, id=f"{group.title}-{case.name}") for group in GROUPS for case in group.cases]
