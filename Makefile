@@ -25,7 +25,7 @@ demo: $(INSTALLED)  ## learn digits in about two minutes, sample in 1, 2, 4 and 
 mixture: $(INSTALLED)  ## exact field and flow map of a Gaussian mixture: table and figure under runs/mixture
 	$(BIN)/python -m experiments.gaussian_mixture --out runs/mixture $(ARGS)
 
-test: $(INSTALLED)  ## the tests, and the theory checks in the quick profile
+test: $(INSTALLED)  ## the tests and theory checks, quick profile, but for the files that take over ten seconds
 	$(PYTEST) -m "not slow" tests theory_checks $(ARGS)
 
 test-slow: $(INSTALLED)  ## the tests that compile, start several processes or kill one
