@@ -50,6 +50,7 @@ ALSO = {  # what the library calls by another name
     "path": "--data",
     "schedule": "--interpolant",
     "decays": "--averages",
+    "sigma_rel": "--power",
     "validate": "flowops schedules",
 }
 
@@ -93,6 +94,9 @@ def _start(words: Sequence[str], default: TrainConfig | None) -> Train | None:
         held = load_config(file)
     elif "--resume" in words and folder.config.is_file() and not asked:
         held = replace(load_config(folder.config), out=str(folder.path))  # it may have been moved
+    kind = _value(words, "--network.kind")
+    if held is not None and kind not in (None, held.network.kind):  # the options were those of the other one
+        held = replace(held, network=replace(held.network, options=()))
     return None if held is None else Train(**{f.name: getattr(held, f.name) for f in fields(held)})
 
 

@@ -21,7 +21,7 @@ from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedMap
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
 from flowops.runs.calls import parse_law, parse_norm, parse_weight
-from flowops.runs.settings import HardwareConfig, TrainConfig
+from flowops.runs.settings import HardwareConfig, TrainConfig, refuse_given
 
 M = TypeVar("M", bound=nn.Module)
 FAR = 0.1
@@ -105,6 +105,7 @@ def _told_as(setting: str, given: Iterable[str]) -> Iterator[None]:
 
 def dataset_of(config: TrainConfig) -> Dataset:
     """The data set with its options."""
+    refuse_given(config.dataset, "dataset")
     options = parse_values(config.data_options, "data_options")
     with _told_as("data_options", config.data_options):
         return open_dataset(config.dataset, path=config.data, **options)
@@ -164,6 +165,7 @@ def network_of(
         ValueError: for a kind that does not exist, or does not fit the event.
     """
     n, own = config.network, config.network.kind not in NETWORKS
+    refuse_given(n.kind, "network")
     if n.kind == "unet" and len(event) != 3:
         raise ValueError(f"`network` must be mlp for events of shape {list(event)}, got unet, which takes images.")
     options = parse_values(n.options, "network.options")

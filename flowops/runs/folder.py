@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -89,6 +90,13 @@ class RunFolder:
                 f"`out` must be a new folder, and {self.path} holds something already; pass resume=True to go on "
                 f"with that run, or choose another folder."
             )
+
+    def forget(self) -> None:
+        """Remove what a run wrote that ended before its first step, unless there is a checkpoint."""
+        if not self.checkpoints.exists():
+            for file in (self.config, self.facts, self.metrics, self.telemetry):
+                file.unlink(missing_ok=True)
+            shutil.rmtree(self.logs, ignore_errors=True)
 
     def settings(self, report: Callable[[str], None] = lambda _: None) -> TrainConfig:
         """The settings of the run, which are complete; `report` is told if they are not as they were written.

@@ -29,8 +29,6 @@ from flowops.runs.teacher import teacher_of
 from flowops.sampling import Conditioning, Drawn, Way, blocks, chunk_size, labels_of, noise
 from flowops.sampling.drawing import now
 
-GIVEN = "given"  # in the settings of a run, for an object that was passed to `train` and has no name
-
 
 @dataclass(frozen=True, repr=False)
 class Run:
@@ -108,10 +106,6 @@ class Run:
         step, weights = load_weights(folder.checkpoints, step, chosen, report=report)
         interpolant = interpolant_of(config)
         if network is None:
-            if config.network.kind == GIVEN:
-                raise ValueError(
-                    f"`network` must be given to load {path}, which was trained with an object; pass it to Run.load."
-                )
             source = torch.Generator()  # the weights are replaced
             network = network_of(config, facts.event, len(facts.classes) or None, guidance=facts.guided, source=source)
         if found := misfit(network, weights):
@@ -121,10 +115,6 @@ class Run:
             )
         fill(network, weights)
         if teacher is None and config.network.parameterization == "second-order":
-            if config.teacher == GIVEN:
-                raise ValueError(
-                    f"`teacher` must be given to load {path}, which is made of an object's field; pass it."
-                )
             wanted = method_of(config).row.teacher
             load = partial(cls.load, report=report)
             teacher = teacher_of(config, wanted, interpolant, facts.event, torch.device(device), load=load)
@@ -142,11 +132,7 @@ class Run:
         Raises:
             ValueError: if it was trained on an object that `load` was not given.
         """
-        if self.given is not None:
-            return self.given
-        if self.config.dataset == GIVEN:
-            raise ValueError(f"`dataset` must be given to load {self.folder.path}, which was trained on an object.")
-        return dataset_of(self.config)
+        return dataset_of(self.config) if self.given is None else self.given
 
     @cached_property
     def computed(self) -> LearnedMap:

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 from flowops._arguments import fits, words
 from flowops._named import meant
 
+GIVEN = "given"
+"""In the settings of a run, for an object that was passed to `train` and has no name."""
 VERSION = 2
 """Of the layout of `config.yaml`."""
 GENERAL: Mapping[str, Any] = {
@@ -26,6 +28,14 @@ SUITED = (*GENERAL, "interpolant", "network.kind", "network.options")
 
 Options: TypeAlias = tuple[str, ...] | Mapping[str, Any]
 """Options as texts `name=value`, which is how a configuration holds them, or by name, which it is given as well."""
+
+
+def refuse_given(name: str, what: str) -> None:
+    """Refuse to make by its name what was an object."""
+    if name == GIVEN:
+        raise ValueError(
+            f"`{what}` must be given again, for it was an object; pass it to `flowops.train` or `Run.load` in Python."
+        )
 
 
 def at_least(least: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, reschedule
 from flowops.problems import REFERENCE, Problem
 from flowops.runs.assembly import method_of
-from flowops.runs.settings import TrainConfig
+from flowops.runs.settings import TrainConfig, refuse_given
 from flowops.times import on_diagonal
 
 PROBLEMS: Registry[Problem[Any, Any]] = Registry("teacher", Problem, REFERENCE)
@@ -61,6 +61,7 @@ def teacher_of(
     if given is not None:
         return _as_wanted(given, kind).to(device)
     name = str(config.teacher)
+    refuse_given(name, "teacher")
     if name.startswith(PREFIX):
         made: object = _problem(name, interpolant)
     elif ":" in name:

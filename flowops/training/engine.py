@@ -79,11 +79,7 @@ class Engine:
             NotFinite: after too many steps in a row without a finite gradient.
             NotCompiledError: if the loss must be compiled and cannot.
         """
-        config, device = self.config, self.fabric.device
-        batches = JointBatches(
-            config.batch or 0, config.seed, self.assembly, self.module, device, self.step,
-            part=(self.fabric.global_rank, self.fabric.world_size),
-        )  # fmt: skip
+        config, device, batches = self.config, self.fabric.device, self._batches()
         seeded = torch.random.fork_rng([device] if device.type == "cuda" else [])
         self._begun = time.monotonic() - self.elapsed
         try:
@@ -101,6 +97,12 @@ class Engine:
             batches.close()
         ended = self._longest(interruption.noted or "")
         return ended if ended and self._done() < 1 else None
+
+    def _batches(self) -> JointBatches:
+        """The draws of this process from the next step on."""
+        part = self.fabric.global_rank, self.fabric.world_size
+        batch, seed, device = self.config.batch or 0, self.config.seed, self.fabric.device
+        return JointBatches(batch, seed, self.assembly, self.module, device, self.step, part=part)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint under the settings of this run; an average that it lacks starts from its weights.

@@ -38,4 +38,4 @@ class StepReport:
     run: Callable[[], Run]
 
 
-Callback = Callable[[StepReport], None]
+Callback = Callable[[StepReport], object]

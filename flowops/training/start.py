@@ -26,8 +26,8 @@ from flowops.runs.fitting import fill, fill_partly, misfit, shown
 from flowops.runs.folder import locked
 from flowops.runs.progress import tell
 from flowops.runs.provenance import provenance
-from flowops.runs.run import GIVEN, average_names
-from flowops.runs.settings import check_config, check_shares, completed
+from flowops.runs.run import average_names
+from flowops.runs.settings import GIVEN, check_config, check_shares, completed
 from flowops.runs.teacher import teacher_of
 from flowops.training.engine import Engine
 from flowops.training.loss_module import LossModule
@@ -57,7 +57,7 @@ def train(
     dataset: Dataset | None = None,
     network: nn.Module | None = None,
     teacher: VelocityField | FlowMap | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Callback | Sequence[Callback] = (),
 ) -> Run:
     """Train a flow map and return the finished run.
 
@@ -69,7 +69,7 @@ def train(
         dataset: data of your own, in place of the set that `config.dataset` names.
         network: a network of your own, a module of `(s, t, x)`; if it takes a `label` it sees those of the data.
         teacher: a field or a map of your own to distil, on the schedule of the run.
-        callbacks: are handed a `StepReport` of every step.
+        callbacks: one or several that are handed a `StepReport` of every step.
 
     Raises:
         ValueError, TypeError: for settings that do not exist or do not fit together.
@@ -83,7 +83,11 @@ def train(
     Cost: `config.steps` steps; see `Method` for that of a step. Resuming gives the same parameters, bit for bit on one
     kind of machine, as a run that was not interrupted.
     """
-    given = _checked(Given(dataset, network, teacher))
+    if not isinstance(config, TrainConfig):
+        raise TypeError(
+            f"`config` must be a TrainConfig, got {type(config).__name__}; pass TrainConfig('digits'), say."
+        )
+    given, callbacks = _checked(Given(dataset, network, teacher)), _listed(callbacks)
     config = replace(
         config,
         dataset=config.dataset if dataset is None else GIVEN,
@@ -116,10 +120,15 @@ def train(
             for line in before.told(config):
                 say(line)
         on_first(fabric, lambda: _describe(folder, config, assembly, fabric, before))
-        with record:
-            if signal := engine.run():
-                raise Interrupted(engine.step, config.steps or 0, folder.path, signal)
-            record.finish()
+        try:
+            with record:
+                if signal := engine.run():
+                    raise Interrupted(engine.step, config.steps or 0, folder.path, signal)
+                record.finish()
+        except Exception:
+            if not (resume or engine.step) and fabric.is_global_zero:
+                folder.forget()  # so that what was refused is mended and started again
+            raise
     return engine.current()
 
 
@@ -215,6 +224,15 @@ def _checked(given: Given) -> Given:
         if not isinstance(value := getattr(given, name), (kind, type(None))):  # type: ignore[arg-type]
             raise TypeError(f"`{name}` must be {names[name]}, got {type(value).__name__}; wrap it, or pass its name.")
     return given
+
+
+def _listed(callbacks: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
+    """The callbacks, one or several."""
+    several = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    for callback in several:
+        if not callable(callback):
+            raise TypeError(f"`callbacks` must be functions of a StepReport, got {type(callback).__name__}; wrap it.")
+    return several
 
 
 def _check_complete(config: TrainConfig, processes: int) -> None:

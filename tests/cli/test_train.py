@@ -9,11 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from flowops.methods import Lp, TimePower
+from flowops.networks import MLP
 from flowops.runs.assembly import method_of
 from flowops.training import Run, load_config, save_config
 from tests.cli.commands import BOARD, TINY, Console
+
+
+def plain(event: tuple[int, ...], classes: int | None) -> nn.Module:
+    """A network of one's own that takes no options."""
+    return MLP(event, labels=classes, width=4, depth=1)
 
 
 def test_a_run_ends_with_where_it_is_and_what_comes_next(flowops: Console, tmp_path: Path) -> None:
@@ -140,6 +147,23 @@ def test_the_data_set_of_a_file_can_be_replaced(flowops: Console, tmp_path: Path
     words = ("train", "moons", f"--config={board_run / 'config.yaml'}", "--steps", 1, "--out", tmp_path / "b")
     assert flowops(*words).code == 0
     assert load_config(tmp_path / "b" / "config.yaml").dataset == "moons"
+
+
+def test_options_of_another_kind_of_network_are_left_behind(flowops: Console, tmp_path: Path, board_run: Path) -> None:
+    file, kind = board_run / "config.yaml", "tests.cli.test_train:plain"
+    assert load_config(file).network.options
+    out = tmp_path / "b"
+    assert flowops("train", "--config", file, "--network.kind", kind, "--steps", 1, "--out", out).code == 0
+    assert load_config(out / "config.yaml").network == replace(load_config(file).network, kind=kind, options=())
+    said = flowops("train", "--config", file, "--network.options", "hidth=3", "--out", tmp_path / "c")
+    assert "did you mean 'width'?" in said.error  # those of the same kind are looked at
+
+
+def test_what_was_an_object_cannot_be_given_in_the_shell(flowops: Console, tmp_path: Path, board_run: Path) -> None:
+    out = shutil.copytree(board_run, tmp_path / "own")
+    save_config(out / "config.yaml", replace(load_config(out / "config.yaml"), dataset="given", out=str(out)))
+    said = flowops("train", "--out", out, "--resume", "--steps", 9)
+    assert "DATASET must be given again, for it was an object; pass it to `flowops.train`" in said.error
 
 
 def test_a_run_goes_on_under_its_settings_as_often_as_wanted(flowops: Console, tmp_path: Path, board_run: Path) -> None:

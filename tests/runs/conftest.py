@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from flowops.runs import Run
+from flowops.training import train
+from tests.runs.small import Make, maker, silent
 from tests.runs.small import no_pictures as no_pictures
 from tests.runs.small import pictures as pictures
 from tests.runs.small import small as small
@@ -15,3 +18,21 @@ from tests.runs.small import small as small
 def folder(tmp_path: Path) -> Path:
     """Where the checkpoints of a run lie."""
     return tmp_path / "run" / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Settings of runs that several tests look at."""
+    return maker(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def plain(trained: Make) -> Run:
+    """A run without labels; tests must not change it."""
+    return train(trained("plain", averages=(0.1, 0.9)), report=silent)
+
+
+@pytest.fixture(scope="module")
+def labelled(trained: Make) -> Run:
+    """A run with labels; tests must not change it."""
+    return train(trained("labelled", "digits", steps=3), report=silent)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from flowops.data import Pairs
 from flowops.runs import LogConfig, NetworkConfig, TrainConfig
 
 Make = Callable[..., TrainConfig]
@@ -53,3 +55,15 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     if "pictures" not in request.fixturenames:
         monkeypatch.setattr("flowops.training.record.save_comparison", lambda *_: None)
         monkeypatch.setattr("flowops.training.record.POINTS", 4)  # of which samples are drawn all the same
+
+
+def pairs() -> Pairs:
+    """A data set of pairs."""
+    x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    return Pairs(x0, x0 + 1)
+
+
+def normal_pairs() -> Pairs:
+    """A data set of pairs whose base is standard normal."""
+    x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    return Pairs(x0, x0 + 1, normal_base=True)
