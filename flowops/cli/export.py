@@ -34,7 +34,7 @@ class Export(RunChoice):
 
 def run(args: Sequence[str]) -> int:
     """Export, and say what the program takes and how far it is from the sampler."""
-    given = parse(Export, args, "export", flags=FLAGS)
+    given = parse(Export, args, "export", flags=FLAGS, also={"path": "--out"})
     source = load(given)
     grid = grid_of(given.grid, given.steps, source.interpolant)
     path = Path(given.out) if given.out is not None else source.folder.path / f"sampler-{len(grid) - 1}.pt2"

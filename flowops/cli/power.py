@@ -33,7 +33,7 @@ class Power:
 def run(args: Sequence[str]) -> int:
     """Average, write the weights, and say how they are used."""
     flags = {"run": Flag(positional=True), "out": Flag(shown="FILE")}
-    given = parse(Power, args, "power", flags=flags, also={"power": "--power"})  # of flowops train
+    given = parse(Power, args, "power", flags=flags, also={"power": "--power", "sigma_rel": "--width"})
     found = snapshots(given.run, to_stderr)
     step = max(snapshot.step for snapshot in found) if given.step is None else given.step
     weights = posthoc(found, given.width, step)

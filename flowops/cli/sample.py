@@ -72,7 +72,7 @@ def run(args: Sequence[str]) -> int:
     """Sample, and say what was written and what it cost."""
     shown = {"steps": "[INT ...]", "tensor": "FILE", "restart": "U V TIMES", "out": "PATH"}
     flags = {**FLAGS, **{name: Flag(shown=value) for name, value in shown.items()}}
-    given = parse(Sample, args, "sample", flags=flags, also={"path": "--out"})
+    given = parse(Sample, args, "sample", flags=flags, also={"path": "--out", "between": "--restart"})
     picture = _is_picture(given.out)
     if given.tensor is not None and Path(given.tensor).suffix not in (".safetensors", ".npz"):
         raise ValueError(f"`tensor` must end in .safetensors or .npz, got {given.tensor}; rename it.")

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 
 from flowops._files import write_text
+from flowops.evaluation.measures import Factory
 from flowops.evaluation.residual_sizes import ResidualSizes, residual_sizes
 from flowops.evaluation.scores import LEAST, ImageScores, PointScores, Scores
 from flowops.evaluation.seen import Seen
@@ -20,7 +21,7 @@ from flowops.metrics import Extractor, open_extractor
 from flowops.pictures import is_image
 from flowops.runs import Run
 from flowops.runs.ranks import collected, on_first, rank, ranks, share, told
-from flowops.sampling import blocks, chunk_size, grids
+from flowops.sampling import Way, blocks, chunk_size, grids
 
 RESIDUALS = 256  # base samples on which the residuals are taken
 
@@ -118,7 +119,7 @@ def evaluate(
     guidance: float | None = None,
     seed: int = 0,
     chunk: int | None = None,
-    metrics: Sequence[str] = (),
+    metrics: Sequence[str | Factory] = (),
     report: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Samples of the map and of solvers of its own field, measured against the data, and data against data.
@@ -141,8 +142,8 @@ def evaluate(
         guidance: scale of classifier-free guidance.
         seed: seed of the base samples and of the choice of data.
         chunk: samples computed together; None for as many as `chunk_size` says.
-        metrics: further columns, by name or as `package.module:factory`, a function of the data that gives a function
-            of samples.
+        metrics: further columns, by name, as `package.module:factory` or as the factory itself: a function of the data
+            that gives a function of samples.
         report: is told each row when it is there.
 
     Raises:
@@ -153,6 +154,8 @@ def evaluate(
         raise ValueError(f"`n` must be at least {LEAST} samples to be compared with data, got {n}; pass 5000.")
     ways: list[dict[str, Any]] = [{"grid": grids.uniform(k)} for k in steps]
     ways += [{"solver": name, "steps": None if name == "dopri5" else solver_steps} for name in solvers]
+    for way in ways:
+        Way(**way).sampler(run.interpolant)  # what does not exist is refused before anything is drawn
     shared: dict[str, Any] = {"seed": seed, "guidance": guidance}
     extractor = open_extractor(features, device=run.device) if is_image(run.event) else None
     judge = cast(Scores, on_first(lambda: _scores(run, n, extractor, split, seed, metrics)))  # on the first alone
@@ -180,7 +183,9 @@ def evaluate(
     return told(table)
 
 
-def _scores(run: Run, n: int, extractor: Extractor | None, split: str, seed: int, metrics: Sequence[str]) -> Scores:
+def _scores(
+    run: Run, n: int, extractor: Extractor | None, split: str, seed: int, metrics: Sequence[str | Factory]
+) -> Scores:
     if extractor is None:
         return PointScores(run.dataset, n, split=split, seed=seed, metrics=metrics, device=run.device)
     return ImageScores(run.dataset, n, extractor, split=split, seed=seed, cache=run.folder.path, metrics=metrics)

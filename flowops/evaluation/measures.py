@@ -81,12 +81,14 @@ OF_FEATURES: Mapping[tuple[str, ...], Callable[[Tensor], Columns]] = MappingProx
 """Measures of the features of images, each with the columns that it fills."""
 
 
-def named(name: str) -> tuple[str, Factory]:
-    """A measure of samples as they are: one of `OF_POINTS`, or `package.module:factory`, which is given the data.
+def named(name: str | Factory) -> tuple[str, Factory]:
+    """A measure of samples as they are: one of `OF_POINTS`, `package.module:factory`, or what is given the data itself.
 
     Raises:
         ValueError: if there is none.
     """
+    if not isinstance(name, str):
+        return getattr(name, "__name__", type(name).__name__), name
     if name in OF_POINTS:
         return name, OF_POINTS[name]
     if ":" not in name:

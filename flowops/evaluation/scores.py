@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flowops.data import Dataset, Images, to_uint8
-from flowops.evaluation.measures import OF_FEATURES, OF_POINTS, Columns, Measure, named
+from flowops.evaluation.measures import OF_FEATURES, OF_POINTS, Columns, Factory, Measure, named
 from flowops.evaluation.seen import NEIGHBOURS, Seen
 from flowops.interpolants import linear
 from flowops.metrics import (
@@ -93,7 +93,7 @@ class PointScores(Scores):
         *,
         split: str,
         seed: int,
-        metrics: Sequence[str] = (),
+        metrics: Sequence[str | Factory] = (),
         device: torch.device | str = "cpu",
     ) -> None:
         n = n if dataset.size is None else min(n, dataset.size // 2)
@@ -144,7 +144,7 @@ class ImageScores(Scores):
         split: str,
         seed: int,
         cache: Path,
-        metrics: Sequence[str] = (),
+        metrics: Sequence[str | Factory] = (),
     ) -> None:
         self.dataset, self.extractor, self.split, self.seed = dataset, extractor, split, seed
         all_of = dataset.pixels(split) if isinstance(dataset, Images) else None

@@ -73,7 +73,7 @@ def solve(
     if not isinstance(b, VelocityField):
         raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; pass X.velocity() of a map X.")
     check_state(x0, "x0")
-    _check(method, steps, grid, tolerance, interpolant)
+    check_solver(method, steps, grid, tolerance, interpolant)
     if method == "dopri5":
         tolerance = 1e-5 if tolerance is None else number(tolerance, "tolerance")
 
@@ -121,7 +121,7 @@ def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: lis
     return x
 
 
-def _check(
+def check_solver(
     method: str,
     steps: int | None,
     grid: Sequence[float] | None,

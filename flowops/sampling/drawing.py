@@ -14,7 +14,7 @@ from flowops.fields import VelocityField, guided
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, GuidedMap
 from flowops.sampling import grids
-from flowops.sampling.baselines import solve
+from flowops.sampling.baselines import check_solver, solve
 from flowops.sampling.cost import CountedMap
 from flowops.sampling.sampler import gamma_sample, restart_sample
 
@@ -197,6 +197,7 @@ class Way:
             if getattr(self, name) is not None:
                 raise ValueError(f"`{name}` must not be given to a solver, got it for {solver}; drop one of the two.")
         schedule = interpolant if solver in ("ddim", "dpm-solver") else None
+        check_solver(solver, self.steps, self.grid, self.tolerance, schedule)
         count = self.steps if self.grid is None else len(self.grid) - 1
 
         def draw(conditioning: Conditioning, x0: Tensor, _: int) -> tuple[Tensor, float]:

@@ -31,4 +31,4 @@ print((x - run.sample(5, steps=2)).abs().max().item())
 
 
 def test_another_name_of_the_file_is_refused(flowops: Console, board_run: Path) -> None:
-    assert "`path` must end in .pt2" in flowops("export", board_run, "--out", "x.onnx").error
+    assert "--out must end in .pt2" in flowops("export", board_run, "--out", "x.onnx").error

@@ -72,7 +72,7 @@ def test_a_damaged_one_is_left_out_and_said(flowops: Console, tmp_path: Path, di
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--width", "0.5"), "`sigma_rel` must be above 0 and at most 0.2887"),
+        (("--width", "0.5"), "--width must be above 0 and at most 0.2887"),
         (("--width", "0.1", "--step", "9"), "--step must be at least 1 and at most 6, the last snapshot, got 9"),
         (("--width", "0.1", "--out", "w.pt"), "--out must end in .safetensors, got w.pt"),
     ],

@@ -134,7 +134,7 @@ def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_ru
         (("--grid", "nothing.json"), "nothing.json"),
         (("--gamma", "2"), "--gamma must lie in [0, 1], got 2"),
         (("--gamma", "0.5", "--restart", "0", "1", "1"), "--gamma and --restart must not be given together"),
-        (("--restart", "0.3", "0.5", "1"), "`between` must be two increasing times of the grid"),
+        (("--restart", "0.3", "0.5", "1"), "--restart must be two increasing times of the grid"),
         (("--out", "x.jpg"), "--out must end in .png or .npz, or be a folder as in samples/, got x.jpg"),
         (("--out", "x.npz/"), "--out must end in .png or .npz, or be a folder as in samples/, got x.npz/"),
         (("--out", "x.npz"), "--steps and --solver must name one sampler for x.npz, got 0; pass --steps 4, say"),

@@ -160,6 +160,21 @@ def test_what_is_measured_are_the_samples_of_the_run(
     assert not torch.equal(Seen.samples[0], other)
 
 
+def test_what_cannot_be_sampled_is_refused_before_anything_is(board: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "draw", lambda *_, **__: pytest.fail("drawn"))
+    with pytest.raises(ValueError, match="`method` must be one of .* got 'huen'"):
+        evaluate(board, n=20, solvers=("heun", "huen"))
+    with pytest.raises(ValueError, match="`steps` must be a whole number of at least 1, got 0"):
+        evaluate(board, n=20, steps=(1, 0))
+
+
+def test_a_metric_may_be_its_function(board: Run) -> None:
+    Seen.samples.clear()
+    found = evaluate(board, n=20, steps=(2,), solvers=(), metrics=(Seen.mean,))
+    assert found.columns[-1] == "mean"
+    assert found.rows[0].values[-1] == float(board.draw(20, steps=2).x.mean())
+
+
 def test_a_metric_that_does_not_exist_is_named(board: Run) -> None:
     with pytest.raises(ValueError, match="`metrics` must be among sliced W2, .* got 'fid'"):
         evaluate(board, n=20, metrics=("fid",))
