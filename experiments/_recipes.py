@@ -11,7 +11,7 @@ from flowops.cli.console import brief_warnings, in_shell, to_stderr
 from flowops.cli.train import settings
 from flowops.evaluation import Evaluation, evaluate
 from flowops.pictures import save_comparison
-from flowops.runs.ranks import on_first
+from flowops.runs.processes import on_first
 from flowops.training import Interrupted, NotFinite, Run, TrainConfig, train
 
 STEPS = (1, 2, 4, 8)

@@ -22,7 +22,7 @@ from flowops import problems
 from flowops.cli.console import to_stderr
 from flowops.evaluation import evaluate
 from flowops.methods import get_method
-from flowops.runs.ranks import on_first
+from flowops.runs.processes import on_first
 from flowops.training import HardwareConfig, NetworkConfig, OptimizerConfig, Run, TrainConfig, train
 
 CONFIG = TrainConfig(

@@ -28,7 +28,7 @@ from flowops._files import write_text
 from flowops.cli.console import to_stderr
 from flowops.methods import METHODS, TEACHER, preset, replaced, row
 from flowops.runs import Run
-from flowops.runs.ranks import on_first
+from flowops.runs.processes import on_first
 from flowops.times import DataRatio, UpperTriangle
 
 fmm_b = row(

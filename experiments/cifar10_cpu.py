@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from experiments._recipes import configured, stage, status
 from flowops._files import write_text
 from flowops.pictures import save_comparison
-from flowops.runs.ranks import on_first
+from flowops.runs.processes import on_first
 from flowops.training import LogConfig, OptimizerConfig, Run, TrainConfig
 
 CONFIG = TrainConfig(

@@ -17,7 +17,7 @@ from pathlib import Path
 from experiments._recipes import configured, judged, stage, status
 from experiments.cifar10_lsd import CONFIG as CIFAR10
 from flowops._files import write_text
-from flowops.runs.ranks import on_first
+from flowops.runs.processes import on_first
 
 CONFIG = replace(CIFAR10, method="fm", options=(), steps=200_000, out="runs/cifar10_distill")
 # the argument of the teacher is held and large losses are tempered: the full gradient diverges early

@@ -21,7 +21,7 @@ from flowops._files import write_text
 from flowops.cli.console import to_stderr
 from flowops.evaluation import Evaluation, evaluate
 from flowops.pictures import save_curves
-from flowops.runs.ranks import on_first
+from flowops.runs.processes import on_first
 from flowops.training import TrainConfig
 
 CONFIG = replace(DIGITS, steps=1_000, checkpoint_every=500, out="runs/schedules")

@@ -16,7 +16,7 @@ from flowops.runs import HardwareConfig, Run
 from flowops.runs.computing import Precision
 from flowops.runs.fitting import fill, misfit
 from flowops.sampling import grids
-from flowops.training.processes import launched, started
+from flowops.runs.processes import launched, started
 
 FLAGS = {
     "run": Flag(positional=True),

@@ -11,7 +11,7 @@ from flowops.cli.choice import FLAGS, Sampling, load
 from flowops.cli.console import to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
 from flowops.evaluation import evaluate
-from flowops.runs.ranks import on_first
+from flowops.runs.processes import on_first
 
 
 @dataclass(frozen=True)

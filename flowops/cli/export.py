@@ -9,7 +9,7 @@ from pathlib import Path
 from flowops.cli.choice import FLAGS, RunChoice, grid_of, load
 from flowops.cli.console import to_stdout
 from flowops.cli.parsing import parse
-from flowops.runs.ranks import told
+from flowops.runs.processes import told
 from flowops.sampling import export_sampler
 
 

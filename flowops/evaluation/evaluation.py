@@ -20,7 +20,7 @@ from flowops.evaluation.seen import Seen
 from flowops.metrics import Extractor, open_extractor
 from flowops.pictures import is_image
 from flowops.runs import Run
-from flowops.runs.ranks import collected, on_first, rank, ranks, share, told
+from flowops.runs.processes import collected, on_first, rank, ranks, share, told
 from flowops.sampling import Way, blocks, chunk_size, grids
 
 RESIDUALS = 256  # base samples on which the residuals are taken

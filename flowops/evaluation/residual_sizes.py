@@ -15,7 +15,7 @@ from torch import Tensor
 from flowops import residuals
 from flowops._keys import generator
 from flowops.runs import Run
-from flowops.runs.ranks import collected, share, told
+from flowops.runs.processes import collected, share, told
 from flowops.sampling import Conditioning, blocks
 
 

@@ -16,7 +16,7 @@ from flowops._arguments import whole
 from flowops._keys import content_hash
 from flowops.pictures import PictureFolder, is_image, open_archive
 from flowops.pictures.archive import Add
-from flowops.runs.ranks import collected, on_first, rank, ranks, told
+from flowops.runs.processes import collected, on_first, rank, ranks, told
 from flowops.runs.run import Run
 from flowops.sampling import Drawn, blocks, chunk_size, labels_of
 

@@ -12,9 +12,11 @@ from flowops.runs import (
     load_config,
     save_config,
 )
+from flowops.runs.processes import Interrupted
 from flowops.training.averages import Averages
+from flowops.training.compilation import NotCompiledError
 from flowops.training.loss_module import LossModule
-from flowops.training.processes import Interrupted, NotFinite
+from flowops.training.optimization import NotFinite
 from flowops.training.report import StepReport
 from flowops.training.start import train
 
@@ -26,6 +28,7 @@ __all__ = [
     # how it may end
     "Interrupted",
     "NotFinite",
+    "NotCompiledError",
     "CheckpointError",
     "Locked",
     # what it starts from and what it leaves, of `flowops.runs`

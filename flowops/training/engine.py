@@ -21,14 +21,22 @@ from flowops.runs import RunFolder, TrainConfig
 from flowops.runs.assembly import Assembly
 from flowops.runs.checkpoint import Checkpoint, CheckpointError
 from flowops.runs.fitting import fill, misfit, own_names
+from flowops.runs.processes import Interruption, gathered, kernels, on_first
 from flowops.runs.run import Run, power_names
 from flowops.runs.saving import save_averages, save_checkpoint
 from flowops.training.averages import Averages
 from flowops.training.compilation import NotCompiledError, check_compiled
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule
-from flowops.training.optimization import gradient_norm, optimizer_of, rate_factor, set_rates, update
-from flowops.training.processes import FiniteSteps, Interruption, NotFinite, gathered, kernels, on_first
+from flowops.training.optimization import (
+    FiniteSteps,
+    NotFinite,
+    gradient_norm,
+    optimizer_of,
+    rate_factor,
+    set_rates,
+    update,
+)
 from flowops.training.report import Callback, StepReport
 
 if TYPE_CHECKING:
@@ -136,7 +144,7 @@ class Engine:
 
     def save(self) -> None:
         """Write a checkpoint of the steps that are done; the first process does."""
-        on_first(self.fabric, self._save)
+        on_first(self._save)
         self.saved = self.step
 
     def _save(self) -> None:
@@ -258,7 +266,7 @@ class Engine:
 
     def _longest(self, text: str) -> str:
         """The longest text of all processes: the one that says most."""
-        found: list[Any] = gathered(self.fabric, text)
+        found: list[Any] = gathered(text)
         return max(found, key=len)
 
 

@@ -1,4 +1,4 @@
-"""What moves the weights: the optimizer of a configuration, and its learning rate as a function of the step."""
+"""What moves the weights: the optimizer of a configuration, its learning rate by the step, and steps that it skips."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer, RAdam
 
 from flowops._arguments import number, whole
+from flowops.methods import MethodResult
 from flowops.runs.settings import OptimizerConfig
 
 Kind: TypeAlias = Literal["constant", "inverse-sqrt", "cosine", "linear"]
@@ -149,3 +150,52 @@ def rate_factor(
 def gradient_norm(parameters: Iterable[Tensor], limit: float) -> Tensor:
     """The norm of the gradient, 0-d on the device; the gradient is scaled down to `limit` where that is positive."""
     return nn.utils.clip_grad_norm_(parameters, limit or math.inf)
+
+
+class NotFinite(RuntimeError):
+    """The loss was not finite for several steps in a row."""
+
+
+class FiniteSteps:
+    """Counts the steps that are skipped because their loss or gradient is not finite, on the device.
+
+    Attributes:
+        total: number of them so far, 0-d.
+        streak: number of them in a row up to now, 0-d.
+
+    Args:
+        patience: number of them in a row after which the run stops.
+        device: where the gradients are.
+    """
+
+    def __init__(self, patience: int, device: torch.device | str = "cpu") -> None:
+        self.patience, self.device = patience, torch.device(device)
+        self.restore(0, 0)
+
+    def restore(self, total: int, streak: int) -> None:
+        """Go on from these numbers."""
+        self.total, self.streak = (torch.full((), n, dtype=torch.long, device=self.device) for n in (total, streak))
+
+    def note(self, finite: Tensor) -> None:
+        """Count one step, of a 0-d boolean on the device; the host does not wait."""
+        missed = (~finite).long()
+        self.total, self.streak = self.total + missed, (self.streak + missed) * missed
+
+    def read(self) -> tuple[int, int]:
+        """Total and streak; the host waits for the device."""
+        total, streak = torch.stack([self.total, self.streak]).tolist()
+        return total, streak
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the patience is at its end; the host waits for the device."""
+        return self.read()[1] >= self.patience
+
+    def explain(self, step: int, results: list[MethodResult]) -> str:
+        """The sentences with which the run ends: what was not finite, where, and how to replay it."""
+        found = [str(fault) for result in results if (fault := result.nonfinite()) is not None]
+        where = found[0] if found else "The loss is finite, its gradient is not."
+        return (
+            f"Stopped at step {step}: {self.read()[1]} steps in a row had no finite loss or gradient. {where} Every "
+            f"checkpoint is kept; lower `optimizer.rate`, or choose another weight or norm."
+        )

@@ -14,7 +14,7 @@ from flowops.runs.facts import read_facts
 from flowops.runs.resuming import changes, check_resumable, check_same_data
 from flowops.runs.run import average_names
 from flowops.runs.saving import remove_later
-from flowops.training.processes import gathered, on_first, together
+from flowops.runs.processes import gathered, on_first, together
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -67,8 +67,8 @@ def resumed(
         CheckpointError: if there are checkpoints, and none is whole, or the processes see different ones.
         FileNotFoundError: if there are checkpoints without settings.
     """
-    found = together(fabric, lambda: _read(folder, config, assembly, report))
-    steps = set(gathered(fabric, None if found is None else found.checkpoint.step))
+    found = together(lambda: _read(folder, config, assembly, report))
+    steps = set(gathered(None if found is None else found.checkpoint.step))
     if len(steps) > 1:
         raise CheckpointError(
             f"The processes must see one newest checkpoint in {folder.checkpoints}, and see those of the steps "
@@ -77,7 +77,7 @@ def resumed(
     if found is None:
         report(f"There is no checkpoint in {folder.path}: starting from the first step.")
     else:
-        on_first(fabric, lambda: remove_later(folder.averages, found.checkpoint.step))
+        on_first(lambda: remove_later(folder.averages, found.checkpoint.step))
     return found
 
 

@@ -31,7 +31,7 @@ from flowops.runs.settings import GIVEN, check_config, check_shares, completed
 from flowops.runs.teacher import teacher_of
 from flowops.training.engine import Engine
 from flowops.training.loss_module import LossModule
-from flowops.training.processes import Interrupted, first_alone, launched, on_first, together
+from flowops.runs.processes import Interrupted, first_alone, launched, on_first, together
 from flowops.training.record import Record
 from flowops.training.report import Callback
 from flowops.training.resumption import Before, resumed
@@ -98,28 +98,28 @@ def train(
     fabric = launched(config.hardware)
     say = _nothing if not fabric.is_global_zero else report or tell
     folder = RunFolder(Path(config.out))
-    on_first(fabric, lambda: folder.check(resume=resume))
+    on_first(lambda: folder.check(resume=resume))
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
-    data = dataset if dataset is not None else first_alone(fabric, lambda: dataset_of(config))
+    data = dataset if dataset is not None else first_alone(lambda: dataset_of(config))
     config = completed(config, data.defaults, data.event)
-    together(fabric, lambda: _check_complete(config, fabric.world_size))
-    assembly = together(fabric, lambda: assemble(config, fabric.device, dataset=data, network=network, report=say))
+    together(lambda: _check_complete(config, fabric.world_size))
+    assembly = together(lambda: assemble(config, fabric.device, dataset=data, network=network, report=say))
     with _locked(fabric, folder, say):
-        on_first(fabric, lambda: folder.check(resume=resume))  # again: nobody else writes there from here on
+        on_first(lambda: folder.check(resume=resume))  # again: nobody else writes there from here on
         before = resumed(fabric, folder, config, assembly, say) if resume else None
         if before is not None and before.checkpoint.step >= config.most_steps:
             say(f"{folder.path} is finished: step {before.checkpoint.step} of {config.steps}.")
             objects: dict[str, Any] = {"dataset": dataset, "network": network, "teacher": teacher}
             return Run.load(folder.path, device=fabric.device, report=say, **objects)
-        module = together(fabric, lambda: _first_module(config, assembly, fabric, given.teacher, say, before))
+        module = together(lambda: _first_module(config, assembly, fabric, given.teacher, say, before))
         record = Record(config, folder, fabric, module, 0 if before is None else before.checkpoint.step, report)
         engine = Engine(config, assembly, module, fabric, folder, say, (record, *callbacks))
         if before is not None:
-            together(fabric, lambda: engine.restore(before.checkpoint))
+            together(lambda: engine.restore(before.checkpoint))
             for line in before.told(config):
                 say(line)
-        on_first(fabric, lambda: _describe(folder, config, assembly, fabric, before))
+        on_first(lambda: _describe(folder, config, assembly, fabric, before))
         try:
             with record:
                 if signal := engine.run():
@@ -141,7 +141,7 @@ def _locked(fabric: Fabric, folder: RunFolder, report: Callable[[str], None]) ->
             held.enter_context(locked(folder.path, report))
 
         try:
-            on_first(fabric, hold)
+            on_first(hold)
             yield
         except OSError as error:
             if error.errno is None:  # a sentence of our own

@@ -1,4 +1,8 @@
-"""The processes of a run: how many, on which devices, what they must agree on, and what ends them early."""
+"""The processes of a run: how many, on which devices, what they tell each other, and what ends them early.
+
+Where torch has a process group, what is `told`, `gathered` or done `together` must be called by every process of it;
+one process alone needs none.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,17 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import distributed
 
 from flowops._named import require
-from flowops.methods import MethodResult
+from flowops.runs.settings import HardwareConfig
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-    from flowops.runs import HardwareConfig
-
 T = TypeVar("T")
+FAULTS = (OSError, ValueError, TypeError, ImportError, RuntimeError)
+"""What one process raises and all are told."""
 
 
 def launched(hardware: HardwareConfig) -> Fabric:
@@ -77,41 +81,82 @@ def started() -> tuple[int, int] | None:
     return None
 
 
-def together(fabric: Fabric, work: Callable[[], T]) -> T:
-    """What `work` returns on each process; a fault of any is raised on all, so that none waits for one that is gone."""
-    fault: Exception | None = None
-    try:
-        result = work()
-    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
-        fault = error
-    if faults := [found for found in gathered(fabric, fault) if found is not None]:
-        raise fault or faults[0]
-    return result
+def ranks() -> int:
+    """How many processes there are."""
+    return distributed.get_world_size() if _grouped() else 1
 
 
-def on_first(fabric: Fabric, work: Callable[[], None]) -> None:
-    """Let the first process do `work`; the others wait for it, and share its fault."""
-    together(fabric, work if fabric.is_global_zero else _nothing)
+def rank() -> int:
+    """The number of this process among them."""
+    return distributed.get_rank() if _grouped() else 0
 
 
-def first_alone(fabric: Fabric, work: Callable[[], T]) -> T:
-    """What `work` returns on each process; the first does it before the others begin: it packs or fetches for all."""
-    done: list[T] = []
-    on_first(fabric, lambda: done.append(work()))
-    return together(fabric, lambda: done[0] if done else work())
+def share(n: int) -> range:
+    """The numbers below `n` that this process takes: a stretch of them, so that those of all are in order."""
+    return range(n * rank() // ranks(), n * (rank() + 1) // ranks())
 
 
-def _nothing() -> None:
-    """The work of the others."""
-
-
-def gathered(fabric: Fabric, value: Any) -> list[Any]:
+def gathered(value: Any) -> list[Any]:
     """The value of every process, on every process."""
-    if fabric.world_size == 1:
+    if ranks() == 1:
         return [value]
-    values: list[Any] = [None] * fabric.world_size
-    torch.distributed.all_gather_object(values, value)
+    values: list[Any] = [None] * ranks()
+    distributed.all_gather_object(values, value)
     return values
+
+
+def together(work: Callable[[], T]) -> T:
+    """What `work` gives on each process; a fault of any is raised on all, so that none waits for one that is gone."""
+    value, fault = _tried(work)
+    if faults := [found for found in gathered(fault) if found is not None]:
+        raise fault or faults[0]
+    return value  # type: ignore[return-value]
+
+
+def collected(work: Callable[[], T]) -> list[T]:
+    """What `work` gives on each process, on the first one; empty on the others. A fault of any is raised on all."""
+    value = together(work)
+    if ranks() == 1:
+        return [value]
+    values: list[Any] = [None] * ranks()
+    distributed.gather_object(value, values if rank() == 0 else None)
+    return values if rank() == 0 else []
+
+
+def told(work: Callable[[], T]) -> T:
+    """What `work` gives on the first process, on all of them; the others wait. Its fault is raised on all."""
+    found: list[Any] = [_tried(work) if rank() == 0 else None]
+    if ranks() > 1:
+        distributed.broadcast_object_list(found)
+    value, fault = found[0]
+    if fault is not None:
+        raise fault
+    return value
+
+
+def on_first(work: Callable[[], T]) -> T | None:
+    """What `work` gives on the first process, which need not travel; None on the others. Its fault is raised on all."""
+    made: list[T] = []
+    told(lambda: made.append(work()))
+    return made[0] if made else None
+
+
+def first_alone(work: Callable[[], T]) -> T:
+    """What `work` gives on each process; the first does it before the others begin: it packs or fetches for all."""
+    done: list[T] = []
+    on_first(lambda: done.append(work()))
+    return together(lambda: done[0] if done else work())
+
+
+def _grouped() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _tried(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return work(), None
+    except FAULTS as fault:
+        return None, fault
 
 
 class Interruption:
@@ -144,7 +189,7 @@ class Interruption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.noted = self.noted or signal.Signals(number).name
         self.keys += number == signal.SIGINT
-        if number == signal.SIGINT and self.keys == 2 and _is_first():
+        if number == signal.SIGINT and self.keys == 2 and rank() == 0:
             text = b"The step and its checkpoint are being finished; Ctrl-C once more ends at once, without them.\n"
             with suppress(OSError):
                 os.write(2, text)  # a handler may interrupt whatever else writes there
@@ -152,14 +197,8 @@ class Interruption:
             raise KeyboardInterrupt
 
 
-def _is_first() -> bool:
-    """Whether this process is the only one, or the first of several."""
-    together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not together or torch.distributed.get_rank() == 0
-
-
 class Interrupted(Exception):
-    """A signal ended a run before its last step; a checkpoint was written.
+    """A signal ended a run before its last step; a checkpoint of the steps that were done is there.
 
     Attributes:
         signal: its name, such as SIGINT.
@@ -169,52 +208,3 @@ class Interrupted(Exception):
         of = f" of {steps}" if steps else ""
         super().__init__(f"Interrupted after step {step}{of}; go on with resume=True and out={folder}.")
         self.signal = signal
-
-
-class NotFinite(RuntimeError):
-    """The loss was not finite for several steps in a row."""
-
-
-class FiniteSteps:
-    """Counts the steps that are skipped because their loss or gradient is not finite, on the device.
-
-    Attributes:
-        total: number of them so far, 0-d.
-        streak: number of them in a row up to now, 0-d.
-
-    Args:
-        patience: number of them in a row after which the run stops.
-        device: where the gradients are.
-    """
-
-    def __init__(self, patience: int, device: torch.device | str = "cpu") -> None:
-        self.patience, self.device = patience, torch.device(device)
-        self.restore(0, 0)
-
-    def restore(self, total: int, streak: int) -> None:
-        """Go on from these numbers."""
-        self.total, self.streak = (torch.full((), n, dtype=torch.long, device=self.device) for n in (total, streak))
-
-    def note(self, finite: Tensor) -> None:
-        """Count one step, of a 0-d boolean on the device; the host does not wait."""
-        missed = (~finite).long()
-        self.total, self.streak = self.total + missed, (self.streak + missed) * missed
-
-    def read(self) -> tuple[int, int]:
-        """Total and streak; the host waits for the device."""
-        total, streak = torch.stack([self.total, self.streak]).tolist()
-        return total, streak
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the patience is at its end; the host waits for the device."""
-        return self.read()[1] >= self.patience
-
-    def explain(self, step: int, results: list[MethodResult]) -> str:
-        """The sentences with which the run ends: what was not finite, where, and how to replay it."""
-        found = [str(fault) for result in results if (fault := result.nonfinite()) is not None]
-        where = found[0] if found else "The loss is finite, its gradient is not."
-        return (
-            f"Stopped at step {step}: {self.read()[1]} steps in a row had no finite loss or gradient. {where} The last "
-            f"good checkpoint is kept; lower `optimizer.rate`, or choose another weight or norm."
-        )

@@ -13,7 +13,7 @@ import pytest
 
 from flowops.runs.checkpoint import load_checkpoint
 from flowops.runs.folder import candidates
-from flowops.training.processes import Interruption
+from flowops.runs.processes import Interruption
 from tests.programs import ROOT
 
 PATIENCE = 600.0  # seconds; the machine may be busy
