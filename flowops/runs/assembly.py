@@ -189,6 +189,12 @@ def map_of(
     options: dict[str, Any] = parse_values(n.parameterization_options, "network.parameterization_options")
     b = teacher.velocity() if isinstance(teacher, FlowMap) else teacher
     made = PARAMETERIZATIONS.make(n.parameterization, options=options, interpolant=interpolant, b=b)
+    teachers = set() if b is None else set(b.parameters())
+    if learned := [name for name, w in made.named_parameters() if w.requires_grad and w not in teachers]:
+        raise ValueError(
+            f"`network.parameterization` must have no weights that learn, for those of the network alone are kept, got "
+            f"{', '.join(learned)} of {n.parameterization}; move them into the network."
+        )
     return LearnedMap(network, made)
 
 

@@ -42,7 +42,7 @@ def read_facts(path: Path) -> Facts:
         event, classes = torch.Size(held["event"]), tuple(map(str, held["classes"]))
         if any(length < 1 for length in event):
             raise ValueError
-        changes = [{"step": int(change["step"]), **change} for change in held.get("changes", [])]
+        changes = [{**change, "step": int(change["step"])} for change in held.get("changes", [])]
         return Facts(event, classes, bool(held["paired"]), bool(held["guided"]), str(held.get("data", "")), changes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -170,7 +170,7 @@ def from_plain(kind: type[T], held: dict[str, Any], origin: str, prefix: str = "
 
 
 def _value(kind: Any, value: Any, origin: str, name: str) -> Any:
-    """`value` as `kind`, without any conversion but that of a list into a tuple and of a whole number into a float."""
+    """`value` as `kind`: a list as a tuple, a number as a float, yes, no and 32 as the texts that they stand for."""
     if is_dataclass(kind):
         if isinstance(value, dict):
             return from_plain(kind, value, origin, f"{name}.")  # type: ignore[arg-type]
@@ -181,13 +181,15 @@ def _value(kind: Any, value: Any, origin: str, name: str) -> Any:
             return value
         return _value(kinds[0], value, origin, name)
     elif get_origin(kind) is Literal:
-        if value in get_args(kind):
-            return value
+        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+        if text in get_args(kind):
+            return text
     elif get_origin(kind) is tuple:
         if isinstance(value, list | tuple):
             return tuple(_value(get_args(kind)[0], item, origin, name) for item in value)
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    elif kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError):  # 1e-3 is a text in YAML
+            return float(value)
     elif type(value) is kind:
         return value
     raise ValueError(f"`{name}` in `{origin}` must be {words(kind)}, got {value!r}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -16,7 +17,8 @@ EVERY = 10.0  # seconds between plain lines
 
 def tell(line: str) -> None:
     """A line on the standard error."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    with suppress(OSError):  # nobody reads it any more
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @runtime_checkable
@@ -73,6 +75,7 @@ class Progress:
         self._stream = sys.stderr if stream is None else stream
         self._total, self._label, self._first, self._enabled = total or None, label, start, enabled
         self._bar: Any = None
+        self._origin: float | None = None  # the part that was done before, known at the first update
         self._begun = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -90,16 +93,19 @@ class Progress:
             self._bar = None
 
     def update(self, step: int, text: str = "", *, done: float | None = None) -> None:
-        """`step` steps are done; `text` tells how it goes, `done` the part that is done where it is not in steps."""
+        """`step` steps are done; `text` tells how it goes, `done` the part that is done if time counts beside steps."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step, text=text)
             return
-        now = time.monotonic()
-        part = step / self._total if self._total else done or 0.0
+        now, by_steps = time.monotonic(), step / self._total if self._total else 0.0
+        part = by_steps if done is None else done
+        if self._origin is None:
+            in_steps = self._total is not None and part == by_steps
+            self._origin = self._first / (self._total or 1) if in_steps else part if self._first else 0.0
         if not self._enabled or (now - self._shown < EVERY and part < 1):
             return
         self._shown = now
-        rate = (part - self._first / self._total if self._total else part) / max(now - self._begun, 1e-9)
+        rate = (part - self._origin) / max(now - self._begun, 1e-9)
         left = f", {_duration((1 - part) / rate)} left" if rate > 0 and part < 1 else ""
         of = f" of {self._total}" if self._total else ""
         self._plain(f"{self._label}: step {step}{of} ({part:.0%}){left}  {text}".rstrip())
@@ -112,8 +118,9 @@ class Progress:
             self._plain(text)
 
     def _plain(self, text: str) -> None:
-        self._stream.write("".join(c if c.isprintable() else " " for c in text) + "\n")
-        self._stream.flush()
+        with suppress(OSError):  # nobody reads it any more
+            self._stream.write("".join(c if c.isprintable() else " " for c in text) + "\n")
+            self._stream.flush()
 
 
 def _bar(stream: Stream) -> Any:

@@ -99,19 +99,23 @@ class Run:
             ValueError: if an object is missing that was passed to `train`, or a file is not that of a run.
         """
         folder = RunFolder(Path(path))
-        if not folder.config.is_file() or not folder.facts.is_file():
-            raise FileNotFoundError(f"`{path}` must be the folder of a run, and it has no config.yaml; check the path.")
+        for file in (folder.config, folder.facts):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"`{path}` must be the folder of a run, and it has no {file.name}; check the path."
+                )
         config, facts = folder.settings(report), read_facts(folder.facts)
         chosen = None if average == "none" else average or average_names(config)
         step, weights = load_weights(folder.checkpoints, step, chosen, report=report)
         interpolant = interpolant_of(config)
-        if network is None:
+        if made := network is None:
             source = torch.Generator()  # the weights are replaced
             network = network_of(config, facts.event, len(facts.classes) or None, guidance=facts.guided, source=source)
         if found := misfit(network, weights):
+            whose, then = ("config.yaml", "restore that file") if made else ("the one given", "give that of the run")
+            where = folder.checkpoints / str(step)
             raise CheckpointError(
-                f"The weights in {folder.checkpoints / str(step)} must be those of the network of config.yaml, and "
-                f"{found}; restore that file."
+                f"The weights in {where} must be those of the network of {whose}, and {found}; {then}."
             )
         fill(network, weights)
         if teacher is None and config.network.parameterization == "second-order":

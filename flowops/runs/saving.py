@@ -215,7 +215,7 @@ def put_in_place(temporary: Path, place: Path) -> None:
 
 
 def remove_older(folder: Path, step: int, keep: int) -> None:
-    """Remove the checkpoints before `step`, but for the newest `keep`; later ones, of a run gone back, stay."""
+    """Remove the checkpoints before `step`, but for the newest `keep`; later ones stay."""
     older = [path for n, path in candidates(folder).items() if n < step]
     for path in older[keep:]:
         remove(path)

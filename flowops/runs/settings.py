@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from flowops._arguments import fits, words
 from flowops._named import meant
+from flowops.runs.power import WIDEST
 
 GIVEN = "given"
 """In the settings of a run, for an object that was passed to `train` and has no name."""
@@ -141,7 +142,7 @@ class HardwareConfig:
         strategy: auto or ddp.
         precision: bf16 computes the network in bfloat16, times and tangents stay in float32.
         compile: compile the whole loss; auto does so on CUDA, and goes on without where it fails, which ends a run
-            with yes. It is checked once against the uncompiled loss.
+            with yes. Each graph is checked once against the uncompiled loss.
         accumulate: parts into which the batch of a process is cut, one after the other, to save memory.
         recompute: parts whose activations are computed again in the backward pass, to save memory; 0 for none.
         float32: how matrices and convolutions in float32 are multiplied on CUDA; high rounds factors to 11 bits (TF32),
@@ -312,7 +313,16 @@ def completed(config: TrainConfig, defaults: Mapping[str, Any], event: Sequence[
     for name, value in known.items():
         if not name.startswith("network.") and get(config, name) is None:
             config = with_value(config, name, value)
-    return config
+    return _plain(config)
+
+
+def _plain(value: Any) -> Any:
+    """Settings as they are read from a file: NumPy's numbers as Python's, and lists as tuples."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)})
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return float(value) if isinstance(value, float) else value
 
 
 def get(config: Any, name: str) -> Any:
@@ -345,10 +355,14 @@ def check_config(config: TrainConfig) -> None:
         )
     if config.optimizer.rate == 0:
         raise ValueError("`optimizer.rate` must be positive, got 0; pass 1e-3, say.")
-    for name in ("averages", "power"):
-        if not all(0 < value < 1 for value in get(config, name) or ()):
-            raise ValueError(f"`{name}` must lie between 0 and 1, got {get(config, name)}; pass 0.999 or 0.1, say.")
-    if config.averages == () and not config.power:
+    if not all(0 < decay < 1 for decay in config.averages or ()):
+        raise ValueError(f"`averages` must lie between 0 and 1, got {config.averages}; pass 0.999, say.")
+    if not all(0 < width <= WIDEST for width in config.power):
+        raise ValueError(
+            f"`power` must lie between 0 and {WIDEST:.4f}, the width of uniform weights, got {config.power}; pass 0.1, "
+            f"say."
+        )
+    if config.averages is not None and not (config.averages or config.power):
         raise ValueError("`averages` must hold at least one decay, got none; samples come from the first, pass 0.999.")
     if (config.alpha is None) != (config.beta is None) or (config.gamma is not None and config.alpha is None):
         raise ValueError("`alpha` and `beta` must be given together, got one of them; pass both as formulas in t.")

@@ -43,7 +43,7 @@ def teacher_of(
         event: shape of its samples.
         device: where it goes.
         load: how a run is loaded, `Run.load`.
-        given: an operator of the caller's own in place of a name, on the schedule of this run.
+        given: an operator of the caller's own in place of a name, on the schedule of this run; its weights are frozen.
 
     Raises:
         ValueError: if the method wants one and there is none, the other way round, or the data have another shape.
@@ -59,7 +59,7 @@ def teacher_of(
         raise ValueError(f"`teacher` must not be given for {config.method}, which has none; drop it.")
     kind = wanted.removeprefix("optional ")
     if given is not None:
-        return _as_wanted(given, kind).to(device)
+        return _as_wanted(given, kind).requires_grad_(False).to(device)
     name = str(config.teacher)
     refuse_given(name, "teacher")
     if name.startswith(PREFIX):

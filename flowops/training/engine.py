@@ -23,7 +23,7 @@ from flowops.runs.checkpoint import Checkpoint, CheckpointError
 from flowops.runs.fitting import fill, misfit, own_names
 from flowops.runs.processes import Interruption, gathered, kernels, on_first
 from flowops.runs.run import Run, power_names
-from flowops.runs.saving import save_averages, save_checkpoint
+from flowops.runs.saving import remove_later, save_averages, save_checkpoint
 from flowops.training.averages import Averages
 from flowops.training.compilation import NotCompiledError, check_compiled
 from flowops.training.joint_batch import JointBatches
@@ -34,6 +34,7 @@ from flowops.training.optimization import (
     gradient_norm,
     optimizer_of,
     rate_factor,
+    restore,
     set_rates,
     update,
 )
@@ -95,10 +96,10 @@ class Engine:
                 self.module.train()
                 while not self._ended_early(interruption.noted is not None) and self._done() < 1:
                     report = self._advance(next(batches), batches)
+                    if self._done() >= 1 or (config.checkpoint_every and self.step % config.checkpoint_every == 0):
+                        self.save()  # before anything that is not training
                     for callback in self.callbacks:
                         callback(report)
-                    if config.checkpoint_every and self.step % config.checkpoint_every == 0:
-                        self.save()
                 if self.saved != self.step:
                     self.save()
         finally:
@@ -126,10 +127,7 @@ class Engine:
             )
         fill(network, checkpoint.weights)
         self.module.method.load_state_dict(checkpoint.state["method"])
-        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(checkpoint.state["optimizer"])
-        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
-            group.update(own)
+        restore(self.optimizer, checkpoint.state["optimizer"])
         for name in self.averages.names:
             held = checkpoint.averages.get(name)
             self.averages.load(name, own_names(network, checkpoint.weights if held is None else held))
@@ -138,8 +136,8 @@ class Engine:
         self.step = self.saved = step
         self.elapsed = checkpoint.state["seconds"]
         self.finite.restore(*checkpoint.state["skipped"])
-        self.compiling = self.compiling and not checkpoint.state["refused"]
-        self.refused = checkpoint.state["refused"]
+        self.refused = checkpoint.state["refused"] and self.config.hardware.compile != "yes"
+        self.compiling = self.compiling and not self.refused
         self._update_average()
 
     def save(self) -> None:
@@ -160,6 +158,7 @@ class Engine:
             self.folder.checkpoints, self.step, weights=self.module.X.network.state_dict(), averages=averages,
             state=state, keep=self.config.log.keep or None, since=self.since,
         )  # fmt: skip
+        remove_later(self.folder.checkpoints, self.step)  # those of a branch that was given up
         if apart := {name: averages[name] for name in power_names(self.config)}:
             save_averages(self.folder.averages, self.step, apart, self.since)
 

@@ -46,7 +46,7 @@ class MuonAndAdam(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from those of both."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
-            part.load_state_dict(state)
+            restore(part, state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
@@ -63,6 +63,17 @@ def optimizer_of(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) ->
     if config.kind == "adamw":
         return AdamW(learned, weight_decay=config.weight_decay, fused=True, **shared)
     return Adam(learned, fused=True, **shared)
+
+
+def restore(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Go on from a state under the optimizer's own settings, those of its device among them."""
+    if "param_groups" in state:
+        groups = [
+            {**own, "params": held["params"]}
+            for own, held in zip(optimizer.param_groups, state["param_groups"], strict=True)
+        ]
+        state = {**state, "param_groups": groups}
+    optimizer.load_state_dict(state)
 
 
 def set_rates(optimizer: Optimizer, config: OptimizerConfig, factor: float) -> None:

@@ -12,6 +12,7 @@ import torch
 from flowops._named import require
 from flowops.pictures import drawable, save_comparison
 from flowops.runs import Run, RunFolder, TrainConfig
+from flowops.runs.processes import on_first
 from flowops.runs.progress import Lines, Progress
 from flowops.runs.tables import MetricsLog
 from flowops.training.loss_module import LossModule
@@ -50,7 +51,7 @@ class Record:
         report: Callable[[str], None] | None,
     ) -> None:
         self.config, self.log, self.folder, self.fabric, self.module = config, config.log, folder, fabric, module
-        self.start, self.stream = step, None if report is None else Lines(report)
+        self.start, self.stream, self.writes = step, None if report is None else Lines(report), fabric.is_global_zero
         steps = config.steps or 10_000  # of a run that ends by the clock nobody knows
         self.every = config.log.every or (1 if steps <= 1000 else steps // 1000)
         self.telemetry, self.clock, self.waited = Telemetry(), Clock(config.batch or 0), 0.0
@@ -58,20 +59,27 @@ class Record:
         self.missed: set[str] = set()  # kinds of what could not be written
 
     def __enter__(self) -> Self:
-        self.stack = ExitStack()
-        self.writes = self.fabric.is_global_zero
-        if self.writes:
-            config, folder = self.config, self.folder
-            self.progress = self.stack.enter_context(
-                Progress(config.steps, config.method, start=self.start, stream=self.stream, enabled=self.log.progress)
-            )
-            self.metrics = self.stack.enter_context(MetricsLog(folder.metrics, COLUMNS, resume_step=self.start))
-            self.board = TensorBoardLog(folder.logs if self.log.tensorboard else None, purge_step=self.start)
-            self.stack.callback(self.board.close)
+        with ExitStack() as stack:
+            on_first(lambda: self._open(stack))
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()
+
+    def _open(self, stack: ExitStack) -> None:
+        """Open what the first process writes to."""
+        config, folder = self.config, self.folder
+        self.progress = stack.enter_context(
+            Progress(config.steps, config.method, start=self.start, stream=self.stream, enabled=self.log.progress)
+        )
+        self.metrics = stack.enter_context(MetricsLog(folder.metrics, COLUMNS, resume_step=self.start))
+        self.board = TensorBoardLog(folder.logs if self.log.tensorboard else None, purge_step=self.start)
+        stack.callback(self._close_board)
+
+    def _close_board(self) -> None:
+        with self._at_best("event file", self.start if self.last is None else self.last.step):
+            self.board.close()
 
     def __call__(self, report: StepReport) -> None:
         """Note a step that is done."""
@@ -117,12 +125,11 @@ class Record:
         """A table of the cells, with the tangent measured on some samples of the batch."""
         term = next(term for term in reversed(report.draw.terms) if term is not None)
         s, t, x0, x1 = (values[:PROBE] for values in (term.s, term.t, term.x0, term.x1))
-        X, z = self.module.X, None if term.z is None else term.z[:PROBE]
-        if term.labels is not None:
-            X = X.given(label=term.labels[:PROBE])
-        with torch.no_grad():
-            x = self.module.interpolant(s, x0, x1, z)
-        self.telemetry.add_tangent(s, t, tangent_ratio(X, s, t, x))
+        given = {"label": term.labels, "guidance": term.guidance}
+        X = self.module.X.given(**{name: value[:PROBE] for name, value in given.items() if value is not None})
+        with self._at_best("tangent", report.step), torch.no_grad():
+            x = self.module.interpolant(s, x0, x1, None if term.z is None else term.z[:PROBE])
+            self.telemetry.add_tangent(s, t, tangent_ratio(X, s, t, x))
         totals: Any = self.fabric.all_reduce(self.telemetry.totals, reduce_op="sum")
         self.telemetry.totals = totals
         if self.writes:
@@ -153,7 +160,7 @@ class Record:
         try:
             yield
         except Exception as error:  # whatever a sampler, a library or a disk raises
-            if what not in self.missed:
+            if self.writes and what not in self.missed:
                 self.missed.add(what)
                 self.progress.line(f"There is no {what} of step {step}: {error}")
 

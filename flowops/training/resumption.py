@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowops.runs import CheckpointError, RunFolder, TrainConfig
 from flowops.runs.assembly import Assembly
 from flowops.runs.checkpoint import Checkpoint, latest_checkpoint
 from flowops.runs.facts import read_facts
+from flowops.runs.processes import gathered, on_first, together
 from flowops.runs.resuming import changes, check_resumable, check_same_data
 from flowops.runs.run import average_names
 from flowops.runs.saving import remove_later
-from flowops.runs.processes import gathered, on_first, together
-
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,7 @@ class Before:
         return known + [change for change in new if change not in known]
 
 
-def resumed(
-    fabric: Fabric, folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Callable[[str], None]
-) -> Before | None:
+def resumed(folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Callable[[str], None]) -> Before | None:
     """What the run in the folder goes on from, the same on every process; None if there is nothing.
 
     What was saved apart after the checkpoint is removed, since it is saved anew.
@@ -83,8 +78,8 @@ def resumed(
 
 def _read(folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Callable[[str], None]) -> Before | None:
     checkpoint = latest_checkpoint(folder.checkpoints, report)
-    if checkpoint is None and not folder.config.is_file():
-        return None
+    if checkpoint is None:
+        return None  # whatever its settings were: nothing was done under them that is kept
     before, known = folder.settings(report), list[dict[str, Any]]()
     check_resumable(config, before, average=assembly.method.options.ema_teacher)
     try:
@@ -94,4 +89,4 @@ def _read(folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Ca
     else:
         check_same_data(assembly.dataset, facts)
         known = facts.changes
-    return None if checkpoint is None else Before(checkpoint, before, known)
+    return Before(checkpoint, before, known)

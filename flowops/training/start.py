@@ -24,6 +24,7 @@ from flowops.runs.assembly import Assembly, assemble, dataset_of, laid_out, map_
 from flowops.runs.checkpoint import load_weights
 from flowops.runs.fitting import fill, fill_partly, misfit, shown
 from flowops.runs.folder import locked
+from flowops.runs.processes import Interrupted, first_alone, launched, on_first, rank, together
 from flowops.runs.progress import tell
 from flowops.runs.provenance import provenance
 from flowops.runs.run import average_names
@@ -31,7 +32,6 @@ from flowops.runs.settings import GIVEN, check_config, check_shares, completed
 from flowops.runs.teacher import teacher_of
 from flowops.training.engine import Engine
 from flowops.training.loss_module import LossModule
-from flowops.runs.processes import Interrupted, first_alone, launched, on_first, together
 from flowops.training.record import Record
 from flowops.training.report import Callback
 from flowops.training.resumption import Before, resumed
@@ -68,7 +68,7 @@ def train(
         report: is told a line now and then, progress included; by default it goes to the standard error.
         dataset: data of your own, in place of the set that `config.dataset` names.
         network: a network of your own, a module of `(s, t, x)`; if it takes a `label` it sees those of the data.
-        teacher: a field or a map of your own to distil, on the schedule of the run.
+        teacher: a field or a map of your own to distil, on the schedule of the run; its weights are frozen.
         callbacks: one or several that are handed a `StepReport` of every step.
 
     Raises:
@@ -76,7 +76,7 @@ def train(
         FileExistsError: if the folder holds a run and `resume` is false.
         Locked: if another run lives in the folder.
         FileNotFoundError: for data, a teacher or first weights that are not there.
-        Interrupted: after Ctrl-C or a signal that ends a job; a checkpoint was written.
+        Interrupted: after Ctrl-C or a signal that ends a job; a checkpoint of the steps that were done is there.
         NotFinite: after too many steps in a row without a finite gradient.
         CheckpointError: if a checkpoint cannot be written, or none that is there can be read.
 
@@ -101,17 +101,13 @@ def train(
     on_first(lambda: folder.check(resume=resume))
     if config.hardware.threads:
         torch.set_num_threads(config.hardware.threads)
-    data = dataset if dataset is not None else first_alone(lambda: dataset_of(config))
-    config = completed(config, data.defaults, data.event)
-    together(lambda: _check_complete(config, fabric.world_size))
-    assembly = together(lambda: assemble(config, fabric.device, dataset=data, network=network, report=say))
-    with _locked(fabric, folder, say):
+    config, assembly = _assembled(config, given, fabric, say)
+    with _locked(folder, say):
         on_first(lambda: folder.check(resume=resume))  # again: nobody else writes there from here on
-        before = resumed(fabric, folder, config, assembly, say) if resume else None
+        before = resumed(folder, config, assembly, say) if resume else None
         if before is not None and before.checkpoint.step >= config.most_steps:
             say(f"{folder.path} is finished: step {before.checkpoint.step} of {config.steps}.")
-            objects: dict[str, Any] = {"dataset": dataset, "network": network, "teacher": teacher}
-            return Run.load(folder.path, device=fabric.device, report=say, **objects)
+            return Run.load(folder.path, device=fabric.device, report=say, **vars(given))
         module = together(lambda: _first_module(config, assembly, fabric, given.teacher, say, before))
         record = Record(config, folder, fabric, module, 0 if before is None else before.checkpoint.step, report)
         engine = Engine(config, assembly, module, fabric, folder, say, (record, *callbacks))
@@ -119,21 +115,39 @@ def train(
             together(lambda: engine.restore(before.checkpoint))
             for line in before.told(config):
                 say(line)
-        on_first(lambda: _describe(folder, config, assembly, fabric, before))
-        try:
+        with _forgotten_unless(folder, lambda: before is not None or engine.step > 0):
+            on_first(lambda: _describe(folder, config, assembly, fabric, before))
             with record:
                 if signal := engine.run():
                     raise Interrupted(engine.step, config.steps or 0, folder.path, signal)
                 record.finish()
-        except Exception:
-            if not (resume or engine.step) and fabric.is_global_zero:
-                folder.forget()  # so that what was refused is mended and started again
-            raise
     return engine.current()
 
 
+def _assembled(
+    config: TrainConfig, given: Given, fabric: Fabric, report: Callable[[str], None]
+) -> tuple[TrainConfig, Assembly]:
+    """The configuration, complete and checked, and what it names."""
+    data = given.dataset if given.dataset is not None else first_alone(lambda: dataset_of(config))
+    config = completed(config, data.defaults, data.event)
+    together(lambda: _check_complete(config, fabric.world_size))
+    made = together(lambda: assemble(config, fabric.device, dataset=data, network=given.network, report=report))
+    return config, made
+
+
 @contextmanager
-def _locked(fabric: Fabric, folder: RunFolder, report: Callable[[str], None]) -> Iterator[None]:
+def _forgotten_unless(folder: RunFolder, begun: Callable[[], bool]) -> Iterator[None]:
+    """What a run wrote that ends before its first step is removed, so that it is mended and started again."""
+    try:
+        yield
+    except Exception:
+        if rank() == 0 and not begun():
+            folder.forget()
+        raise
+
+
+@contextmanager
+def _locked(folder: RunFolder, report: Callable[[str], None]) -> Iterator[None]:
     """The first process holds the lock of the folder; what the system says of a disk in there is told with the run."""
     with ExitStack() as held:
 

@@ -98,7 +98,7 @@ class Telemetry:
         if path.exists() and not self._continued:
             cut_table(path, header, step - 1)
         self._continued = True
-        lines = [] if path.exists() else [",".join(header)]
+        lines = [] if path.exists() and path.stat().st_size else [",".join(header)]
         lines += [",".join([str(step), *map(repr, astuple(cell))]) for cell in self.table()]
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:

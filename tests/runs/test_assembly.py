@@ -209,7 +209,7 @@ def test_a_parameterization_is_made_of_what_it_takes(
     parameterization: str, options: tuple[str, ...], kind: type | None
 ) -> None:
     n = NetworkConfig("mlp", parameterization=parameterization, parameterization_options=options)
-    teacher = learned(seed=5)
+    teacher = learned(seed=5).requires_grad_(False)
     config = TrainConfig("checkerboard", network=n)
     X = map_of(config, MLP(2, width=4, depth=1), linear(), teacher)
     if kind is None:

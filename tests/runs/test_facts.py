@@ -22,6 +22,8 @@ def test_they_are_read_with_the_changes_if_there_are_any(tmp_path: Path) -> None
     assert (found.data, found.changes) == ("x: 3", [])
     path.write_text(json.dumps({**FACTS, "changes": [change]}))
     assert read_facts(path).changes == [change]
+    path.write_text(json.dumps({**FACTS, "changes": [{**change, "step": "4"}]}))
+    assert read_facts(path).changes == [change]
 
 
 @pytest.mark.parametrize("changed", [{"event": [0]}, {"event": "x"}, {"classes": 3}, {"changes": [{}]}, {"changes": 1}])

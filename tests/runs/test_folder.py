@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from flowops.runs import NetworkConfig, OptimizerConfig, RunFolder, TrainConfig, load_config, save_config
+from flowops.runs import (
+    HardwareConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    RunFolder,
+    TrainConfig,
+    load_config,
+    save_config,
+)
 from flowops.runs.settings import completed
 
 CONFIG = completed(TrainConfig("digits"), {}, (1, 8, 8))
@@ -87,9 +95,20 @@ def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
     assert load_config(tmp_path / "c.yaml") == wanted
 
 
+def test_words_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "dataset: digits\nhardware: {compile: yes, channels_last: no, precision: 32}\noptimizer: {rate: 1e-3}\n"
+    )
+    found = load_config(tmp_path / "c.yaml")
+    assert found.hardware == HardwareConfig(compile="yes", channels_last="no", precision="32")
+    assert found.optimizer.rate == 1e-3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("dataset: digits\noptimizer: {rate: much}\n", "`optimizer.rate` in .* must be a number, got 'much'"),
+        ("dataset: digits\nhardware: {precision: 16}\n", "must be one of 32, bf16, got 16"),
         ("dataset: digits\nmetod: lsd\n", "did you mean 'method'?"),
         ("dataset: digits\nnetwork: {optons: [channels=8]}\n", "`network.optons` must be .*; did you mean 'options'?"),
         ("dataset: digits\nzzz: 1\n", "`zzz` must be the name of a setting, .* known are dataset, data, "),

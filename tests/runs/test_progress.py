@@ -113,6 +113,31 @@ def test_a_run_that_the_clock_ends_tells_the_part_that_is_done(
     ]
 
 
+@pytest.mark.parametrize("total", [None, 100_000])
+def test_a_run_that_goes_on_until_the_clock_ends_it_tells_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    now, stream = 0.0, io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Progress(total, "lsd", start=100, stream=stream) as progress:  # of an hour, half of which has passed
+        progress.update(101, done=0.5)
+        now = 60.0
+        progress.update(200, done=0.5 + 1 / 60)
+        progress.update(210, done=1.0)
+    of = "" if total is None else " of 100000"
+    assert stream.getvalue().splitlines() == [f"lsd: step 200{of} (52%), 0:29:00 left", f"lsd: step 210{of} (100%)"]
+
+
+def test_a_stream_that_nobody_reads_any_more_is_no_error() -> None:
+    class Closed(io.StringIO):
+        def write(self, _: str, /) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    with Progress(2, "lsd", stream=Closed()) as progress:
+        progress.line("a line")
+        progress.update(2)
+
+
 def test_a_run_without_an_end_in_sight_tells_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     now, stream = 50.0, io.StringIO()
     monkeypatch.setattr(time, "monotonic", lambda: now)

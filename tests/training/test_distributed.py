@@ -146,6 +146,20 @@ except FileExistsError as error:
     assert "pass resume=True" in run(tmp_path, PROGRAM + body)
 
 
+def test_so_does_a_table_that_cannot_be_continued(tmp_path: Path) -> None:
+    body = """
+if not (folder / "run").exists():
+    train(config(folder, "run"))
+    (folder / "run" / "metrics.csv").write_text("something else\\n")
+from dataclasses import replace
+try:
+    train(replace(config(folder, "run"), steps=8), resume=True)
+except ValueError as error:
+    print("refused:", error)
+"""
+    assert run(tmp_path, PROGRAM + body).count("must have the columns") == 1
+
+
 def test_every_process_learns_of_a_signal_and_of_a_full_disk(tmp_path: Path) -> None:
     body = """
 from flowops.training import CheckpointError, Interrupted

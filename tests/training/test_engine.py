@@ -231,6 +231,21 @@ class TestReports:
         assert [int(report.skipped) for report in found] == [0, 0, 1, 1, 1, 2, 2, 2]
         assert [bool(report.norm.isfinite()) for report in found] == [k not in (2, 5) for k in range(8)]
 
+    def test_what_is_saved_is_there_before_the_callbacks_are_called(self, small: Make) -> None:
+        def fail(report: StepReport) -> None:
+            if report.step in (4, 8):
+                raise OSError(f"at {report.step}")
+
+        config = small(checkpoint_every=0, steps=4)
+        with pytest.raises(OSError, match="at 4"):
+            train(config, report=silent, callbacks=[fail])
+        assert Run.load(config.out).step == 4
+        config = small("other", checkpoint_every=4, steps=12)
+        for step in (4, 8):
+            with pytest.raises(OSError, match=f"at {step}"):
+                train(config, report=silent, callbacks=[fail], resume=step > 4)
+            assert Run.load(config.out).step == step
+
     def test_an_error_of_a_callback_ends_the_run(self, small: Make) -> None:
         def fail(report: StepReport) -> None:
             if report.step == 3:

@@ -18,6 +18,7 @@ from flowops.training.optimization import (
     gradient_norm,
     optimizer_of,
     rate_factor,
+    restore,
     set_rates,
     update,
 )
@@ -259,6 +260,23 @@ class TestMuon:
         gradients(module, 0)
         optimizer.zero_grad(set_to_none=True)
         assert all(p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize("kind", ["adam", "radam", "muon"])
+def test_a_state_goes_on_under_the_settings_of_another_device(kind: Any) -> None:
+    first = torch.nn.Linear(2, 2)
+    before = optimizer_of(OptimizerConfig(kind, rate=0.1), first.parameters())
+    first(torch.ones(1, 2)).sum().backward()
+    before.step()
+    after = optimizer_of(OptimizerConfig(kind, rate=0.2), torch.nn.Linear(2, 2, device="meta").parameters())
+    parts: list[Any] = getattr(after, "parts", [after])
+    for group in (group for part in parts for group in part.param_groups):
+        group.update({"capturable": True} if kind == "radam" else {})
+    restore(after, before.state_dict())
+    found = [value for part in parts for state in part.state.values() for value in state.values()]
+    assert found
+    assert {value.device.type for value in found} == {"meta"}
+    assert {group["lr"] for part in parts for group in part.param_groups} <= {0.2, OptimizerConfig(kind).matrix_rate}
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "radam", "muon"])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flowops.data import Pairs
+from flowops.maps import FlowMap
 from flowops.runs import LogConfig, Run
 from flowops.training import train
 from flowops.training.record import POINTS, SHOWN, TensorBoardLog
@@ -109,6 +110,37 @@ class TestPictures:
         x0 = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
         train(small(steps=1), dataset=Pairs(x0, x0 + 1), report=silent)
         assert not found
+
+
+class TestTangents:
+    """A tangent that cannot be measured is no reason to lose a run."""
+
+    @pytest.mark.parametrize("wanted", ["tangent", "event file"])
+    def test_a_fault_is_told_once(self, small: Make, monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+        def fail(*_: Any) -> None:
+            raise RuntimeError("no forward mode")
+
+        place = "tangent_ratio" if wanted == "tangent" else "TensorBoardLog.close"
+        monkeypatch.setattr(f"flowops.training.record.{place}", fail)
+        lines: list[str] = []
+        run = train(small(log=LogConfig(telemetry_every=2, tensorboard=False)), report=lines.append)
+        assert Run.load(run.folder.path).step == 8
+        step = 2 if wanted == "tangent" else 8
+        assert [line for line in lines if "no forward" in line] == [
+            f"There is no {wanted} of step {step}: no forward mode"
+        ]
+        assert {row["step"] for row in table(run.folder.telemetry)} == {"2", "4", "6", "8"}
+
+    def test_it_is_that_of_the_guided_map(self, small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        found: list[list[str]] = []
+
+        def note(X: FlowMap, *times: Tensor) -> Tensor:
+            found.append(sorted({name for operator in X.modules() for name in getattr(operator, "_conditions", ())}))
+            return torch.ones_like(times[0])
+
+        monkeypatch.setattr("flowops.training.record.tangent_ratio", note)
+        train(small(dataset="digits", options=("guidance=1,4",)), report=silent)
+        assert found == [["guidance", "label"]] * 2
 
 
 class TestTables:

@@ -16,6 +16,7 @@ import torch
 from flowops.networks import MLP
 from flowops.runs import (
     CheckpointError,
+    HardwareConfig,
     NetworkConfig,
     OptimizerConfig,
     Run,
@@ -26,7 +27,8 @@ from flowops.runs import (
 from flowops.runs.assembly import assemble
 from flowops.runs.checkpoint import load_checkpoint
 from flowops.runs.settings import completed
-from flowops.training import StepReport, train
+from flowops.training import NotCompiledError, StepReport, train
+from flowops.training.engine import Engine
 from tests.runs.small import PERCEPTRON, UNET, Make, silent
 from tests.training.parts import Images
 from tests.training.states import assert_same_bits, state_of
@@ -78,6 +80,42 @@ class TestGoingOn:
         assert "model.safetensors" in lines[0]
         assert "Going on from step 4 of 8" in lines[1]
         assert_same_bits(state_of(whole, 8), state_of(damaged, 8))
+
+    def test_a_branch_that_was_given_up_is_gone_when_the_other_is_saved(self, small: Make) -> None:
+        config = small()
+        train(config, report=silent)
+        state = Path(config.out) / "checkpoints" / "8" / "state.pt"
+        state.write_bytes(b"")
+        rate = OptimizerConfig(rate=0.1)
+        run = train(replace(config, steps=6, optimizer=rate), resume=True, report=silent)
+        read = Run.load(config.out)
+        assert (run.step, read.step) == (6, 6)
+        torch.testing.assert_close(read.sample(5), run.sample(5), rtol=0, atol=0)
+
+    def test_a_wish_to_compile_is_heard_although_it_could_not_be_done_before(
+        self, small: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[str] = []
+
+        def refuse(*_: Any) -> str:
+            asked.append("refused")
+            return "The loss did not compile"
+
+        monkeypatch.setattr("flowops.training.engine.check_compiled", refuse)
+        plain = Engine.__init__
+
+        def auto(self: Engine, *arguments: Any) -> None:
+            plain(self, *arguments)
+            self.compiling = self.config.hardware.compile != "no"  # as on a GPU
+
+        monkeypatch.setattr(Engine, "__init__", auto)
+        config = small(steps=4)
+        train(config, report=silent)
+        train(replace(config, steps=6), resume=True, report=silent)
+        assert asked == ["refused"]  # what could not be compiled is not tried again by itself
+        yes = replace(config, steps=8, hardware=HardwareConfig(compile="yes"))
+        with pytest.raises(NotCompiledError, match="did not compile"):
+            train(yes, resume=True, report=silent)
 
     def test_resuming_nothing_starts_and_resuming_the_end_does_nothing(self, small: Make) -> None:
         config, lines = small(), list[str]()

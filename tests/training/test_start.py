@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 import flowops
 from flowops import VelocityField, interpolants, problems
 from flowops.data import Batch, Dataset, Pairs, open_dataset
+from flowops.maps import LearnedMap, Parameterization
 from flowops.methods import METHODS
+from flowops.networks import MLP
 from flowops.runs import (
     CheckpointError,
     HardwareConfig,
@@ -23,15 +26,18 @@ from flowops.runs import (
     OptimizerConfig,
     Run,
     load_config,
+    save_config,
 )
 from flowops.runs.assembly import assemble
 from flowops.runs.settings import completed
-from flowops.training import train
+from flowops.training import NotFinite, train
+from flowops.training.loss_module import LossModule
 from flowops.training.start import module_of
 from tests.runs.small import PERCEPTRON, Make, silent
 from tests.training.parts import Images
 from tests.training.states import assert_same_bits, state_of
 
+SECOND_ORDER = replace(PERCEPTRON, parameterization="second-order")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 
@@ -218,6 +224,30 @@ class TestRefusals:
             train(config, report=silent)
         assert not Path(config.out).exists()
 
+    def test_also_where_the_run_would_have_gone_on(self, small: Make) -> None:
+        with pytest.raises(ValueError, match="`labels` must be given with"):
+            train(small(options=("label_dropout=0.5",)), resume=True, report=silent)
+        assert train(small(), resume=True, report=silent).step == 8
+
+    def test_settings_under_which_no_step_was_done_bind_nobody(self, small: Make) -> None:
+        config = small()
+        Path(config.out).mkdir()
+        save_config(Path(config.out) / "config.yaml", replace(config, method="esd", seed=3))
+        assert train(config, resume=True, report=silent).config.method == "lsd"
+
+    def test_what_is_not_finite_from_the_start_is_kept_to_be_looked_at(
+        self, small: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = LossModule.evaluate
+        monkeypatch.setattr(LossModule, "evaluate", lambda *a: plain(*a)._replace(loss=plain(*a).loss * torch.nan))
+        config = small(patience=3)
+        with pytest.raises(NotFinite, match="Stopped at step 3"):
+            train(config, report=silent)
+        assert (Path(config.out) / "metrics.csv").is_file()
+        monkeypatch.undo()
+        rate = OptimizerConfig(rate=1e-4)
+        assert train(replace(config, optimizer=rate), resume=True, report=silent).step == 8
+
     @pytest.mark.usefixtures("unchecked")
     def test_settings_and_callbacks_of_another_kind(self, small: Make) -> None:
         wrong: Any = "digits"
@@ -366,6 +396,45 @@ def test_the_map_its_average_and_the_teacher_share_no_weights(small: Make) -> No
     pointers = {p.data_ptr() for p in module.X.parameters()} & {p.data_ptr() for p in module.average.parameters()}
     assert not pointers
     assert all(not p.requires_grad for p in module.average.parameters())
+
+
+@pytest.mark.parametrize("settings", [{"method": "lmd"}, {"network": SECOND_ORDER}])
+def test_a_teacher_of_ones_own_is_not_trained(small: Make, settings: dict[str, Any]) -> None:
+    config = small(**{"method": "lmd", **settings}, optimizer=OptimizerConfig(rate=0.1), averages=(0.1,))
+    teacher, untouched = (
+        LearnedMap(MLP(2, width=4, generator=torch.Generator().manual_seed(5))).velocity() for _ in range(2)
+    )
+    run = train(config, report=silent, teacher=teacher)
+    torch.testing.assert_close(teacher.state_dict(), untouched.state_dict(), rtol=0, atol=0)
+    read = Run.load(config.out, teacher=untouched)
+    torch.testing.assert_close(read.sample(6), run.sample(6), rtol=0, atol=0)
+
+
+class Scaled(Parameterization):
+    """A parameterization with a weight that would learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2))
+
+
+def test_weights_beside_those_of_the_network_are_refused_since_they_would_be_lost(small: Make) -> None:
+    config = small(network=replace(PERCEPTRON, parameterization=f"{__name__}:Scaled"))
+    with pytest.raises(
+        ValueError,
+        match="`network.parameterization` must have no weights that learn, .* got scale of .*Scaled; move them",
+    ):
+        train(config, report=silent)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_of_numpy_and_lists_are_taken(small: Make) -> None:
+    config = small(optimizer=OptimizerConfig(rate=np.logspace(-4, -2, 3)[1]), averages=[0.9])
+    train(config, report=silent)
+    assert load_config(Path(config.out) / "config.yaml").optimizer.rate == 1e-3
+    lines: list[str] = []
+    train(replace(config, steps=9), resume=True, report=lines.append)
+    assert not any("`averages`" in line for line in lines)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

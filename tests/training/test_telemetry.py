@@ -96,6 +96,9 @@ def test_tables_are_appended_and_a_resumed_run_replaces_its_own(tmp_path: Path) 
     assert list(rows[0]) == ["step", "s_low", "s_high", "t_low", "t_high", "count", "loss", "tangent", "not_finite"]
     assert [(row["step"], row["loss"]) for row in rows] == [(k, v) for k, v in
         (("10", "1.0"), ("20", "2.0"), ("30", "2.0")) for _ in range(2)]  # fmt: skip
+    path.write_text("")  # a disk that was full at the first table
+    telemetry.write(path, 40)
+    assert [row["step"] for row in read(path)] == ["40", "40"]
     path.write_text("step,other\n")
     with pytest.raises(ValueError, match="must have the columns step,s_low"):
         Telemetry().write(path, 1)
