@@ -13,7 +13,7 @@ from flowops._named import require
 from flowops.pictures import drawable, save_comparison
 from flowops.runs import Run, RunFolder, TrainConfig
 from flowops.runs.processes import on_first
-from flowops.runs.progress import Lines, Progress
+from flowops.runs.progress import Lines, Progress, tell
 from flowops.runs.tables import MetricsLog
 from flowops.training.loss_module import LossModule
 from flowops.training.report import StepReport
@@ -52,6 +52,7 @@ class Record:
     ) -> None:
         self.config, self.log, self.folder, self.fabric, self.module = config, config.log, folder, fabric, module
         self.start, self.stream, self.writes = step, None if report is None else Lines(report), fabric.is_global_zero
+        self.report = report or tell
         steps = config.steps or 10_000  # of a run that ends by the clock nobody knows
         self.every = config.log.every or (1 if steps <= 1000 else steps // 1000)
         self.telemetry, self.clock, self.waited = Telemetry(), Clock(config.batch or 0), 0.0
@@ -162,7 +163,8 @@ class Record:
         except Exception as error:  # whatever a sampler, a library or a disk raises
             if self.writes and what not in self.missed:
                 self.missed.add(what)
-                self.progress.line(f"There is no {what} of step {step}: {error}")
+                say = self.progress.line if self.log.progress else self.report
+                say(f"There is no {what} of step {step}: {error}")
 
 
 class TensorBoardLog:

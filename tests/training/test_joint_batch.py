@@ -130,32 +130,31 @@ def test_every_process_has_its_rows_of_the_joint_batch_bit_for_bit(config: Train
             each.close()
 
 
-class Slow(Coupling):
-    """Notes the thread that it is solved in, and takes a moment."""
+class Held(Coupling):
+    """Notes the thread that it is solved in, after it was let go."""
 
     def __init__(self) -> None:
-        self.threads: list[int] = []
+        self.free, self.threads = threading.Event(), list[int]()
 
     def partners(self, samples: Samples, generator: torch.Generator | None) -> Tensor:
-        time.sleep(0.2)
+        assert self.free.wait(60)
         self.threads.append(threading.get_ident())
         return torch.randperm(len(samples.x0), generator=generator)
 
 
 def test_a_coupling_is_solved_ahead_of_time_in_a_thread_of_its_own() -> None:
-    config = TrainConfig("checkerboard", batch=8, coupling=f"{__name__}:Slow")
-    found = batches(config, part=(1, 2))
+    found = batches(TrainConfig("checkerboard", batch=8, coupling=f"{__name__}:Held"), part=(1, 2))
     try:
-        next(found)
-        assert found.waited > 0.1  # nothing was ready yet
-        time.sleep(0.8)
-        before = found.waited
-        for _ in range(2):
-            next(found)
-        assert found.waited - before < 0.1
         assert isinstance(found.prepare, Coupled)
         coupling = found.prepare.coupling
-        assert isinstance(coupling, Slow)
+        assert isinstance(coupling, Held)
+        threading.Timer(1.0, coupling.free.set).start()
+        next(found)
+        assert found.waited > 0.1  # until it was let go
+        end = time.monotonic() + 60
+        while len(coupling.threads) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert len(coupling.threads) >= 2  # the next one was solved although nobody asked for it
         assert threading.get_ident() not in coupling.threads
     finally:
         found.close()

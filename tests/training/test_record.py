@@ -101,7 +101,9 @@ class TestPictures:
     def test_samples_that_are_not_finite_are_none_either(self, small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         true = Run.sample
         monkeypatch.setattr(Run, "sample", lambda *a, **k: torch.nan * true(*a, **k))
-        assert train(small(dataset="digits"), report=silent).step == 8
+        lines: list[str] = []
+        assert train(small(dataset="digits"), report=lines.append).step == 8
+        assert [line.partition(":")[0] for line in lines] == ["There is no picture of step 8"]
 
     def test_samples_that_are_neither_images_nor_points_make_none(
         self, small: Make, monkeypatch: pytest.MonkeyPatch
