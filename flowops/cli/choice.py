@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from flowops._arguments import whole
 from flowops._named import require
 from flowops.cli.console import to_stderr
 from flowops.cli.parsing import Flag
@@ -15,8 +16,8 @@ from flowops.interpolants import Interpolant
 from flowops.runs import HardwareConfig, Run
 from flowops.runs.computing import Precision
 from flowops.runs.fitting import fill, misfit
-from flowops.sampling import grids
 from flowops.runs.processes import launched, started
+from flowops.sampling import grids
 
 FLAGS = {
     "run": Flag(positional=True),
@@ -81,20 +82,20 @@ def load(choice: RunChoice) -> Run:
     return run.on(precision=choice.precision, compile=choice.compile) if isinstance(choice, Sampling) else run
 
 
-def grid_of(kind: str, steps: int | None, interpolant: Interpolant) -> list[float]:
+def grid_of(kind: str, steps: int | None, interpolant: Interpolant, name: str = "steps") -> list[float]:
     """The times of a grid: equal steps, EDM's noise levels, or those in a file, whose number of steps decides.
 
     Raises:
-        ValueError: for a number of steps beside a file that holds another.
+        ValueError: for a number of steps below 1, or beside a file that holds another; it was given as `name`.
     """
-    count = 1 if steps is None else steps
+    count = 1 if steps is None else whole(steps, name)
     if kind == "uniform":
         return grids.uniform(count)
     if kind == "noise-levels":
         return grids.noise_levels(count, interpolant)
     found = grids.load_grid(kind)
     if steps is not None and steps != len(found) - 1:
-        raise ValueError(f"`steps` must be left out beside a grid of {len(found) - 1} steps in {kind}, got {steps}.")
+        raise ValueError(f"`{name}` must be left out beside a grid of {len(found) - 1} steps in {kind}, got {steps}.")
     return found
 
 

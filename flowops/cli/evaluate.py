@@ -25,7 +25,7 @@ class Evaluate(Sampling):
     Attributes:
         steps: numbers of equal steps along the map.
         n: samples of each sampler.
-        features: features of images; pixels, inception, or package.module:factory.
+        features: features of images; pixels if left out, inception, or package.module:factory.
         split: split of the data, train or test.
         solver: solvers of the map's own diagonal field.
         solver_steps: equal steps of the solvers that have a fixed number of them.
@@ -37,7 +37,7 @@ class Evaluate(Sampling):
 
     steps: tuple[int, ...] = (1, 2, 4, 8)
     n: int = 5000
-    features: str = "pixels"
+    features: str | None = None
     split: str = "train"
     solver: tuple[Literal["dopri5", "heun", "euler", "ddim", "dpm-solver"], ...] = ("dopri5", "heun")
     solver_steps: int = 18

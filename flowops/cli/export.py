@@ -41,6 +41,7 @@ def run(args: Sequence[str]) -> int:
     labels, guidance = bool(source.classes), source.X.takes("guidance")
     exported = told(lambda: export_sampler(source.X, grid, source.event, path, labels=labels, guidance=guidance))
     inputs = ", ".join(["x0", *["label"] * labels, *["guidance"] * guidance])
-    to_stdout(f"{exported.path}: ({inputs}) -> x1 in {len(grid) - 1} steps, {exported.error:.1e} from the sampler")
+    steps = f"{len(grid) - 1} step{'s' * (len(grid) > 2)}"
+    to_stdout(f"{exported.path}: ({inputs}) -> x1 in {steps}, {exported.error:.1e} from the sampler")
     to_stdout(f'Load it with flowops.sampling.load_sampler("{exported.path}", sha256="{exported.sha256}")')
     return 0

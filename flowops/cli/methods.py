@@ -40,7 +40,7 @@ class Methods:
 
 def run(args: Sequence[str]) -> int:
     """Print the table or a row of it."""
-    given = parse(Methods, args, "methods", flags={"name": Flag(positional=True)})
+    given = parse(Methods, args, "methods", flags={"name": Flag(positional=True)}, also={"method": "NAME"})
     to_stdout("\n".join(overview() if given.name is None else details(get_method(given.name))))
     return 0
 
@@ -74,7 +74,7 @@ def details(method: Method) -> Iterator[str]:
         for term in terms:
             yield from _wrapped(_term(term), 2, 2)
     yield from _options("Its own options", [option for option in row.options if option not in SHARED])
-    yield from _options("Options of every method", SHARED)
+    yield from _options("Options of every method", [option for option in row.options if option in SHARED])
     if row.paper:
         yield ""
         yield "As in its paper"

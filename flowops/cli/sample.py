@@ -98,17 +98,35 @@ def _is_picture(out: str | None) -> bool:
 def _ways(given: Sample, chosen: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
     """The samplers in the order of the rows, as arguments of `Run.draw`; `steps` along the map where none are given."""
     ways: list[dict[str, Any]] = []
-    if given.steps is not None or given.grid not in NAMED_GRIDS or steps:
+    mapped = bool(given.steps is not None or steps or (given.grid not in NAMED_GRIDS and not given.solver))
+    _check_used(given, mapped)
+    if mapped:
         times = grids_of(given.grid, given.steps, steps, chosen.interpolant)
         ways += [{"grid": grid, "gamma": given.gamma, "restart": given.restart} for grid in times]
     for method in given.solver:
         count = given.solver_steps
         if count is None and given.grid in NAMED_GRIDS:
             count = SOLVER_STEPS
-        grid_ = None if method == "dopri5" else grid_of(given.grid, count, chosen.interpolant)
+        grid_ = None if method == "dopri5" else grid_of(given.grid, count, chosen.interpolant, "solver_steps")
         ways.append({"solver": method, "grid": grid_})
     shared = {"seed": given.seed, "label": given.label, "guidance": given.guidance, "chunk": given.chunk}
     return [{**way, **shared} for way in ways]
+
+
+def _check_used(given: Sample, mapped: bool) -> None:
+    """Refuse what no sampler takes: noise on the way without the map, steps and their times without a solver of any."""
+    stepped = bool(set(given.solver) - {"dopri5"})
+    timed = mapped or stepped or not given.solver
+    for name, taken, sampler in (
+        ("gamma", mapped, "steps=4"),
+        ("restart", mapped, "steps=4"),
+        ("solver_steps", stepped, "solver=heun"),
+        ("grid", timed, "solver=heun"),
+    ):
+        if not taken and (value := getattr(given, name)) != getattr(Sample, name):
+            raise ValueError(
+                f"`{name}` must be left out where no sampler takes it, got {value}; drop it, or sample by {sampler}."
+            )
 
 
 def _show(given: Sample, chosen: Run) -> None:

@@ -32,15 +32,16 @@ FLAGS = {"name": Flag(positional=True), **{name: Flag(shown=FORMULA) for name in
 
 def run(args: Sequence[str]) -> int:
     """Print the list, or a report; the exit code of a report is 1 if a property fails."""
-    given = parse(Schedules, args, "schedules", flags=FLAGS)
-    formulas = (given.alpha, given.beta, given.gamma)
-    if given.name is not None and any(formulas):
+    given = parse(Schedules, args, "schedules", flags=FLAGS, also={"interpolant": "NAME"})
+    formulas = [formula for formula in (given.alpha, given.beta, given.gamma) if formula is not None]
+    if given.name is not None and formulas:
         raise ValueError(f"`name` must not be given beside formulas, got {given.name!r}; drop one of them.")
-    if given.name is None and not any(formulas):
+    if given.name is None and not formulas:
         to_stdout("\n".join(overview()))
         return 0
     if given.name is None and (given.alpha is None or given.beta is None):
-        raise ValueError("`alpha` and `beta` must be given together, got one of them; pass both as formulas in t.")
+        count = "none" if given.alpha is None and given.beta is None else "one"
+        raise ValueError(f"`alpha` and `beta` must be given together, got {count} of them; pass both as formulas in t.")
     report = _schedule(given).validate()
     to_stdout(str(report))
     return 0 if report.ok else 1

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from flowops._named import meant
 from flowops.cli.console import in_shell, to_stderr, to_stdout
 from flowops.cli.parsing import FORMULA, Flag, parse
-from flowops.runs import Run, RunFolder, TrainConfig, load_config
+from flowops.runs import NetworkConfig, Run, RunFolder, TrainConfig, load_config
 from flowops.runs.tables import last_value
 from flowops.training import Interrupted, train
 
@@ -76,8 +77,18 @@ def settings(args: Sequence[str], command: str, default: TrainConfig | None = No
         default: what holds where neither a flag nor a file says otherwise.
     """
     words = [_long(word) for word in args]
+    _check_network(words)
     given = parse(Train, words, command, flags=FLAGS, default=_start(words, default), also=ALSO)
     return TrainConfig(**{f.name: getattr(given, f.name) for f in fields(TrainConfig)}), given.resume
+
+
+def _check_network(words: Sequence[str]) -> None:
+    """Explain a flag for what is an option of the network; the parser knows the flags alone, and names one of these."""
+    for flag in (word.partition("=")[0] for word in words if word.startswith("--network.")):
+        name = flag.removeprefix("--network.").replace("-", "_")
+        if meant(name, (f.name for f in fields(NetworkConfig))) == ".":
+            to_stderr(f"flowops: {flag} is no flag; options of the network are --network.options {name}=VALUE.")
+            raise SystemExit(2)
 
 
 def _start(words: Sequence[str], default: TrainConfig | None) -> Train | None:

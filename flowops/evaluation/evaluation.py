@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 
+from flowops._arguments import whole
 from flowops._files import write_text
 from flowops.evaluation.measures import Factory
 from flowops.evaluation.residual_sizes import ResidualSizes, residual_sizes
@@ -112,7 +113,7 @@ def evaluate(
     *,
     steps: Sequence[int] = (1, 2, 4, 8),
     n: int = 5000,
-    features: str = "pixels",
+    features: str | None = None,
     split: str = "train",
     solvers: Sequence[str] = ("dopri5", "heun"),
     solver_steps: int = 18,
@@ -135,7 +136,7 @@ def evaluate(
         run: the run; `Run.on` says where and how it computes.
         steps: numbers of equal steps along the map.
         n: samples of each sampler.
-        features: features of images; see `open_extractor`.
+        features: features of images, pixels if left out; see `open_extractor`.
         split: split of the data.
         solvers: dopri5, or any other of `flowops.sampling.SOLVERS`.
         solver_steps: equal steps of the solvers other than dopri5.
@@ -147,17 +148,25 @@ def evaluate(
         report: is told each row when it is there.
 
     Raises:
-        ValueError: for fewer than ten samples, and for names and numbers that do not exist.
+        ValueError: for fewer than ten samples, for names and numbers that do not exist, and for features of samples
+            that are no images.
         OSError: for data or weights that are not there.
     """
     if n < LEAST:
         raise ValueError(f"`n` must be at least {LEAST} samples to be compared with data, got {n}; pass 5000.")
     ways: list[dict[str, Any]] = [{"grid": grids.uniform(k)} for k in steps]
-    ways += [{"solver": name, "steps": None if name == "dopri5" else solver_steps} for name in solvers]
+    fixed = whole(solver_steps, "solver_steps")
+    ways += [{"solver": name, "steps": None if name == "dopri5" else fixed} for name in solvers]
     for way in ways:
         Way(**way).sampler(run.interpolant)  # what does not exist is refused before anything is drawn
     shared: dict[str, Any] = {"seed": seed, "guidance": guidance}
-    extractor = open_extractor(features, device=run.device) if is_image(run.event) else None
+    images = is_image(run.event)
+    if features is not None and not images:
+        raise ValueError(
+            f"`features` must be left out for samples of shape {list(run.event)}, which are no images, got "
+            f"{features!r}; drop it."
+        )
+    extractor = open_extractor("pixels" if features is None else features, device=run.device) if images else None
     judge = cast(Scores, on_first(lambda: _scores(run, n, extractor, split, seed, metrics)))  # on the first alone
     mine = share(n)
     size = max(1, min(chunk_size(run.event, chunk), len(mine)))

@@ -6,6 +6,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,9 @@ class Scores(ABC):
 class PointScores(Scores):
     """Distances of points: KL on a histogram where the density is known, and those of `OF_POINTS` to draws.
 
+    There is no KL of fewer samples than cells with mass, where `histogram_kl` is far too small: the column is left out
+    where `n` is below their number, and NaN where fewer samples are finite.
+
     Args:
         dataset: the data.
         n: draws to compare with, at most half of a finite set.
@@ -100,8 +104,8 @@ class PointScores(Scores):
         self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
         self.data, self.fresh = dataset.reference(2 * n, split=split, seed=seed).x1.cpu().split(n)
         self.measures: dict[str, Measure] = {}
-        if (masses := _masses(dataset)) is not None:
-            self.measures["KL"] = lambda x: float(histogram_kl(x, masses))
+        if (masses := _masses(dataset)) is not None and n >= (cells := int((masses > 0).sum())):
+            self.measures["KL"] = lambda x: float(histogram_kl(x, masses)) if len(x) >= cells else math.nan
         for name, factory in OF_POINTS.items():
             self.measures[name] = self._there(factory(self.data.to(self.device)))
         self.measures |= {name: factory(self.data) for name, factory in map(named, metrics)}
@@ -150,7 +154,8 @@ class ImageScores(Scores):
         all_of = dataset.pixels(split) if isinstance(dataset, Images) else None
         images = to_uint8(dataset.reference(n, split=split, seed=seed).x1) if all_of is None else all_of
         self.n, self.count = n, len(images)
-        self.reference = f"{self.count} images of the split {split} of {dataset.provenance}"
+        chosen = f", chosen by the seed {seed}" if all_of is None else ""
+        self.reference = f"{self.count} images of the split {split} of {dataset.provenance}{chosen}"
         self.statistics = _cached(cache, images, extractor, split, self.reference)
         self.data = dataset.reference(min(n, self.count, NEIGHBOURS), split=split, seed=seed).x1
         features = extractor.features(to_uint8(self.data))
@@ -201,13 +206,12 @@ def _masses(dataset: Dataset) -> Tensor | None:
 
 
 def _cached(folder: Path, images: Tensor, extractor: Extractor, split: str, provenance: str) -> FeatureStatistics:
-    """The statistics of a split, from a file if one of the same images and features is there."""
+    """The statistics of a split, from a file if a whole one of the same images and features is there."""
     name = re.sub(r"[^A-Za-z0-9._]+", "-", extractor.name)
     path = folder / f"reference-{name}-{split}-{len(images)}.safetensors"
-    if path.is_file():
-        found = FeatureStatistics.load(path, extractor=extractor)
-        if found.provenance == provenance:
-            return found
+    with suppress(OSError, ValueError):
+        if (kept := FeatureStatistics.load(path, extractor=extractor)).provenance == provenance:
+            return kept
     found = statistics(images, extractor, provenance=provenance)
     found.save(path)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ def row(
         name: how it is called.
         *terms: its terms.
         forms: terms by the value of the option `form`, in place of `terms`; the first is the default.
-        options: what it offers beside the options of every row.
+        options: what it offers beside the options of every row; one of these with another default takes its place.
         teacher: kind of teacher, as in `Row`.
         paper: the options of the paper where they differ from the defaults.
         source: papers and equations.
@@ -37,16 +37,22 @@ def row(
         alpha: as in `Row`.
 
     Raises:
-        ValueError: for a row without terms, whose terms want an option that it does not offer, or whose teacher is of
-            no kind.
+        ValueError: for a row without terms, with a single form or with forms beside `terms`, whose terms want an option
+            that it does not offer, or whose teacher is of no kind.
     """
     if teacher and teacher.removeprefix("optional ") not in TEACHERS:
         raise ValueError(
             f"`teacher` of {name} must be one of {', '.join(TEACHERS)}, each also as optional ..., got {teacher!r}"
             f"{meant(teacher, TEACHERS)}"
         )
+    if forms and (terms or (len(forms) == 1 and "" not in forms)):
+        raise ValueError(
+            f"`forms` of {name} must be several in place of `terms`, got {', '.join(forms)} beside {len(terms)} terms; "
+            f"pass either several forms or terms alone."
+        )
     forms = dict(forms or {"": terms})
-    offered = (*options, *([form_option(forms)] if len(forms) > 1 else []), *SHARED)
+    own = (*options, *([form_option(forms)] if len(forms) > 1 else []))
+    offered = _with(own, SHARED)
     names = {option.name for option in offered}
     for term in (term for some in forms.values() for term in some):
         for wanted in (*(["eta"] if term.share != "all" else []), *([term.fraction] if term.fraction else [])):
@@ -75,18 +81,22 @@ def preset(
         of: the other row.
         settings: what is set how, in words for the table.
         *terms: its terms, made from those of the other row with `replaced`; the same if there are none.
-        options: what it offers beside the options of every row; those of the other row if None.
+        options: what it offers beside the options of every row, which keep the defaults of the other row; all those of
+            the other row if None.
         teacher: kind of teacher, that of the other row if None.
         paper: the options of the paper where they differ from the defaults.
         source: papers and equations.
         summary: one or two sentences.
     """
     inherited = tuple(option for option in of.row.options if option not in SHARED and option.name != "form")
+    if options is not None:
+        shared = {option.name for option in SHARED}
+        inherited = _with(options, [option for option in inherited if option.name in shared])
     made = row(
         name,
         *terms,
         forms=None if terms else of.row.forms,
-        options=inherited if options is None else options,
+        options=inherited,
         teacher=of.row.teacher if teacher is None else teacher,
         paper=paper,
         source=source,
@@ -94,6 +104,12 @@ def preset(
         alpha=of.row.alpha,
     )
     return Method(replace(made.row, preset_of=of.name, settings=settings))
+
+
+def _with(own: Sequence[Option], others: Sequence[Option]) -> tuple[Option, ...]:
+    """Some options, and those of the others that have other names."""
+    names = {option.name for option in own}
+    return (*own, *(option for option in others if option.name not in names))
 
 
 def replaced(of: Method, *, form: str = "", **changes: Any) -> Term:

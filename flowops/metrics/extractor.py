@@ -94,12 +94,14 @@ def chunks(images: Tensor | Iterable[Tensor], chunk: int) -> Iterator[Tensor]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Convolutions in float32 on every device; TF32 rounds factors to 11 bits, so features would depend on the GPU."""
+    """Convolutions and products in float32: TF32 rounds factors to 11 bits, so features would depend on the GPU."""
     cudnn: Any = torch.backends.cudnn  # its types lack what follows
     convolutions = cudnn.conv
-    before = convolutions.fp32_precision
+    before = convolutions.fp32_precision, torch.get_float32_matmul_precision()
     convolutions.fp32_precision = "ieee"
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        convolutions.fp32_precision = before
+        convolutions.fp32_precision = before[0]
+        torch.set_float32_matmul_precision(before[1])

@@ -35,7 +35,9 @@ def histogram_kl(
     $p_c$ is the mass of cell $c$ under the reference and $q_c$ the share of *all* samples that lie in it: a sample
     outside the box, or not finite, is mass lost. The direction punishes mass that is missed; samples where $p_c=0$
     count only through the mass that they take from elsewhere. The value of $n$ exact samples is about
-    $(\#\{p_c>0\}-1)/2n$ for exact $p_c$.
+    $(\#\{p_c>0\}-1)/2n$ for exact $p_c$ and for $n$ well above the number of cells with mass. Where there are fewer
+    samples than these, most of the sum is the half sample that each empty cell counts as: the value is far too small,
+    even negative, and says nothing.
 
     Args:
         samples: `[n, d]`, from the model.

@@ -65,7 +65,8 @@ def solve(
             the steps that `"dopri5"` chooses for each sample may follow: its result changes to its tolerance.
 
     Raises:
-        TypeError, ValueError: for an unknown method, an argument that it has no use for, or one that it lacks.
+        TypeError, ValueError: for an unknown method, an argument that it has no use for, or one that it lacks, and for
+            no samples.
 
     Cost: one evaluation of `b` per step, two for `"heun"`; `"dopri5"` six per step that it tries. Source: Song et al.
     2010.02502 (DDIM); Lu et al. 2211.01095, Alg. 2; Karras et al. 2206.00364 (Heun).
@@ -73,14 +74,15 @@ def solve(
     if not isinstance(b, VelocityField):
         raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; pass X.velocity() of a map X.")
     check_state(x0, "x0")
-    check_solver(method, steps, grid, tolerance, interpolant)
-    if method == "dopri5":
-        tolerance = 1e-5 if tolerance is None else number(tolerance, "tolerance")
+    if not len(x0):
+        raise ValueError("`x0` must hold at least one state, got none; draw some.")
+    times = times_of(method, steps, grid, tolerance, interpolant)
+    if not times:
+        tolerance = 1e-5 if tolerance is None else tolerance
 
         def along(own: VelocityField, x: Tensor) -> Tensor:
             return SolutionOperator(own, method="dopri5", rtol=tolerance, atol=tolerance)(0.0, 1.0, x)
     else:
-        times = uniform(steps) if steps is not None else check_grid(grid or ())
 
         def along(own: VelocityField, x: Tensor) -> Tensor:
             if interpolant is None:
@@ -121,14 +123,19 @@ def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: lis
     return x
 
 
-def check_solver(
+def times_of(
     method: str,
     steps: int | None,
     grid: Sequence[float] | None,
     tolerance: float | None,
     interpolant: Interpolant | None,
-) -> None:
-    """Refuse an unknown method, and arguments that it lacks or would ignore."""
+) -> list[float]:
+    """The times of a solver, none for the adaptive one.
+
+    Raises:
+        TypeError, ValueError: for an unknown method, arguments that it lacks or would ignore, times and tolerances that
+            are none.
+    """
     if method not in SOLVERS:
         raise ValueError(f"`method` must be one of {', '.join(SOLVERS)}, got {method!r}; pass one of these names.")
     adaptive, exponential = method == "dopri5", method in ("ddim", "dpm-solver")
@@ -143,3 +150,8 @@ def check_solver(
         raise TypeError(f"`interpolant` must be given for {method}, got {type(interpolant).__name__}; pass that of b.")
     if not exponential and interpolant is not None:
         raise ValueError(f"`interpolant` must not be given for {method}, which does not use it; leave it out.")
+    if tolerance is not None and number(tolerance, "tolerance") <= 0:
+        raise ValueError(f"`tolerance` must be positive, got {tolerance}; pass 1e-5, say.")
+    if adaptive:
+        return []
+    return uniform(steps) if steps is not None else check_grid(grid or ())

@@ -14,8 +14,8 @@ from flowops.fields import VelocityField, guided
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, GuidedMap
 from flowops.sampling import grids
-from flowops.sampling.baselines import check_solver, solve
-from flowops.sampling.cost import CountedMap
+from flowops.sampling.baselines import solve, times_of
+from flowops.sampling.cost import CountedMap, per_sample
 from flowops.sampling.sampler import gamma_sample, restart_sample
 
 
@@ -188,26 +188,29 @@ class Way:
                 )
             else:
                 x = X.compose(times, x0)
-            return x, X.count.evaluations / len(x0)
+            return x, per_sample(X.count, x0)
 
-        return f"map, {len(times) - 1} step{'s' * (len(times) > 2)}", draw
+        return f"map, {_steps(times)}", draw
 
     def _along_field(self, solver: str, interpolant: Interpolant) -> tuple[str, Draw]:
         for name in ("gamma", "restart"):
             if getattr(self, name) is not None:
                 raise ValueError(f"`{name}` must not be given to a solver, got it for {solver}; drop one of the two.")
         schedule = interpolant if solver in ("ddim", "dpm-solver") else None
-        check_solver(solver, self.steps, self.grid, self.tolerance, schedule)
-        count = self.steps if self.grid is None else len(self.grid) - 1
+        times = times_of(solver, self.steps, self.grid, self.tolerance, schedule)
 
         def draw(conditioning: Conditioning, x0: Tensor, _: int) -> tuple[Tensor, float]:
             found = solve(
-                conditioning.field(), x0, solver, steps=self.steps, grid=self.grid, tolerance=self.tolerance,
-                interpolant=schedule, chunk=len(x0),
+                conditioning.field(), x0, solver, grid=times or None, tolerance=self.tolerance, interpolant=schedule,
+                chunk=len(x0),
             )  # fmt: skip
             return found.x, found.calls
 
-        return solver + (f", {count} steps" if count is not None else ""), draw
+        return solver + (f", {_steps(times)}" if times else ""), draw
+
+
+def _steps(times: Sequence[float]) -> str:
+    return f"{len(times) - 1} step{'s' * (len(times) > 2)}"
 
 
 def now(device: torch.device) -> float:

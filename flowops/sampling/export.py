@@ -6,6 +6,7 @@ Such a file holds code. It is loaded only where its content is the one that was 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from flowops._files import digest, written
 from flowops.maps import FlowMap
+from flowops.methods.method import null_label_of
 from flowops.sampling.grids import check_grid
 from flowops.sampling.noise import noise
 
@@ -116,11 +118,13 @@ def _inputs(X: FlowMap, event: Sequence[int], labels: bool, guidance: bool) -> C
     """Inputs of a batch size: noise, labels among those that a network inside the map knows, scales around 1."""
     parameter = next(X.parameters(), torch.empty(0))
     own = {"device": parameter.device, "dtype": parameter.dtype}
-    known = [label for m in X.modules() if isinstance(label := getattr(m, "null_label", None), int)]
+    known = 1
+    with suppress(ValueError):
+        known = null_label_of(X)
 
     def inputs(n: int) -> tuple[Tensor, ...]:
         x0 = noise(n, event, seed=n, device=parameter.device, dtype=parameter.dtype)
-        label = torch.arange(n, device=parameter.device) % (known[0] if known else 1)
+        label = torch.arange(n, device=parameter.device) % known
         scale = 1 + torch.arange(n, **own) / 2  # type: ignore[call-overload]
         return (x0, *((label,) if labels else ()), *((scale,) if guidance else ()))
 

@@ -64,8 +64,10 @@ def load_grid(path: Path | str) -> list[float]:
     """
     try:
         grid = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"`grid` must name a file with a list of times, and there is no {path}.") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(
+            f"`grid` must name a file with a list of times, and {path} is none; check the path."
+        ) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} must hold a JSON list of times, and is not JSON ({error}); write [0, 0.5, 1]."

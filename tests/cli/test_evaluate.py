@@ -61,12 +61,18 @@ def test_it_lies_in_the_run_if_nothing_is_said(flowops: Console, board_run: Path
         (("--out", "table.txt"), "--out must end in .md, got table.txt"),
         (("--metrics", "fid"), "--metrics must be among sliced W2, MMD^2, energy distance or package.module:factory"),
         (("--steps", "0", "--n", "100"), "--steps must be a whole number of at least 1, got 0"),
+        (("--solver-steps", "0", "--n", "100"), "--solver-steps must be a whole number of at least 1, got 0"),
     ],
 )
 def test_bad_requests_are_one_sentence(
     flowops: Console, digits_run: Path, words: tuple[str, ...], sentence: str
 ) -> None:
     assert sentence in flowops("evaluate", digits_run, *words).error
+
+
+def test_features_need_images(flowops: Console, board_run: Path) -> None:
+    said = flowops("evaluate", board_run, "--features", "foo").error
+    assert said == "--features must be left out for samples of shape [2], which are no images, got 'foo'; drop it."
 
 
 def test_guidance_needs_labels(flowops: Console, board_run: Path) -> None:

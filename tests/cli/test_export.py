@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from flowops.cli import export
+from flowops.sampling.export import Exported
 from tests import programs
 from tests.cli.commands import Console
 
@@ -28,6 +30,15 @@ x = sampler(run.base(5), torch.arange(5))
 print((x - run.sample(5, steps=2)).abs().max().item())
 """
     assert float(programs.run(tmp_path, program).splitlines()[-1]) < 1e-5
+
+
+@pytest.mark.parametrize(("steps", "said"), [(1, "1 step,"), (2, "2 steps,")])
+def test_one_step_is_no_steps(
+    flowops: Console, tmp_path: Path, board_run: Path, monkeypatch: pytest.MonkeyPatch, steps: int, said: str
+) -> None:
+    out = tmp_path / "x.pt2"
+    monkeypatch.setattr(export, "export_sampler", lambda *_, **__: Exported(out, "00", 0.0))
+    assert f"{out}: (x0) -> x1 in {said} 0.0e+00" in flowops("export", board_run, "--steps", steps, "--out", out).out
 
 
 def test_another_name_of_the_file_is_refused(flowops: Console, board_run: Path) -> None:

@@ -59,7 +59,23 @@ def test_a_row_of_ones_own_is_explained(flowops: Console, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert flowops("methods", "own_rows:mine").out.startswith("lsd: Lagrangian self-distillation")
-    assert "`method` must name something to import" in flowops("methods", "own_rows:other").error
+    assert flowops("methods", "own_rows:other").error.startswith("NAME must name something to import")
+
+
+def test_a_default_of_its_own_stands_in_place_of_that_of_every_method(
+    flowops: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tempered.py").write_text(
+        "from flowops.methods import METHODS, row\nfrom flowops.methods.options import ETA, P\n"
+        "mine = row('mine', *METHODS['fm'].terms, options=(ETA, P(1.0)), source='here', summary='Mine.')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    said = flowops("methods", "tempered:mine").out
+    own, shared = said.split("Options of every method")
+    assert " p=1.0 " in own
+    assert " p=" not in shared
+    assert " norm=" in shared
 
 
 def test_the_settings_of_the_paper_are_told(flowops: Console) -> None:
@@ -67,4 +83,6 @@ def test_the_settings_of_the_paper_are_told(flowops: Console) -> None:
 
 
 def test_an_unknown_method_has_a_hint(flowops: Console) -> None:
-    assert "did you mean 'lsd'?" in flowops("methods", "lds").error
+    said = flowops("methods", "lds").error
+    assert said.startswith("NAME must be one of fm, ")
+    assert "did you mean 'lsd'?" in said

@@ -93,6 +93,20 @@ def test_an_unknown_flag_is_a_usage_error_with_a_hint(flowops: Console) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--network.width", "options of the network are --network.options width=VALUE."),
+        ("--network.positional-scale=3", "options of the network are --network.options positional_scale=VALUE."),
+        ("--network.parametrization", "--network.parameterization STR"),
+    ],
+)
+def test_an_option_of_the_network_as_a_flag_is_told_how_it_is_passed(flowops: Console, flag: str, hint: str) -> None:
+    said = flowops("train", "checkerboard", flag, "8")
+    assert (said.code, said.out) == (2, "")
+    assert hint in said.err
+
+
+@pytest.mark.parametrize(
     "words", [("train",), ("train", "--out"), ("train", "digits", "--steps", "many"), ("train", "digits", "moons")]
 )
 def test_words_that_do_not_fit_are_usage_errors(flowops: Console, words: tuple[str, ...]) -> None:

@@ -113,6 +113,16 @@ def test_a_grid_comes_by_name_or_from_a_file(flowops: Console, tmp_path: Path, b
     )
 
 
+def test_steps_beside_a_grid_of_others_are_named_as_they_were_given(
+    flowops: Console, tmp_path: Path, board_run: Path
+) -> None:
+    file = tmp_path / "grid.json"
+    file.write_text("[0, 0.3, 1]")
+    for words in (("--steps", 5), ("--solver", "heun", "--solver-steps", 5)):
+        said = flowops("sample", board_run, "--grid", file, *words, "--out", tmp_path / "x.png").error
+        assert said == f"{words[-2]} must be left out beside a grid of 2 steps in {file}, got 5."
+
+
 def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_run: Path) -> None:
     run = Run.load(board_run)
     x = sampled(flowops, tmp_path, board_run, "--steps", 4, "--n", 5, "--gamma", 0.5, "--seed", 1)
@@ -131,7 +141,8 @@ def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_ru
         (("--steps",), "--steps must hold at least one number of steps, got none"),
         (("--checkpoint", "77"), "must hold a checkpoint of step 77, and does not"),
         (("--average", "0.5"), "--average must be one of 0.9, power-0.05, power-0.1 or none"),
-        (("--grid", "nothing.json"), "nothing.json"),
+        (("--grid", "nothing.json"), "--grid must name a file with a list of times, and nothing.json is none"),
+        (("--grid", "."), "--grid must name a file with a list of times, and . is none"),
         (("--gamma", "2"), "--gamma must lie in [0, 1], got 2"),
         (("--gamma", "0.5", "--restart", "0", "1", "1"), "--gamma and --restart must not be given together"),
         (("--restart", "0.3", "0.5", "1"), "--restart must be two increasing times of the grid"),
@@ -143,7 +154,28 @@ def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_ru
         (("--chunk", "0"), "--chunk must be a whole number of at least 1, got 0"),
         (("--tensor", "x.pt"), "--tensor must end in .safetensors or .npz, got x.pt"),
         (("--device", "cpuu"), "--device must be one that is there, such as cpu or cuda, or auto, got 'cpuu'"),
-        (("--steps", "1", "--solver", "heun", "--solver-steps", "0"), "must be a whole number of at least 1, got 0"),
+        (
+            ("--steps", "1", "--solver", "heun", "--solver-steps", "0"),
+            "--solver-steps must be a whole number of at least 1, got 0",
+        ),
+        (
+            ("--out", "x.npz", "--solver", "heun", "--gamma", "0.5"),
+            "--gamma must be left out where no sampler takes it, got 0.5; drop it, or sample by --steps 4",
+        ),
+        (
+            ("--out", "x.npz", "--solver", "heun", "--restart", "0.25", "0.75", "2"),
+            "--restart must be left out where no sampler takes it, got (0.25, 0.75, 2)",
+        ),
+        (
+            ("--out", "x.npz", "--solver", "dopri5", "--solver-steps", "5"),
+            "--solver-steps must be left out where no sampler takes it, got 5; drop it, or sample by --solver heun",
+        ),
+        (("--steps", "1", "--solver-steps", "5"), "--solver-steps must be left out where no sampler takes it, got 5"),
+        (
+            ("--out", "x.npz", "--solver", "dopri5", "--grid", "noise-levels"),
+            "--grid must be left out where no sampler takes it, got noise-levels",
+        ),
+        (("--out", "x.npz", "--grid", "noise-levels"), "--steps and --solver must name one sampler for x.npz, got 0"),
         (("--weights", "nothing"), "--weights must be a file of weights, and nothing is none"),
     ],
 )
@@ -224,6 +256,25 @@ def test_samples_that_make_no_picture_go_to_a_file(flowops: Console, tmp_path: P
     assert not (run / "samples.png").exists()
     with np.load(tmp_path / "x.npz") as held:
         torch.testing.assert_close(torch.from_numpy(held["map-2"]), Run.load(run).sample(4, steps=2))
+
+
+def test_a_solver_takes_the_times_of_a_file_alone(flowops: Console, tmp_path: Path, board_run: Path) -> None:
+    """Beside a solver the times are its own; the map has a row where pictures are compared."""
+    file, out = tmp_path / "grid.json", tmp_path / "x.npz"
+    file.write_text("[0, 0.3, 1]")
+    run, words = Run.load(board_run), ("--grid", file, "--n", 5)
+    for more, wanted in (
+        (("--solver", "heun"), run.solve(5, method="heun", grid=[0.0, 0.3, 1.0]).x),
+        ((), run.sample(5, grid=[0.0, 0.3, 1.0])),
+    ):
+        said = flowops("sample", board_run, *words, *more, "--out", out)
+        assert said.code == 0, said.err
+        with np.load(out) as held:
+            torch.testing.assert_close(torch.from_numpy(held["arr_0"]), wanted)
+    said = flowops("sample", board_run, *words, "--solver", "heun", "--out", tmp_path / "x.png")
+    assert [line.split(",")[0] for line in said.out.splitlines()[:2]] == ["map", "heun"]
+    said = flowops("sample", board_run, *words, "--solver", "dopri5", "--out", out)
+    assert f"--grid must be left out where no sampler takes it, got {file}" in said.error
 
 
 def archived(path: Path) -> tuple[Any, Any]:

@@ -35,6 +35,7 @@ def test_every_sampler_has_a_row_and_data_the_last(table: Evaluation) -> None:
     assert [row.calls for row in table.rows[:-1]] == [1, 2, 4]
     assert all(row.seconds > 0 for row in table.rows[:-1])
     assert math.isnan(table.rows[-1].calls)
+    assert table.columns == ("sliced W2", "MMD^2", "energy distance")  # there are more cells with mass than samples
     assert all(len(row.values) == len(table.columns) for row in table.rows)
 
 
@@ -166,6 +167,10 @@ def test_what_cannot_be_sampled_is_refused_before_anything_is(board: Run, monkey
         evaluate(board, n=20, solvers=("heun", "huen"))
     with pytest.raises(ValueError, match="`steps` must be a whole number of at least 1, got 0"):
         evaluate(board, n=20, steps=(1, 0))
+    with pytest.raises(ValueError, match="`solver_steps` must be a whole number of at least 1, got 0"):
+        evaluate(board, n=20, solver_steps=0)
+    with pytest.raises(ValueError, match=r"`features` must be left out for samples of shape \[2\], .* got 'pixels'"):
+        evaluate(board, n=20, features="pixels")
 
 
 def test_a_metric_may_be_its_function(board: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowops import interpolants, problems
-from flowops.data import open_dataset, to_uint8
+from flowops.data import Pairs, open_dataset, to_uint8
 from flowops.evaluation.scores import ImageScores, PointScores
 from flowops.metrics import (
     FeatureStatistics,
@@ -41,6 +42,19 @@ def test_exact_samples_have_the_divergence_of_their_number() -> None:
     cells = int((masses > 0).sum())
     assert float(histogram_kl(scores.fresh, masses)) == pytest.approx((cells - 1) / (2 * n), rel=0.1)
     assert scores.measures["KL"](scores.fresh) == float(histogram_kl(scores.fresh, masses))
+
+
+def test_fewer_samples_than_cells_with_mass_have_no_divergence() -> None:
+    """There are 1348 such cells; below them an empty one counts for more than what it lacks."""
+    enough, few = (PointScores(open_dataset("checkerboard"), n, split="train", seed=0) for n in (1348, 1347))
+    assert enough.columns == ("KL", *few.columns)
+    assert few.columns == ("sliced W2", "MMD^2", "energy distance")
+    assert not math.isnan(enough.of(enough.fresh)[0])
+    lost = enough.fresh.clone()
+    lost[7] = math.nan
+    values = enough.of(lost)
+    assert math.isnan(values[0])
+    assert not any(map(math.isnan, values[1:]))
 
 
 def test_a_law_without_density_has_no_divergence() -> None:
@@ -83,6 +97,35 @@ def test_statistics_of_the_data_are_kept_with_their_provenance(tmp_path: Path) -
     torch.testing.assert_close(scores().statistics.mean, first.mean + 1)
     replace(kept, mean=kept.mean + 1, provenance="other images").save(path)
     torch.testing.assert_close(scores().statistics.mean, first.mean)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
+def test_damaged_statistics_are_computed_anew(tmp_path: Path, share: float) -> None:
+    """They are kept to save time alone."""
+    extractor = open_extractor("pixels")
+
+    def found() -> FeatureStatistics:
+        return ImageScores(DIGITS, 100, extractor, split="test", seed=0, cache=tmp_path).statistics
+
+    first = found()
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    torch.testing.assert_close(found().mean, first.mean)
+    torch.testing.assert_close(FeatureStatistics.load(path).mean, first.mean)
+
+
+def test_statistics_of_some_images_are_those_of_their_seed(tmp_path: Path) -> None:
+    x = DIGITS.reference(299, split="test", seed=0).x1
+    pairs, extractor = Pairs(torch.zeros_like(x), x), open_extractor("pixels")
+
+    def scores(seed: int) -> ImageScores:
+        return ImageScores(pairs, 100, extractor, split="train", seed=seed, cache=tmp_path)
+
+    for seed in (0, 1, 0):
+        found, wanted = scores(seed), to_uint8(pairs.reference(100, seed=seed).x1)
+        torch.testing.assert_close(found.statistics.mean, statistics(wanted, extractor, provenance="100").mean)
+        assert found.reference.endswith(f", chosen by the seed {seed}")
 
 
 def test_further_columns_are_measures_of_the_samples_themselves(tmp_path: Path) -> None:

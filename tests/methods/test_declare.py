@@ -12,8 +12,8 @@ from torch.testing import assert_close
 
 from flowops import interpolants
 from flowops.maps import SolverStep
-from flowops.methods import METHODS, OWN, TEACHER, Draw, Method, Term, compared, get_method, preset, replaced, row
-from flowops.methods.options import ETA, STOP_GRADIENT, Option
+from flowops.methods import METHODS, OWN, TEACHER, Draw, Lp, Method, Term, compared, get_method, preset, replaced, row
+from flowops.methods.options import ETA, NORM, SHARED, STOP_GRADIENT, Option, P
 from flowops.methods.point import ConditionalVelocity, Teacher
 from flowops.times import Doubling, Dyadic, EndpointFixed, Halving, Karras, Ladder, LogNoise, Shrinking, ahead
 from tests.methods.rows import NAMES, WITH_LABELS, batch, call, gradient, learned, teacher_for
@@ -202,6 +202,24 @@ class TestRow:
         assert made.options.eta == 0.25
         assert made.with_options(p=1.0).options.p == 1.0
 
+    def test_its_own_default_of_an_option_of_every_row_counts(self) -> None:
+        terms = METHODS["fm"].terms
+        plain = row("plain", *terms, options=(ETA,), source="this test", summary="Plain.")
+        made = row("mine", *terms, options=(P(1.0), NORM("l1"), ETA), source="this test", summary="Mine.")
+        assert (made.options.p, made.options.norm) == (1.0, Lp(1.0))
+        assert sorted(option.name for option in made.row.options) == sorted(option.name for option in (ETA, *SHARED))
+        assert_close(call(made).loss, call(plain.with_options(p=1.0, norm="l1")).loss, rtol=0, atol=0)
+        assert made.with_options(p=0.0).options.p == 0.0
+
+    @pytest.mark.parametrize("forms", [{"map": (OFF,)}, {"map": (OFF,), "velocity": (OFF,)}])
+    def test_forms_are_several_and_stand_in_place_of_terms(self, forms: dict[str, tuple[Term, ...]]) -> None:
+        terms = () if len(forms) == 1 else (self.OFF,)
+        names = ", ".join(forms)
+        with pytest.raises(
+            ValueError, match=f"`forms` of mine must be several in place of `terms`, got {names} beside {len(terms)} t"
+        ):
+            row("mine", *terms, forms=forms, options=(ETA,), source="this test", summary="Mine.")
+
     def test_two_terms_on_the_whole_batch_add_up(self) -> None:
         term = Term(residual=compared.lagrangian, velocity=TEACHER)
         once, twice = (
@@ -229,6 +247,19 @@ class TestPreset:
         assert_close(call(made).loss, call(get_method("lsd", eta=0.5)).loss)
         with pytest.raises(TypeError, match="`normalize` must be an option of lsd-half, which has c, eta, form"):
             made.with_options(normalize=0.1)
+
+    @pytest.mark.parametrize(
+        ("options", "p"),
+        [(None, 1.0), ((), 1.0), ((ETA(0.5),), 1.0), ((P(2.0),), 2.0)],
+        ids=["all", "none", "eta", "p"],
+    )
+    def test_it_keeps_the_defaults_of_the_row_unless_it_names_others(
+        self, options: tuple[Option, ...] | None, p: float
+    ) -> None:
+        base = row("base", Term(residual=compared.semigroup), options=(P(1.0),), source="this test", summary="Base.")
+        made = preset("made", base, "so", options=options, source="this test", summary="Made.")
+        assert made.options.p == p
+        assert [option.name for option in made.row.options].count("p") == 1
 
     def test_only_what_is_replaced_changes(self) -> None:
         *_, before = METHODS["esd"].row.forms["velocity"]

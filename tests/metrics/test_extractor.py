@@ -26,14 +26,25 @@ def test_features_carry_no_graph_and_are_computed_in_full_precision() -> None:
     cudnn: Any = torch.backends.cudnn
     weight, seen = torch.ones(12, 4, requires_grad=True), []
 
+    def precisions() -> tuple[str, str]:
+        return cudnn.conv.fp32_precision, torch.get_float32_matmul_precision()
+
     def function(images: Tensor) -> Tensor:
-        seen.append(cudnn.conv.fp32_precision)
+        seen.append(precisions())
         return images.flatten(1).float() @ weight
 
-    before = cudnn.conv.fp32_precision
-    assert not Extractor("mine", function)(PICTURES).requires_grad
-    assert seen == ["ieee"]
-    assert cudnn.conv.fp32_precision == before
+    before = precisions()
+    try:
+        cudnn.conv.fp32_precision = "tf32"
+        torch.set_float32_matmul_precision("high")  # as training sets it
+        assert not Extractor("mine", function)(PICTURES).requires_grad
+        assert seen == [("ieee", "highest")]
+        with pytest.raises(RuntimeError, match="is invalid"):
+            Extractor("broken", lambda images: images.reshape(7))(PICTURES)
+        assert precisions() == ("tf32", "high")
+    finally:
+        cudnn.conv.fp32_precision = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 def test_images_are_brought_to_the_device_of_the_function() -> None:

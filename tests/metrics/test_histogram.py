@@ -79,6 +79,13 @@ def test_the_floor_falls_like_the_number_of_samples() -> None:
     assert 4 < scores[0] / scores[1] < 64  # 16 in the mean; the ratio of two chi-squared variables of 31 degrees
 
 
+def test_fewer_samples_than_cells_score_far_too_little() -> None:
+    """The range that the docstring names: most cells are empty, and each counts as half a sample."""
+    target, samples = board(100, seed=0)
+    assert histogram_kl(samples, target) < -1
+    assert histogram_kl(samples, target, bins=4) > 0
+
+
 def test_masses_of_a_board_by_hand() -> None:
     target = problems.checkerboard(linear(), squares=2)  # dark: lower left and upper right
     quarters = torch.tensor([[1.0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], dtype=torch.float64) / 8

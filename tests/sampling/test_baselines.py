@@ -163,6 +163,7 @@ def test_fields_take_conditions_per_sample_and_events_any_shape() -> None:
         ("heun", {"steps": 2, "tolerance": 0.1}, ValueError, "`tolerance` must not be given for heun"),
         ("heun", {"steps": 2, "interpolant": LINEAR}, ValueError, "`interpolant` must not be given for heun"),
         ("dopri5", {"steps": 2}, ValueError, "must not be given for dopri5"),
+        ("dopri5", {"tolerance": 0.0}, ValueError, "`tolerance` must be positive, got 0.0"),
         ("dpm-solver", {"steps": 2}, TypeError, "`interpolant` must be given for dpm-solver, got NoneType"),
         (
             "ddim",
@@ -175,6 +176,12 @@ def test_fields_take_conditions_per_sample_and_events_any_shape() -> None:
 def test_wrong_arguments_are_refused(method: str, options: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         solve(mixture(LINEAR).b, normal(2, 2), method, **options)
+
+
+@pytest.mark.parametrize(("method", "options"), [("euler", {"steps": 2}), ("dopri5", {})])
+def test_no_samples_are_refused(method: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="`x0` must hold at least one state, got none"):
+        solve(mixture(LINEAR).b, torch.empty(0, 2), method, **options)
 
 
 @pytest.mark.usefixtures("unchecked")

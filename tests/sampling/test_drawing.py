@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from flowops import LearnedMap
-from flowops.sampling import Conditioning, labels_of
+from flowops import LearnedMap, interpolants
+from flowops.sampling import Conditioning, Way, labels_of
 from tests.examples import normal
 from tests.methods.rows import WITH_LABELS, learned
 
@@ -102,3 +103,34 @@ def test_what_is_no_class_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         labels_of(2, classes, label, guidance)
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ({"solver": "heun", "steps": 0}, "`steps` must be a whole number of at least 1, got 0"),
+        ({"solver": "heun", "grid": [0.0, 0.5]}, "`grid` must run from 0 to 1, got 0 to 0.5"),
+        ({"solver": "heun", "grid": [0.0, 0.5, 0.5, 1.0]}, "`grid` must increase strictly"),
+        ({"solver": "dopri5", "tolerance": -1.0}, "`tolerance` must be positive, got -1.0"),
+        ({"solver": "dopri5", "tolerance": float("nan")}, "`tolerance` must be finite"),
+        ({"steps": 0}, "`steps` must be a whole number of at least 1, got 0"),
+        ({"grid": [0.0, 0.5]}, "`grid` must run from 0 to 1, got 0 to 0.5"),
+    ],
+)
+def test_times_and_tolerances_are_looked_at_before_there_are_states(way: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Way(**way).sampler(interpolants.linear())
+
+
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        ({}, "map, 1 step"),
+        ({"grid": [0.0, 0.5, 1.0]}, "map, 2 steps"),
+        ({"solver": "heun", "steps": 1}, "heun, 1 step"),
+        ({"solver": "heun", "grid": [0.0, 0.5, 1.0]}, "heun, 2 steps"),
+        ({"solver": "dopri5"}, "dopri5"),
+    ],
+)
+def test_a_sampler_is_called_by_its_steps(way: dict[str, Any], name: str) -> None:
+    assert Way(**way).sampler(interpolants.linear())[0] == name

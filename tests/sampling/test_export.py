@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from flowops import LearnedMap
 from flowops.networks import MLP
-from flowops.sampling import export_sampler, load_sampler
+from flowops.sampling import export, export_sampler, load_sampler
 from flowops.sampling.grids import uniform
 from tests.programs import run
 
@@ -71,6 +72,14 @@ assert sorted(p.suffix for p in folder.iterdir()) == [".pt2"] * len(cases) + [".
 @pytest.mark.slow
 def test_programs_give_what_the_sampler_gives_for_every_batch(tmp_path: Path) -> None:
     run(tmp_path, PROGRAM)
+
+
+@pytest.mark.parametrize(
+    ("network", "wanted"), [(MLP(2, width=8, depth=1, labels=3), [0, 1, 2, 0, 1]), (nn.Linear(2, 2), [0] * 5)]
+)
+def test_programs_are_checked_on_the_labels_that_the_network_knows(network: nn.Module, wanted: list[int]) -> None:
+    _, label = export._inputs(LearnedMap(network), (2,), True, False)(5)
+    assert label.tolist() == wanted
 
 
 def test_other_content_is_not_opened(tmp_path: Path) -> None:

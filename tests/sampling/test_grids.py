@@ -83,8 +83,11 @@ def test_a_file_that_is_no_text_or_not_there(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="is not JSON"):
         load_grid(path)
-    with pytest.raises(FileNotFoundError):
-        load_grid(tmp_path / "none.json")
+    for none in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(
+            FileNotFoundError, match=f"`grid` must name a file with a list of times, and {none} is none"
+        ):
+            load_grid(none)
 
 
 @pytest.mark.usefixtures("unchecked")
