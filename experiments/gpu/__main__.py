@@ -8,12 +8,14 @@
 
 Each stage writes FOLDER/<stage>.json after every measurement, and FOLDER/README.md. A stage that is finished is skipped
 unless --again; one that was killed goes on with what is missing. A measurement that ends its process twice is given up.
+With --again the stage training removes its run, RUNS/gpu_DATASET or RUNS/gpu_tiny_DATASET, and begins another.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +30,7 @@ GRACE = 90.0  # seconds beyond its minutes after which a stage in a process of i
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run what is asked for; 0 when it is finished, 3 when a stage wants another call, 1 when it is refused."""
+    """Run what is asked for; 0 when it is finished, 3 when a stage wants another call, 1 if it is refused or fails."""
     args = _parsed(sys.argv[1:] if words is None else words)
     folder = args.folder or (args.runs / "gpu_tiny" if args.tiny else RESULTS)
     if args.list:
@@ -39,10 +41,15 @@ def main(words: list[str] | None = None) -> int:
         )
         return 1
     names = args.stage or list(STAGES)
-    if len(names) > 1:  # each in a process of its own, with the memory and the compiler to itself
-        return max(_in_a_process(name, args, folder) for name in names)
     device = torch.device("cpu" if args.tiny and not torch.cuda.is_available() else "cuda")
     setting = Setting(device, args.tiny, args.dataset, args.data, args.runs)
+    try:
+        _ = setting.dataset  # what is wrong with it is told once, and not by every measurement
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if len(names) > 1:  # each in a process of its own, with the memory and the compiler to itself
+        return max(_in_a_process(name, args, folder) for name in names)
     try:
         done = perform(names[0], setting, folder, args.minutes, again=args.again, say=_say)
     except ValueError as error:
@@ -78,17 +85,20 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 
 def _in_a_process(name: str, args: argparse.Namespace, folder: Path) -> int:
-    """One stage; killed some time after its minutes."""
+    """One stage; killed some time after its minutes. What was killed, by whomever, wants another call."""
     command = [sys.executable, "-m", "experiments.gpu", "--stage", name, "--minutes", str(args.minutes)]
     command += ["--folder", str(folder), "--runs", str(args.runs)]
     command += [word for word in ("--again", "--tiny") if getattr(args, word[2:])]
     for option in ("dataset", "data"):
         command += [f"--{option}", getattr(args, option)] if getattr(args, option) else []
     try:
-        return subprocess.run(command, timeout=60 * args.minutes + GRACE).returncode
+        code = subprocess.run(command, timeout=60 * args.minutes + GRACE).returncode
     except subprocess.TimeoutExpired:
-        _say(f"{name}: killed after its minutes; call again")
+        code = -signal.SIGKILL
+    if code < 0:
+        _say(f"{name}: killed by signal {-code}; call again")
         return 3
+    return code
 
 
 def _listed(folder: Path) -> int:

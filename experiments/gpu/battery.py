@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +24,7 @@ STAGES: dict[str, Stage] = {
     "ceiling": Stage("the ceilings of the device, and the operations of a step", stages.ceiling),
     "profile": Stage("where the time of a step goes, by kernel", stages.profile),
     "sampling": Stage("pictures per second by steps, precision and compilation", stages.sampling),
-    "training": Stage("the recipe, as far as the minutes allow", training.measures, endless=True),
+    "training": Stage("the recipe, as far as the minutes allow", training.measures, training.run_folder),
 }
 """In the order in which they are run."""
 
@@ -40,34 +41,37 @@ def perform(
         minutes: after which no further measurement is begun.
         again: begin anew.
         say: is told a line for each measurement.
+
+    Raises:
+        ValueError: for a file of measurements of another kind, and if all of the stage failed; it is not finished then.
     """
     end, stage = time.monotonic() + 60 * minutes, STAGES[name]
     ledger = Ledger(folder / f"{name}.json", setting.device, tiny=setting.tiny, again=again)
     if ledger.finished:
         say(f"{name}: finished before; pass --again to measure anew")
         return True
-    ledger.begin()
+    if again and stage.keeps and stage.keeps(setting).exists():
+        shutil.rmtree(stage.keeps(setting))
 
     def left() -> float:
         return end - time.monotonic()
 
     measures = stage.measures(setting, left)
-    last = list(measures)[-1]
+    ledger.begin(measures)
     try:
         for each, measure in measures.items():
-            goes_on = stage.endless and each == last and each not in ledger.content["failed"]
-            if not (goes_on or ledger.wants(each)):
+            if not ledger.wants(each):
                 continue
             if left() <= 0:
                 say(f"{name}: the time is up before {each}; call again")
                 return False
             _measure(ledger, each, measure, say)
-        results, failed = ledger.content["results"], ledger.content["failed"]
-        done = all(each in results or each in failed for each in measures)
-        done = done and not (stage.endless and results.get(last, {}).get("done") is False)
-        if done:
-            ledger.finish()
-        return done
+        if any(ledger.lacks(each) for each in measures):
+            return False
+        if not ledger.content["results"]:
+            raise ValueError(f"{name}: all of it failed, as {ledger.path} says; mend the cause and call again.")
+        ledger.finish()
+        return True
     finally:
         write_summary(folder)
 

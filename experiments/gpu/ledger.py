@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,21 @@ class Ledger:
         """Whether nothing is left to be measured."""
         return bool(self.content["finished"])
 
-    def begin(self) -> None:
-        """Note a call."""
+    def begin(self, names: Iterable[str] = ()) -> None:
+        """Note a call; where all of these measurements have failed, they are made once more."""
+        if self.content["failed"].keys() == set(names):
+            self.content["failed"] = {}
         self.content["calls"].append(provenance(self.device))
         self.write()
 
+    def lacks(self, name: str) -> bool:
+        """Whether a measurement has neither failed nor numbers; those that say they are not `done` are too few."""
+        held = self.content["results"].get(name)
+        return name not in self.content["failed"] and (held is None or held.get("done") is False)
+
     def wants(self, name: str) -> bool:
         """Whether a measurement is still to be made; one that ended its process twice is given up."""
-        if name in self.content["results"] or name in self.content["failed"]:
+        if not self.lacks(name):
             return False
         if self.content["attempts"].get(name, 0) < ATTEMPTS:
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +14,15 @@ from torch.profiler import ProfilerActivity
 from experiments.gpu.timing import rounded
 
 KINDS = {
+    "compiled pointwise": ("triton_(?!tem_)",),  # named after all that is fused into them; templates are products
     "convolutions": ("conv", "cudnn", "xmma", "wgrad", "dgrad", "implicit"),
-    "products": ("gemm", "cutlass", "cublas", "addmm", "bmm", "::mm", "matmul"),
-    "compiled pointwise": ("triton",),
+    "products": ("gemm", "cutlass", "cublas", "addmm", "bmm", "::mm", "matmul", "triton_tem_"),
     "copies": ("memcpy", "memset", "copy", "contiguous"),
     "optimizer": ("multi_tensor", "fused_adam", "foreach", "adam"),
     "norms and sums": ("reduce", "norm", "softmax", "sum", "mean"),
     "pointwise": ("elementwise", "vectorized", "mul", "add", "silu", "div", "sub", "fill", "rsqrt"),
 }
-"""Parts of the names of kernels; the first kind that fits counts."""
+"""Patterns of parts of the names of kernels; the first kind that fits counts."""
 SHOWN = 25
 
 
@@ -81,7 +82,7 @@ class Profiled:
 def kind(name: str) -> str:
     """What a kernel does, by its name."""
     lowered = name.lower()
-    return next((kind for kind, parts in KINDS.items() if any(part in lowered for part in parts)), "others")
+    return next((kind for kind, parts in KINDS.items() if re.search("|".join(parts), lowered)), "others")
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Setting:
     @cached_property
     def dataset(self) -> Dataset:
         """The pictures."""
-        if not self.name:
+        if not (self.name or self.data):
             return made(64, TINY_EVENT) if self.tiny else made(50_000, (3, 32, 32))
         return open_dataset(self.name, path=self.data or None)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,13 +32,14 @@ class Stage:
 
     Attributes:
         about: a line for the list.
-        measures: what it measures in a setting, by name, given the seconds that are left when it is asked.
-        endless: whether its last measurement goes on at every call until it says that it is `done`.
+        measures: what it measures in a setting, by name, given the seconds that are left when it is asked; one whose
+            numbers say that it is not `done` goes on at every call until they do.
+        keeps: the folder from which it goes on, removed when it begins anew; None if there is none.
     """
 
     about: str
     measures: Callable[[Setting, Callable[[], float]], dict[str, Measure]]
-    endless: bool = False
+    keeps: Callable[[Setting], Path] | None = None
 
 
 def ticked(setting: Setting, loss: str, compiled: bool, batch: int, ticks: Ticks) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,12 @@ from experiments.gpu.timing import rounded
 from flowops.training import Run, TrainConfig, train
 
 RESERVE = 60.0  # seconds for the last checkpoint and the picture
+
+
+def run_folder(setting: Setting) -> Path:
+    """Where the run on these data lies; a tiny one is another run."""
+    data = re.sub(r"\W+", "_", setting.dataset.name)
+    return setting.runs / f"gpu_{'tiny_' * setting.tiny}{data}"
 
 
 def recipe(setting: Setting, out: Path) -> TrainConfig:
@@ -29,8 +36,7 @@ def recipe(setting: Setting, out: Path) -> TrainConfig:
 
 def trained(setting: Setting, steps: int, minutes: float) -> dict[str, Any]:
     """Train up to so many steps or minutes, those of the calls before included."""
-    out = setting.runs / "gpu_cifar10"
-    config = replace(recipe(setting, out), steps=steps, minutes=minutes)
+    config = replace(recipe(setting, run_folder(setting)), steps=steps, minutes=minutes)
     run = train(config, dataset=setting.dataset, resume=True, report=lambda _: None)
     return {"step": run.step, "of": steps, **curve(run)}
 
@@ -55,7 +61,7 @@ def curve(run: Run) -> dict[str, Any]:
 def measures(setting: Setting, left: Callable[[], float]) -> dict[str, Callable[[], dict[str, Any]]]:
     """The first steps, and what follows."""
     first, last = (6, 12) if setting.tiny else (300, CONFIG.steps or 400_000)
-    folder = setting.runs / "gpu_cifar10"
+    folder = run_folder(setting)
 
     def further() -> dict[str, Any]:
         before = seconds(folder)

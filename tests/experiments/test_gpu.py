@@ -83,8 +83,8 @@ class TestPerform:
         """Runs a stage with these measures."""
 
         def perform_(measures: dict[str, Callable[[], Any]], *, minutes: float = 1.0, **changed: Any) -> bool:
-            endless = changed.pop("endless", False)
-            monkeypatch.setitem(STAGES, "toy", Stage("", lambda *_: measures, endless))
+            keeps = changed.pop("keeps", None)
+            monkeypatch.setitem(STAGES, "toy", Stage("", lambda *_: measures, keeps))
             self.said: list[str] = []
             return perform("toy", Setting(CPU, tiny=True), tmp_path, minutes, say=self.said.append,
                            **{"again": False, **changed})  # fmt: skip
@@ -108,6 +108,26 @@ class TestPerform:
         assert held(tmp_path / "toy.json")["results"]["x"]["ms"] == 1.0
         assert run({"x": lambda: {"ms": 2.0}}, again=True)
         assert held(tmp_path / "toy.json")["results"]["x"]["ms"] == 2.0
+
+    def test_again_forgets_what_a_stage_went_on_from(self, run: Callable[..., bool], tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        measures: dict[str, Callable[[], Any]] = {"x": lambda: {"held": (tmp_path / "run").exists()}}
+        for again, there in ((False, True), (True, False), (True, False)):
+            assert run(measures, keeps=lambda _: tmp_path / "run", again=again)
+            assert held(tmp_path / "toy.json")["results"]["x"]["held"] == there
+
+    def test_a_stage_that_failed_as_a_whole_is_made_once_more(self, run: Callable[..., bool], tmp_path: Path) -> None:
+        bad: dict[str, Callable[[], Any]] = {"x": lambda: 1 / 0, "y": lambda: 1 / 0}
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"toy: all of it failed, as .*toy.json says; mend the cause and call"):
+                run(bad)
+            content = held(tmp_path / "toy.json")
+            assert (set(content["failed"]), content["finished"]) == ({"x", "y"}, False)
+        assert run({**bad, "x": lambda: {"ms": 1.0}})
+        content = held(tmp_path / "toy.json")
+        assert (set(content["results"]), set(content["failed"]), content["finished"]) == ({"x"}, {"y"}, True)
+        assert run(bad)
+        assert self.said == ["toy: finished before; pass --again to measure anew"]
 
     def test_after_its_minutes_nothing_more_is_begun(self, run: Callable[..., bool], tmp_path: Path) -> None:
         assert not run({"x": lambda: {"ms": 1.0}}, minutes=0.0)
@@ -146,9 +166,29 @@ class TestPerform:
             return {"step": count, "done": count == 3}
 
         measures: dict[str, Callable[[], Any]] = {"first": lambda: {"step": 0}, "further": further}
-        assert [run(measures, endless=True) for _ in range(3)] == [False, False, True]
+        assert [run(measures) for _ in range(3)] == [False, False, True]
         assert held(tmp_path / "toy.json")["results"]["further"]["step"] == 3
         assert len(held(tmp_path / "toy.json")["calls"]) == 3
+
+    def test_what_goes_on_and_ends_its_process_twice_is_given_up(
+        self, run: Callable[..., bool], tmp_path: Path
+    ) -> None:
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        assert not run({"further": lambda: {"step": 1, "done": False}})
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                run({"further": stop})
+        assert run({"further": lambda: {"step": 2, "done": False}})
+        content = held(tmp_path / "toy.json")
+        assert "begun 2 times" in content["failed"]["further"]
+        assert content["results"]["further"]["step"] == 1
+
+    def test_what_goes_on_and_fails_is_over(self, run: Callable[..., bool], tmp_path: Path) -> None:
+        assert not run({"further": lambda: {"step": 1, "done": False}})
+        assert run({"further": lambda: 1 / 0})
+        assert held(tmp_path / "toy.json")["finished"]
 
 
 class TestCommand:
@@ -158,6 +198,36 @@ class TestCommand:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         assert main(["--stage", "steps"]) == 1
         assert "must have a CUDA device, and there is none; pass --tiny" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["--dataset", "digit"], "got 'digit'; did you mean 'digits'?"),
+            (["--dataset", "folder", "--data", "/not/there"], "got /not/there, where there is nothing"),
+            (["--dataset", "digits", "--data", "/x"], "`path` must be None for digits"),
+            (["--data", "/x"], "`dataset` must be one of "),
+        ],
+    )
+    @pytest.mark.parametrize("stages", [["steps"], ["steps", "ceiling"]])
+    def test_data_that_cannot_be_opened_are_refused_before_anything_is_measured(
+        self, words: list[str], sentence: str, stages: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["--tiny", "--runs", str(tmp_path), "--stage", *stages, *words]) == 1
+        said = capsys.readouterr()
+        assert sentence in said.err
+        assert said.err.count("\n") == 1
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        ("codes", "code"), [([0, 0], 0), ([1, 0], 1), ([0, -9], 3), ([-11, 1], 3), ([-15, -15], 3)]
+    )
+    def test_a_stage_whose_process_was_killed_wants_another_call(
+        self, codes: list[int], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        left = iter(codes)
+        monkeypatch.setattr(subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, next(left)))
+        assert main(["--tiny", "--runs", str(tmp_path), "--stage", "steps", "ceiling"]) == code
+        assert not list(left)
 
     def test_the_list_says_how_far_a_stage_is(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ledger = Ledger(tmp_path / "steps.json", CPU, tiny=True)
@@ -194,6 +264,9 @@ def test_a_stage_runs_on_a_cpu(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     if name == "training":
         assert content["results"]["first steps"]["step"] == 6
         assert content["results"]["further"]["step"] == 12
+        assert (tmp_path / "gpu_tiny_made" / "run.json").is_file()
+        assert main(["--tiny", "--stage", name, "--runs", str(tmp_path), "--again"]) == 0
+        assert held(tmp_path / "gpu_tiny" / f"{name}.json")["results"]["first steps"]["step"] == 6
     if name == "tests":
         assert content["results"]["data, times"]["passed"] > 0
 

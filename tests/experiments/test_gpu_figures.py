@@ -11,9 +11,11 @@ import torch
 
 from experiments.gpu import checks
 from experiments.gpu.profile import kind
-from experiments.gpu.recipe import halved_until_it_fits, made
+from experiments.gpu.recipe import Setting, halved_until_it_fits, made
 from experiments.gpu.summary import HEAD, summary
 from experiments.gpu.timing import Marks, spread, timed
+from experiments.gpu.training import run_folder
+from tests.data.image_files import encoded, pixels, written_folder
 from tests.programs import ROOT
 
 CPU = torch.device("cpu")
@@ -61,6 +63,12 @@ def test_kernels_are_told_apart_by_their_names() -> None:
         "sm90_xmma_fprop_implicit_gemm_bf16": "convolutions",
         "nvjet_hsh_128x256_gemm": "products",
         "triton_poi_fused_add_mul_7": "compiled pointwise",
+        "triton_poi_fused_convolution_silu_2": "compiled pointwise",
+        "triton_poi_fused_addmm_silu_1": "compiled pointwise",
+        "triton_red_fused__to_copy_convolution_native_group_norm_5": "compiled pointwise",
+        "triton_tem_fused_mm_3": "products",
+        "triton_tem_fused_addmm_silu_4": "products",
+        "triton_tem_fused_convolution_6": "convolutions",
         "Memcpy HtoD (Pinned -> Device)": "copies",
         "void at::native::multi_tensor_apply_kernel": "optimizer",
         "void at::native::reduce_kernel<512, 1>": "norms and sums",
@@ -74,6 +82,16 @@ def test_made_pictures_are_those_of_a_seed_and_not_flat() -> None:
     one, two = made(5, (3, 8, 8)), made(5, (3, 8, 8))
     assert torch.equal(one.pixels(), two.pixels())
     assert one.pixels().float().std() > 10
+
+
+def test_every_training_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    written_folder(tmp_path / "a", {"1.png": encoded(pixels(0))})
+    settings = [Setting(CPU, tiny, name, runs=tmp_path) for tiny in (True, False) for name in ("digits", "moons")]
+    settings += [Setting(CPU, True, f"folder:{tmp_path / 'a'}", runs=tmp_path), Setting(CPU, True, runs=tmp_path)]
+    folders = [run_folder(setting) for setting in settings]
+    assert [folder.name for folder in folders[:4]] == ["gpu_tiny_digits", "gpu_tiny_moons", "gpu_digits", "gpu_moons"]
+    assert len(set(folders)) == len(settings)
+    assert {folder.parent for folder in folders} == {tmp_path}
 
 
 def test_a_report_of_pytest_is_counted(tmp_path: Path) -> None:
