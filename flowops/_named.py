@@ -145,7 +145,9 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         signature = inspect.signature(factory)
         parameters = signature.parameters
         every = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        check_options(options or {}, parameters if every else self.options(str(name)), str(name), every)
+        placed = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY][: len(arguments)]
+        known = {key: p for key, p in parameters.items() if key not in (*placed, *self.passed)}
+        check_options(options or {}, known, str(name), every)
         given = {key: value for key, value in passed.items() if every or key in parameters}
         try:
             signature.bind(*arguments, **given, **(options or {}))

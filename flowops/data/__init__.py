@@ -5,7 +5,7 @@ from flowops.data.dataset import Dataset
 from flowops.data.images import Images, Split, to_float, to_uint8
 from flowops.data.pairs import Pairs, transported
 from flowops.data.prefetched import Prefetched
-from flowops.data.registry import NAMES, describe, open_dataset
+from flowops.data.registry import NAMES, open_dataset
 from flowops.data.toys import Toy
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Prefetched",
     "Split",
     "Toy",
-    "describe",
     "open_dataset",
     "to_float",
     "to_uint8",

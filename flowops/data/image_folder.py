@@ -55,7 +55,7 @@ def open_folder(
     Args:
         path: a folder, or an archive (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), which is read without unpacking it.
         flip: whether the images of a batch are mirrored at random.
-        channels: 1 for grey, 3 for colour, None for what the first image is. Grey images become colour with 3.
+        channels: 1 for grey, 3 for colour, None for what the first image by name is. Grey images become colour with 3.
         cache: folder for the packed arrays of a set beyond 2 GB; if None, `.flowops` in the folder or beside the
             archive. Smaller sets are held in memory.
         resident: whether all images are held on the device that trains, as in `Images`.
@@ -69,7 +69,7 @@ def open_folder(
     check_resident(resident)
     source = open_source(path)
     layout = arrange(source)
-    shape = _shape(source, channels)
+    shape = _shape(source, min(layout.rows()), channels)
     name = f"folder:{source.path}"
 
     def fill(allocate: Allocate) -> Content:
@@ -132,9 +132,9 @@ def _splits(arrays: dict[str, npt.NDArray[np.uint8]], layout: Layout) -> dict[st
     return {split: Split(torch.from_numpy(array), labels.get(split)) for split, array in arrays.items()}
 
 
-def _shape(source: Source, channels: int | None) -> tuple[int, ...]:
-    """The shape of the first image of a source that has one."""
-    name, content = next(source.read())
+def _shape(source: Source, name: str, channels: int | None) -> tuple[int, ...]:
+    """The shape of an image of a source."""
+    _, content = next(source.read(name))
     return decode(name, content, source.path, None, channels).shape
 
 

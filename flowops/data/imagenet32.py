@@ -16,13 +16,13 @@ import torch
 from flowops.data.files.imagenet_batches import find_batches, read_batch, read_labels
 from flowops.data.files.packed import Allocate, Content, Fill, packed_once, place
 from flowops.data.files.paths import check_folder
-from flowops.data.files.sources import Source, open_source, stamp
+from flowops.data.files.sources import TARS, Source, open_source, stamp
 from flowops.data.image_folder import Layout, read
 from flowops.data.images import Images, Resident, Split, check_resident, fingerprint
 
 _SHAPE, _CLASSES = (3, 32, 32), tuple(str(number) for number in range(1, 1001))
 _WHAT = "a folder with train_data_batch_1 to _10 (pickled or .npz), or with train_32x32 (a folder or an archive)"
-_ARCHIVES = ("", ".tar", ".zip", ".tar.gz", ".tgz", ".tar.xz")
+_PLACES = ("", *TARS, ".zip")  # a folder, or an archive of it; the first is preferred
 _BOX, _OLDER = 1281167, 1281149  # training images as published
 _CHUNK = 1 << 15  # images averaged at once
 
@@ -70,7 +70,7 @@ def _find_sources(folder: Path) -> dict[str, Source]:
     """The folders or archives of images by split."""
     sources = {}
     for split, stem in (("train", "train_32x32"), ("test", "valid_32x32")):
-        found = [folder / (stem + ending) for ending in _ARCHIVES if (folder / (stem + ending)).exists()]
+        found = [folder / (stem + ending) for ending in _PLACES if (folder / (stem + ending)).exists()]
         if found:
             sources[split] = open_source(found[0])
     if "train" not in sources:

@@ -34,7 +34,7 @@ class Pairs(Dataset):
         normal_base: whether `x0` is standard normal, so that sampling may start from fresh noise; see `Dataset`.
 
     Raises:
-        TypeError, ValueError: for tensors that do not match, another dtype, or no pairs.
+        TypeError, ValueError: for tensors that do not match or are not finite, another dtype, or no pairs.
     """
 
     def __init__(
@@ -49,6 +49,9 @@ class Pairs(Dataset):
     ) -> None:
         _check_base(x0)
         check_like(x1, x0, "x1", "x0")
+        for which, x in (("x0", x0), ("x1", x1)):
+            if not bool(x.isfinite().all()):
+                raise ValueError(f"`{which}` must be finite, got nan or inf; look for where it was computed.")
         self.name, self.x0, self.x1, self.labels = name, x0, x1, _checked(labels, x0)
         count = 0 if self.labels is None else int(self.labels.max()) + 1
         self.classes = classes or tuple(str(label) for label in range(count))
@@ -158,7 +161,7 @@ def open_pairs(path: Path | str | None) -> Pairs:
         ValueError: for another format, missing or unknown arrays.
     """
     path = check_file(path, "a file of pairs", (".npz", ".safetensors"))
-    arrays = _npz(path) if path.suffix == ".npz" else _safetensors(path)
+    arrays = _npz(path) if path.suffix.lower() == ".npz" else _safetensors(path)
     if not {"x0", "x1"} <= set(arrays) <= {"x0", "x1", "label"}:
         raise ValueError(
             f"`path` must hold arrays x0 and x1, and label or none, got {', '.join(sorted(arrays)) or 'nothing'} in "
@@ -169,17 +172,21 @@ def open_pairs(path: Path | str | None) -> Pairs:
 
 def _npz(path: Path) -> dict[str, Tensor]:
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             return {name: torch.from_numpy(found[name]) for name in found.files}
-    except (ValueError, OSError, EOFError, TypeError) as error:  # a zip that is none, pickled objects, odd dtypes
-        raise ValueError(f"`path` must be an .npz file of plain arrays, got {path}: {error}") from error
+    except Exception as error:  # a broken archive raises whatever its parts run into
+        raise ValueError(
+            f"`path` must be an .npz file of plain arrays, got {path}: {error}; write it anew with numpy.savez."
+        ) from error
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         loaded: dict[str, Tensor] = require("safetensors.torch", "train").load_file(path)
     except require("safetensors", "train").SafetensorError as error:
-        raise ValueError(f"`path` must be a .safetensors file, got {path}: {error}") from error
+        raise ValueError(
+            f"`path` must be a .safetensors file, got {path}: {error}; write it anew with safetensors.torch.save_file."
+        ) from error
     return loaded
 
 
@@ -197,7 +204,10 @@ def _checked(labels: Tensor | None, x0: Tensor) -> Tensor | None:
     if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex():
         raise TypeError(f"`labels` must be whole numbers, got {labels.dtype}; convert them with long().")
     if labels.shape != x0.shape[:1]:
-        raise ValueError(f"`labels` must have shape [{len(x0)}], one per pair, got {list(labels.shape)}.")
+        raise ValueError(
+            f"`labels` must have shape [{len(x0)}], one per pair, got {list(labels.shape)}; drop or add some."
+        )
+    labels = labels.to(x0.device, torch.int64)
     if int(labels.min()) < 0:
         raise ValueError(f"`labels` must count from 0, got {int(labels.min())}; shift them.")
-    return labels.to(x0.device, torch.int64)
+    return labels

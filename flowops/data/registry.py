@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from flowops._named import check_options, load, meant, options_of
+from flowops._named import Registry, check_options, load, meant, options_of
 from flowops.data import toys
 from flowops.data.cifar10 import open_cifar10
 from flowops.data.dataset import Dataset
@@ -24,19 +23,13 @@ class Entry:
 
     Attributes:
         open: makes it.
-        summary: a line for a list.
-        place: what it is made from, `path` or the name of another `dataset`; empty for a set that needs nothing.
+        summary: what it is, in a line.
+        place: what it is made from, a `path` or another `dataset`; empty for a set that needs nothing.
     """
 
     open: Callable[..., Dataset]
     summary: str
     place: str = ""
-
-
-def _transported(dataset: str | None, **options: Any) -> Dataset:
-    if dataset is None:
-        raise ValueError("`dataset` must say what is transported, got 'transported' alone; write transported:digits.")
-    return transported(open_dataset(str(dataset)), **options)
 
 
 ENTRIES: dict[str, Entry] = {
@@ -51,11 +44,14 @@ ENTRIES: dict[str, Entry] = {
     "folder": Entry(open_folder, "images of one size in folders or an archive, `folder:PATH`", "path"),
     "pairs": Entry(open_pairs, "base and data samples from an .npz or .safetensors file, `pairs:FILE`", "path"),
     "transported": Entry(
-        _transported, "another set paired with noise by optimal transport, `transported:NAME`", "dataset"
+        transported, "another set paired with noise by optimal transport, `transported:NAME`", "dataset"
     ),
 }
 """Every named data set."""
 
+_FACTORIES: Registry[Dataset] = Registry(
+    "dataset", Dataset, {name: entry.open for name, entry in ENTRIES.items()}, takes=("path", "options...")
+)
 NAMES: tuple[str, ...] = tuple(ENTRIES)
 """What `open_dataset` takes as a name, apart from `package.module:factory`."""
 
@@ -66,66 +62,50 @@ def open_dataset(name: str | Dataset, *, path: Path | str | None = None, **optio
     Args:
         name: one of `NAMES`, with its path behind a colon where it is read from files, as in `folder:PATH`; or
             `package.module:factory`, a function that returns a `Dataset`.
-        path: where the files are, for a set that is read from files.
-        **options: those of the set, such as `flip`; `describe` lists them.
+        path: where the files are, for a set that is read from files, itself or the one that is transported.
+        **options: those of the set, such as `flip`.
 
     Raises:
         ValueError: for an unknown name, a path that is missing or not needed, and files that do not fit.
-        TypeError: for an unknown option, or a factory that returns something else.
+        TypeError: for an unknown option, a path or an option beside a data set, and a factory that returns something
+            else.
         OSError: for files that are not there.
     """
-    if isinstance(name, Dataset):
-        return name
-    if not isinstance(name, str):
+    if not isinstance(name, str | Dataset):
         raise TypeError(f"`dataset` must be the name of a data set or a Dataset, got {type(name).__name__}; pass one.")
-    head, _, tail = name.partition(":")
+    head, _, tail = name.partition(":") if isinstance(name, str) else ("", "", "")
     if head not in ENTRIES:
-        return _from_factory(name, path, options)
+        return _own(name, {} if path is None else {"path": path}, options)
     entry = ENTRIES[head]
-    if tail:
-        if path is not None or not entry.place:
-            taken = f"`path` given, {path}" if entry.place else "no files"
-            raise ValueError(f"`dataset` must be {head!r} alone with {taken}, got {name!r}; leave out {':' + tail!r}.")
-        path = tail
+    if tail and (not entry.place or (entry.place == "path" and path is not None)):
+        taken = f"`path` given, {path}" if entry.place else "no files"
+        raise ValueError(f"`dataset` must be {head!r} alone with {taken}, got {name!r}; leave out {':' + tail!r}.")
     if path is not None and not entry.place:
         raise ValueError(f"`path` must be None for {head}, which is read from no file, got {path}; leave it out.")
-    check_options(options, _options(entry), head)
-    return entry.open(path, **options) if entry.place else entry.open(**options)
+    check_options(options, options_of(entry.open), head)
+    if entry.place == "dataset":
+        return entry.open(_inner(tail, path), **options)
+    return entry.open(tail or path, **options) if entry.place else entry.open(**options)
 
 
-def describe() -> str:
-    """A line for every name: what it is, and its options with their defaults."""
-    lines = []
-    for name, entry in ENTRIES.items():
-        options = ", ".join(f"{option}={default!r}" for option, default in _options(entry).items())
-        lines.append(f"{name:<14}{entry.summary}" + (f" ({options})" if options else ""))
-    return "\n".join(lines)
+def _inner(name: str, path: Path | str | None) -> Dataset:
+    """The set that is transported, with the place of its files; without a name the path is the name."""
+    if name:
+        return open_dataset(name, path=path)
+    if path is None:
+        raise ValueError("`dataset` must say what is transported, got 'transported' alone; write transported:digits.")
+    return open_dataset(str(path))
 
 
-def _options(entry: Entry) -> dict[str, Any]:
-    return options_of(transported if entry.open is _transported else entry.open)
-
-
-def _from_factory(name: str, path: Path | str | None, options: dict[str, Any]) -> Dataset:
-    head, colon, tail = name.partition(":")
-    hint = meant(head, ENTRIES).replace("'?", f"{colon}{tail}'?")
-    if not colon:
-        raise ValueError(f"`dataset` must be one of {', '.join(NAMES)} or package.module:factory, got {name!r}{hint}")
-    try:
-        make = load(name, "dataset")
-    except ValueError as error:
-        raise ValueError(str(error).rstrip(".") + hint) from error
-    if isinstance(make, Dataset):
-        check_options(options, {}, name)
-        return make
-    arguments = () if path is None else (path,)
-    try:
-        signature(make).bind(*arguments, **options)
-    except TypeError as error:
-        raise TypeError(
-            f"`dataset` must name a function of (path, options...) or a Dataset, got {name!r}: {error}; mend it."
-        ) from None
-    made = make(*arguments, **options)
-    if not isinstance(made, Dataset):
-        raise TypeError(f"{name} must return a flowops.data.Dataset, got {type(made).__name__}; subclass it.")
-    return made
+def _own(name: str | Dataset, place: dict[str, Path | str], options: dict[str, Any]) -> Dataset:
+    """A set of the user's own: an object, one to import, or what a factory to import returns."""
+    if isinstance(name, str) and ":" in name:
+        head, _, tail = name.partition(":")
+        try:
+            found = load(name, "dataset")
+        except ValueError as error:
+            raise ValueError(str(error).rstrip(".") + meant(head, ENTRIES).replace("'?", f":{tail}'?")) from error
+        name = found if isinstance(found, Dataset) else name
+    if isinstance(name, Dataset):
+        return _FACTORIES.make(name, options={**place, **options})
+    return _FACTORIES.make(name, *place.values(), options=options)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flowops import interpolants, problems
-from flowops._arguments import whole
+from flowops._arguments import number, whole
 from flowops._keys import generator
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
@@ -99,6 +99,7 @@ def gaussians() -> Toy:
 
 def moons(noise: float = 0.03) -> Toy:
     """Two interlocking half circles, the points moved by normal noise; labelled by moon, 0 the upper one."""
+    noise = _deviation(noise)
 
     def draw(n: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
         labels = torch.randint(2, (n,), generator=source)
@@ -115,6 +116,7 @@ def spirals(noise: float = 0.02) -> Toy:
 
     The points are spread evenly over the angle swept, so that an arm thins out towards its end.
     """
+    noise = _deviation(noise)
 
     def draw(n: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
         labels = torch.randint(2, (n,), generator=source)
@@ -137,6 +139,12 @@ def pinwheel() -> Toy:
         return _polar(along, turn) + _polar(across, turn + math.pi / 2), labels
 
     return Toy("pinwheel", draw, classes=tuple(f"arm {k}" for k in range(arms)))
+
+
+def _deviation(noise: float) -> float:
+    if (found := number(noise, "noise")) < 0:
+        raise ValueError(f"`noise` must be at least 0, got {found}; pass 0 or more.")
+    return found
 
 
 def _polar(radius: Tensor, angle: Tensor) -> Tensor:

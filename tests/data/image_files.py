@@ -40,7 +40,7 @@ def written_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 def written_tar(path: Path, files: Mapping[str, bytes]) -> Path:
     """A tar archive with these files, compressed as its suffix says."""
-    kind = path.suffix[1:] if path.suffix != ".tar" else ""
+    kind = {".tar": "", ".tgz": "gz", ".txz": "xz"}.get(path.suffix, path.suffix[1:])
     with tarfile.open(path, f"w:{kind}") as archive:  # type: ignore[call-overload]  # the mode is computed
         for name, content in files.items():
             member = tarfile.TarInfo(name)

@@ -61,6 +61,14 @@ def test_an_archive_is_the_same_set_as_its_folder(tmp_path: Path) -> None:
         assert torch.equal(images.batch(3, 5, seed=1).x1, sets[0].batch(3, 5, seed=1).x1)
 
 
+@pytest.mark.parametrize(("write", "name"), [(written_folder, "x"), (written_tar, "x.tar"), (written_zip, "x.zip")])
+def test_the_first_image_by_name_says_how_many_channels_wherever_it_is_stored(
+    write: Any, name: str, tmp_path: Path
+) -> None:
+    grey, colour = encoded(pixels(0, channels=1)), encoded(pixels(1))
+    assert open_folder(write(tmp_path / name, {"2.png": grey, "1.png": colour})).event == (3, 4, 5)
+
+
 def test_the_fingerprint_tells_a_changed_pixel_and_a_changed_label(tmp_path: Path) -> None:
     contents, arrays = files(NAMES)
     changed = arrays["cat/a.png"].copy()
@@ -146,8 +154,10 @@ def test_modes_that_lose_something_are_refused(mode: str, tmp_path: Path) -> Non
     path = tmp_path / "x" / ("1.jpg" if mode == "CMYK" else "1.png")
     path.parent.mkdir()
     image.save(path)
-    with pytest.raises(ValueError, match=f"got mode {mode}, at {path.name}"):
-        open_folder(path.parent)
+    for channels in (None, 1, 3):  # none of which would help, so none is advised
+        kind = "grey" if channels == 1 else "colour"
+        with pytest.raises(ValueError, match=f"{kind} images of 8 bits per channel, got mode {mode}, at {path.name}"):
+            open_folder(path.parent, channels=channels)
 
 
 def test_palettes_are_colours(tmp_path: Path) -> None:

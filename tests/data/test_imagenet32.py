@@ -14,6 +14,7 @@ import torch
 
 from flowops.data import Images, imagenet32, open_dataset
 from flowops.data.files.imagenet_batches import read_batch
+from flowops.data.files.sources import TARS
 from flowops.data.imagenet32 import open_imagenet32
 from tests.data.image_files import Pixels, encoded, pixels, planes, written_folder, written_tar, written_zip
 
@@ -96,7 +97,7 @@ def test_batches_may_lie_where_their_archives_unpack(tmp_path: Path) -> None:
     assert list(open_imagenet32(tmp_path).splits) == ["train", "test"]
 
 
-@pytest.mark.parametrize("kind", ["folder", ".tar", ".zip"])
+@pytest.mark.parametrize("kind", ["folder", *TARS, ".zip"])
 def test_the_older_version_has_no_labels_and_says_so(kind: str, tmp_path: Path) -> None:
     arrays = {name: {f"{k:07d}.png": pixels(7 * k + s, 32, 32) for k in range(3 - s)} for s, name in enumerate("tv")}
     for name, stem in (("t", "train_32x32"), ("v", "valid_32x32")):
@@ -155,7 +156,13 @@ def test_a_malicious_batch_is_refused_and_not_run(tmp_path: Path) -> None:
 def test_pickled_objects_in_an_npz_are_refused(tmp_path: Path) -> None:
     folder = write_all(write_npz, tmp_path)
     write_npz(folder, TRAIN[2], BATCHES[TRAIN[2]] | {"labels": np.array([None, 1], dtype=object)})
-    with pytest.raises(ValueError, match=r"an array 'labels', got .*train_data_batch_3.npz.*allow_pickle"):
+    with pytest.raises(
+        ValueError, match="^`path` must hold .npz files with an array 'labels', got .*_3.npz: .*allow_pickle"
+    ):
+        open_imagenet32(folder)
+    np.save(folder / "one.npy", np.zeros(3))
+    (folder / "one.npy").replace(folder / f"{TRAIN[2]}.npz")
+    with pytest.raises(ValueError, match=r"an array 'labels', got .*train_data_batch_3.npz: .*; fetch it again"):
         open_imagenet32(folder)
 
 

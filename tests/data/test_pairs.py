@@ -18,6 +18,7 @@ from flowops import FlowMap, SolutionOperator, problems
 from flowops.couplings import OptimalTransport
 from flowops.data import Images, Pairs, Split, open_dataset, transported
 from flowops.interpolants import linear
+from tests.data.image_files import encoded, pixels, written_folder
 from tests.examples import EVENT_IDS, EVENTS, CubicFlow, mild, normal, over
 
 X0 = normal(12, 2, 3).float()
@@ -55,6 +56,20 @@ def test_files_hold_the_same_pairs(tmp_path: Path) -> None:
                 assert torch.equal(a, b)
 
 
+def test_the_suffix_of_a_file_may_be_in_capitals(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x0=X0.numpy(), x1=X0.numpy())
+    (tmp_path / "x.npz").rename(tmp_path / "X.NPZ")
+    assert open_dataset(f"pairs:{tmp_path / 'X.NPZ'}").size == 12
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.int16])
+def test_labels_may_have_any_dtype_of_whole_numbers(dtype: torch.dtype) -> None:
+    pairs = Pairs(X0, X0, LABELS.to(dtype))
+    assert pairs.labels is not None
+    assert pairs.labels.dtype == torch.int64
+    assert torch.equal(pairs.labels, LABELS)
+
+
 def test_labels_may_be_left_out(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x0=X0.numpy(), x1=X0.numpy())
     pairs = open_dataset(f"pairs:{tmp_path / 'x.npz'}")
@@ -81,6 +96,16 @@ def test_batches_come_out_on_the_device() -> None:
         ),
         (lambda: Pairs(X0, X0, LABELS.float()), TypeError, "`labels` must be whole numbers, got torch.float32"),
         (lambda: Pairs(X0, X0, LABELS - 1), ValueError, "`labels` must count from 0, got -1"),
+        (
+            lambda: Pairs(X0.where(X0 < 1, torch.nan), X0),
+            ValueError,
+            "`x0` must be finite, got nan or inf; look for",
+        ),
+        (
+            lambda: Pairs(X0, X0.where(X0 < 1, torch.inf)),
+            ValueError,
+            "`x1` must be finite, got nan or inf; look for",
+        ),
         (lambda: Pairs(X0, X0).reference(13), ValueError, "`n` must be at most the 12 samples that pairs has"),
         (lambda: Pairs(X0, X0).reference(1, split="test"), ValueError, "`split` must be 'train' for pairs"),
         (lambda: Pairs(X0, X0).batch(0, 0, seed=0), ValueError, "`n` must be a whole number of at least 1, got 0"),
@@ -95,13 +120,27 @@ def test_unsuitable_files_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x0=X0.numpy(), y=X0.numpy())
     np.savez(tmp_path / "objects.npz", x0=np.array([None]), x1=X0.numpy())
     (tmp_path / "broken.npz").write_bytes(b"PK")
+    np.savez_compressed(tmp_path / "whole.npz", x0=X0.numpy(), x1=X0.numpy())
+    content = (tmp_path / "whole.npz").read_bytes()
+    for name, place in (("packed", 100), ("end", len(content) - 20)):
+        (tmp_path / f"{name}.npz").write_bytes(content[:place] + b"\xff" * 9 + content[place + 9 :])
+    (tmp_path / "cut.npz").write_bytes(content[:-40])
+    np.save(tmp_path / "one.npy", X0.numpy())
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     (tmp_path / "pairs.pkl").write_bytes(b"")
     for name, error, sentence in (
         ("other.npz", ValueError, "arrays x0 and x1, and label or none, got x0, y in .*other.npz"),
         ("objects.npz", ValueError, "an .npz file of plain arrays, got .*objects.npz: .*allow_pickle"),
-        ("broken.npz", ValueError, "an .npz file of plain arrays, got .*broken.npz"),
-        ("broken.safetensors", ValueError, "a .safetensors file, got .*broken.safetensors"),
+        *(
+            (f"{name}.npz", ValueError, f"an .npz file of plain arrays, got .*{name}.npz: .*; write it anew with numpy")
+            for name in ("broken", "packed", "end", "cut", "one")
+        ),
+        (
+            "broken.safetensors",
+            ValueError,
+            "a .safetensors file, got .*broken.safetensors: .*; write it anew with",
+        ),
         ("pairs.pkl", ValueError, "ending in .npz or .safetensors, got .*pairs.pkl"),
         ("gone.npz", FileNotFoundError, "got .*gone.npz, where there is nothing"),
         (".", IsADirectoryError, "a file, got the folder"),
@@ -273,6 +312,12 @@ class TestTransported:
         assert opened.name == "transported:checkerboard"
         assert open_dataset("transported", path="checkerboard", **options).provenance == opened.provenance
 
+    def test_the_path_is_that_of_the_set_it_is_made_from(self, tmp_path: Path) -> None:
+        written_folder(tmp_path, {f"{k}.png": encoded(pixels(k)) for k in range(6)})
+        made = transported(open_dataset("folder", path=tmp_path))
+        for name, path in (("transported:folder", tmp_path), (f"transported:folder:{tmp_path}", None)):
+            assert open_dataset(name, path=path).provenance == made.provenance
+
     @pytest.mark.parametrize(
         ("act", "error", "sentence"),
         [
@@ -288,6 +333,11 @@ class TestTransported:
                 lambda _: open_dataset("transported"),
                 ValueError,
                 "`dataset` must say what is transported, got 'transported'",
+            ),
+            (
+                lambda _: open_dataset("transported:digits", path="/x"),
+                ValueError,
+                "`path` must be None for digits, which is read from no file, got /x",
             ),
             (lambda _: open_dataset("transported:digit"), ValueError, "got 'digit'; did you mean 'digits'"),
             (lambda _: open_dataset("transported:digits", blocks=8), TypeError, "`blocks` must be an option of transp"),

@@ -7,12 +7,20 @@ from typing import Any
 
 import pytest
 
-from flowops.data import NAMES, describe, open_dataset
+from flowops.data import NAMES, Dataset, open_dataset
 from flowops.data.registry import ENTRIES
+from tests.data.zeros import Zeros
+
+ZEROS = Zeros()
 
 
 def nothing() -> None:
     """No data set."""
+
+
+def wide(path: Path, width: int) -> Dataset:
+    """A factory whose option has no default."""
+    return Zeros(path, width)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not ENTRIES[name].place])
@@ -37,14 +45,36 @@ def test_a_factory_of_ones_own_is_imported(tmp_path: Path) -> None:
     factory = "tests.data.zeros:Zeros"
     assert open_dataset(factory).batch(0, 4, seed=0).x1.shape == (4, 3)
     assert open_dataset(factory, path=tmp_path, width=2).provenance == f"zeros from {tmp_path}"
-    with pytest.raises(TypeError, match="nothing must return a flowops.data.Dataset, got NoneType"):
-        open_dataset("tests.data.test_registry:nothing")
+    assert open_dataset(f"{__name__}:wide", path=tmp_path, width=2).event == (2,)
+    assert open_dataset(f"{__name__}:ZEROS") is ZEROS
 
 
-def test_the_description_names_every_set_with_its_options() -> None:
-    lines = describe().splitlines()
-    assert [line.split()[0] for line in lines] == list(NAMES)
-    assert lines[NAMES.index("cifar10")].endswith("(flip=True, download=False)")
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("nothing", {}, "`dataset` must name a function that returns Dataset, got '.*', which returned NoneType; mend"),
+        (
+            "wide",
+            {"width": 2},
+            r"`dataset` must name a function of \(path, options...\), got .*argument: 'path'; mend",
+        ),
+        (
+            "wide",
+            {"path": "/x", "wide": 2},
+            "`wide` must be an option of .*:wide, which has width; did you mean 'wid",
+        ),
+    ],
+)
+def test_a_factory_that_does_not_fit_is_refused(name: str, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        open_dataset(f"{__name__}:{name}", **options)
+
+
+@pytest.mark.parametrize("name", [ZEROS, f"{__name__}:ZEROS"])
+@pytest.mark.parametrize("option", ["path", "width"])
+def test_nothing_is_passed_to_a_data_set_that_is_there(name: str | Dataset, option: str) -> None:
+    with pytest.raises(TypeError, match=f"`{option}` must be an option of the Zeros given, which has none"):
+        open_dataset(name, **{option: "/x"})
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,20 @@ def test_batches_come_out_on_the_device(name: str) -> None:
     assert law.batch(0, 5, seed=0).x1.device.type == "cpu"
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["moons", "spirals"])
+def test_noise_is_a_deviation(name: str) -> None:
+    plain, noisy = (open_dataset(name, noise=noise).reference(500).x1 for noise in (0, 0.5))
+    assert 0.4 < (noisy - plain).std() < 0.6
+    for noise, error, sentence in (
+        ("abc", TypeError, "`noise` must be a number .*, got str"),
+        (-1, ValueError, "`noise` must be at least 0, got -1.0; pass 0 or more"),
+        (math.inf, ValueError, "`noise` must be finite, got inf"),
+    ):
+        with pytest.raises(error, match=sentence):
+            open_dataset(name, noise=noise)
+
+
 def test_what_is_not_there_is_refused() -> None:
     law = toy("moons")
     with pytest.raises(ValueError, match="`split` must be one of train, test for moons, got 'val'"):

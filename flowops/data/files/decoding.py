@@ -61,7 +61,8 @@ def _fault(image: Any, shape: tuple[int, ...] | None, channels: int) -> str | No
         return f"images of one size, {shape[2]} x {shape[1]} as its first, got {width} x {height}"
     if image.mode not in _EXACT[channels]:
         kind = "grey" if channels == 1 else "colour"
-        return f"{kind} images of 8 bits per channel (pass channels=3 for a mixture), got mode {image.mode}"
+        advice = " (pass channels=3 for a mixture)" if image.mode in _EXACT[3] else ""
+        return f"{kind} images of 8 bits per channel{advice}, got mode {image.mode}"
     return None
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +40,13 @@ def read_labels(file: Path) -> npt.NDArray[np.int64]:
     Raises:
         ValueError: unless they are whole numbers from 1 to 1000.
     """
+    held = _entry(file, "labels")
     try:
-        labels = np.asarray(_entry(file, "labels"))
+        labels = np.asarray(held)
     except ValueError as error:  # a list that is no array
-        raise ValueError(f"`path` must hold batches with labels from 1 to {_CLASSES}, got {file}: {error}") from error
+        raise ValueError(
+            f"`path` must hold batches with labels from 1 to {_CLASSES}, got {file}: {error}; fetch it again."
+        ) from error
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         raise ValueError(
             f"`path` must hold batches with labels from 1 to {_CLASSES}, got {labels.dtype} of shape "
@@ -78,13 +79,17 @@ def read_batch(file: Path, count: int) -> npt.NDArray[np.uint8]:
 def _entry(file: Path, name: str) -> Any:
     if file.suffix == ".npz":
         try:
-            with np.load(file, allow_pickle=False) as held:
+            with file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
                 return held[name]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"`path` must hold .npz files with an array {name!r}, got {file}: {error}") from error
+        except Exception as error:  # a broken archive raises whatever its parts run into
+            raise ValueError(
+                f"`path` must hold .npz files with an array {name!r}, got {file}: {error}; fetch it again."
+            ) from error
     held = read_pickle(file)
     if not isinstance(held, dict) or name not in held:
-        raise ValueError(f"`path` must hold batches with an entry {name!r}, got {file}, which has none.")
+        raise ValueError(
+            f"`path` must hold batches with an entry {name!r}, got {file}, which has none; fetch it again."
+        )
     return held[name]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from flowops.data.files.paths import check_folder, check_present
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2")
 _LARGEST = 1 << 28  # bytes of one file; more is no image, but an archive made to fill the memory
 
 
@@ -37,8 +37,8 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read(self) -> Iterator[tuple[str, bytes]]:
-        """Each name with its content, in the order in which they are stored."""
+    def read(self, only: str | None = None) -> Iterator[tuple[str, bytes]]:
+        """Each name with its content, in the order in which they are stored; or that of one name."""
 
     def stamp(self) -> str:
         """What changes when the files change: a hash of names, sizes and times."""
@@ -59,12 +59,12 @@ def open_source(path: Path | str | None) -> Source:
     path = check_present(path, "a folder or an archive of images")
     if path.is_dir():
         return _Folder(check_folder(path, "a folder of images"))
-    if path.name.lower().endswith(_TARS):
+    if path.name.lower().endswith(TARS):
         return _Tar(path)
     if path.suffix.lower() == ".zip":
         return _Zip(path)
     raise ValueError(
-        f"`path` must be a folder of images, or an archive ending in {', '.join(_TARS)} or .zip, got the file "
+        f"`path` must be a folder of images, or an archive ending in {', '.join(TARS)} or .zip, got the file "
         f"{path}; name the folder it lies in."
     )
 
@@ -85,8 +85,8 @@ class _Folder(Source):
             found += [prefix + name for name in files if _wanted(name)]
         return sorted(found)
 
-    def read(self) -> Iterator[tuple[str, bytes]]:
-        for name in self._listed:
+    def read(self, only: str | None = None) -> Iterator[tuple[str, bytes]]:
+        for name in self._listed if only is None else [only]:
             file = self.path / name
             found = file.stat()
             if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
@@ -102,10 +102,10 @@ class _Tar(Source):
         with self._open() as archive:
             return _distinct(self, [_plain(member.name) for member in self._members(archive)])
 
-    def read(self) -> Iterator[tuple[str, bytes]]:
+    def read(self, only: str | None = None) -> Iterator[tuple[str, bytes]]:
         with self._open() as archive:
             for member in self._members(archive):
-                content = archive.extractfile(member)
+                content = archive.extractfile(member) if only in (None, _plain(member.name)) else None
                 if content is not None:
                     yield _plain(member.name), content.read()
 
@@ -130,10 +130,11 @@ class _Zip(Source):
         with self._open() as archive:
             return _distinct(self, [_plain(info.filename) for info in self._members(archive)])
 
-    def read(self) -> Iterator[tuple[str, bytes]]:
+    def read(self, only: str | None = None) -> Iterator[tuple[str, bytes]]:
         with self._open() as archive:
             for info in self._members(archive):
-                yield _plain(info.filename), archive.read(info)
+                if only in (None, _plain(info.filename)):
+                    yield _plain(info.filename), archive.read(info)
 
     def _members(self, archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
         for info in archive.infolist():
