@@ -157,7 +157,7 @@ try:
 except ValueError as error:
     print("refused:", error)
 """
-    assert run(tmp_path, PROGRAM + body).count("must have the columns") == 1
+    assert run(tmp_path, PROGRAM + body).count("must have the columns") == 2  # of both processes
 
 
 def test_every_process_learns_of_a_signal_and_of_a_full_disk(tmp_path: Path) -> None:
