@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 
 def value_and_jvp(
@@ -57,3 +58,24 @@ def call_with_constants(module: nn.Module, *arguments: Tensor) -> Any:
     """`module(*arguments)` with its parameters taken as constants: gradients pass through the arguments only."""
     constants = {name: parameter.detach() for name, parameter in module.named_parameters()}
     return torch.func.functional_call(module, constants, arguments)
+
+
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func` or a level of forward mode is under way."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+
+
+def is_tracked(x: Tensor) -> bool:
+    """Whether a derivative with respect to `x` may be wanted; inside a transform that is not known, so it may."""
+    return (torch.is_grad_enabled() and x.requires_grad) or is_transformed()
+
+
+def inside_vmap(*tensors: Tensor) -> bool:
+    """Whether one of these is mapped over by `vmap`."""
+    inner = torch._C._functorch
+    for x in tensors:
+        while inner.is_functorch_wrapped_tensor(x):
+            if inner.is_batchedtensor(x):
+                return True
+            x = inner.get_unwrapped(x)
+    return False

@@ -1,6 +1,8 @@
-"""Solving ODEs for batches with per-sample times: options, the adaptive path over torchdiffeq, the fixed-step path."""
+"""Solving ODEs for batches with per-sample times: options, adaptive pairs, fixed steps, and torchdiffeq beside them."""
 
-from flowops._solvers.adaptive import SolverError
+from flowops._solvers.adaptive import Starts
+from flowops._solvers.failures import SolverError
 from flowops._solvers.solver import Solver
+from flowops._solvers.statistics import Statistics
 
-__all__ = ["Solver", "SolverError"]
+__all__ = ["Solver", "SolverError", "Starts", "Statistics"]

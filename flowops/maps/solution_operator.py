@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowops._arguments import check_like, check_state, expand_time, per_event
 from flowops._derivatives import push_basis, push_columns
-from flowops._solvers import Solver
+from flowops._solvers import Solver, Starts, Statistics
 from flowops._types import Jacobian, State, TimeLike, Times
 from flowops.fields import VelocityField
 from flowops.maps.flow_map import FlowMap, grid_of
@@ -68,6 +68,19 @@ class SolutionOperator(FlowMap):
 
     def forward(self, s: Times, t: Times, x: State) -> State:
         return self._solve(s, t, (x,), _flow)[0]
+
+    def solve(self, s: TimeLike, t: TimeLike, x: Tensor) -> tuple[State, Statistics]:
+        r"""$X_{s,t}(x)$ and what it cost each sample: steps, rejected ones, calls of the field, stiffness, failure.
+
+        Raises:
+            ValueError: for a method of torchdiffeq, which does not tell.
+        """
+        if not (self.solver.own or self.solver.fixed):
+            raise ValueError(f"`method` must be one of flowops for statistics, got {self.solver.method!r}; drop it.")
+        s, t = self._operands(s, t, x)
+        parts, statistics = self.solver.solve_with_statistics(self._system(_flow), (x,), s, t)
+        assert statistics is not None
+        return parts[0], statistics
 
     def value_and_dt(self, s: TimeLike, t: TimeLike, x: Tensor) -> tuple[State, State]:
         r"""$X_{s,t}(x)$ and $\partial_tX_{s,t}(x)=b_t(X_{s,t}(x))$: the ODE. Cost: one solve and one call of `b`."""
@@ -142,14 +155,15 @@ class SolutionOperator(FlowMap):
         once, from the step in which it lies, with the error of a solve. Fixed-step methods and gradients by the adjoint
         equation solve for every time.
         """
-        if self.solver.fixed or self.solver.adjoint:
+        if not self.solver.own:
             return super().path(s, times, x)
         check_state(x)
         every = torch.stack([expand_time(s, x, "s"), *(expand_time(t, x, "times") for t in grid_of(times))])
         start, ends = every[0], every[1:]
-        if len(x) <= self.solver.chunk:
+        chunk = self.solver.rows(x.shape[1:].numel())
+        if len(x) <= chunk:
             return self._dense(start, ends, x)
-        parts = torch.arange(len(x), device=x.device).split(self.solver.chunk)
+        parts = torch.arange(len(x), device=x.device).split(chunk)
         paths = [self.subset(part)._dense(start[part], ends[:, part], x[part]) for part in parts]
         return torch.cat(paths, 1)
 
@@ -164,17 +178,18 @@ class SolutionOperator(FlowMap):
     def _one_side(self, s: Times, ends: Tensor, x: State) -> Tensor:
         """`_dense` where the ends of a sample lie on one side of its start."""
         last = ends.gather(0, (ends - s).abs().argmax(0, keepdim=True))[0]
-        starts: list[tuple[Tensor, Tensor]] = []
+        starts = Starts()
         self._solve(s, last, (x,), _flow, starts)
-        if not starts:  # every end is the start
-            return super().path(s, ends, x)
-        r = torch.stack([place for place, _ in starts]).to(s.dtype)
+        assert starts.r is not None
+        assert starts.y is not None
         done = ((ends - s) / torch.where(last == s, 1, last - s)).detach()
-        step = (torch.searchsorted(r, done.contiguous(), right=True) - 1).clamp(min=0)
+        step = torch.searchsorted(starts.r.T.contiguous(), done.T.contiguous(), right=True).T - 1
         sample = torch.arange(len(x), device=x.device).expand_as(step)
-        states = torch.stack([y.reshape(x.shape) for _, y in starts])[step, sample]
+        states = starts.y.reshape(len(starts.r), *x.shape)[step, sample]
         near = self.subset(sample.flatten())
-        return near(torch.lerp(s, last, r[step]).flatten(), ends.flatten(), states.flatten(0, 1)).reshape(states.shape)
+        begin = torch.lerp(s, last, starts.r.gather(0, step))
+        value = near._solve(begin.flatten(), ends.flatten(), (states.flatten(0, 1),), _flow, first=1.0)[0]
+        return value.reshape(states.shape)
 
     def _solve(
         self,
@@ -182,12 +197,14 @@ class SolutionOperator(FlowMap):
         t: Times,
         parts: tuple[Tensor, ...],
         slopes: Callable[[VelocityField], Slopes],
-        starts: list[tuple[Tensor, Tensor]] | None = None,
+        starts: Starts | None = None,
+        first: float | None = None,
     ) -> tuple[Tensor, ...]:
-        def system(rows: Tensor | None) -> Slopes:
-            return slopes(self.b if rows is None else self.b.subset(rows))
+        wanted = self.b.dependencies()
+        return self.solver.solve(self._system(slopes), parts, s, t, wanted, starts=starts, first=first)
 
-        return self.solver.solve(system, parts, s, t, self.b.dependencies(), starts)
+    def _system(self, slopes: Callable[[VelocityField], Slopes]) -> Callable[[Tensor | None], Slopes]:
+        return lambda rows: slopes(self.b if rows is None else self.b.subset(rows))
 
 
 def _flow(b: VelocityField) -> Slopes:

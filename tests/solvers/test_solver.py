@@ -23,8 +23,8 @@ from tests.examples import Cubic, CubicFlow, mild, normal, uniform
         (
             {"method": "rk45"},
             ValueError,
-            "`method` must be one of dopri8, dopri5, bosh3, adaptive_heun, euler, midpoint, heun, heun3, "
-            'rk4, got "rk45"; pass one of them.',
+            "`method` must be one of dopri8, dop853, dopri5, tsit5, bosh3, adaptive_heun, euler, midpoint, heun, "
+            'heun3, rk4, or one of dopri8, dopri5, bosh3, fehlberg2, adaptive_heun after "torchdiffeq:", got "rk45"',
         ),
         ({"rtol": 0.0}, ValueError, "`rtol` must be a positive number, got 0.0; pass 1e-6, say."),
         ({"atol": -1e-6}, ValueError, "`atol` must be a positive number, got -1e-06; pass 1e-6, say."),
@@ -61,7 +61,14 @@ from tests.examples import Cubic, CubicFlow, mild, normal, uniform
         (
             {"tolerance": 1e-3},
             ValueError,
-            "`tolerance` must be an option of the solver (method, rtol, atol, steps, adjoint, chunk, max_steps); drop",
+            "`tolerance` must be an option of the solver (method, rtol, atol, steps, adjoint, chunk, max_steps, "
+            "on_failure); drop",
+        ),
+        ({"on_failure": "stop"}, ValueError, '`on_failure` must be "raise" or "nan", got \'stop\'; pass one of the'),
+        (
+            {"on_failure": "nan", "method": "torchdiffeq:dopri5"},
+            ValueError,
+            'on_failure="nan" needs one of dopri8, dop853, dopri5, tsit5, bosh3, adaptive_heun, got method=',
         ),
     ],
 )
