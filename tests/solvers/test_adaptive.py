@@ -218,6 +218,55 @@ class TestFailures:
             SolutionOperator(fast, max_steps=5)(0.0, 1.0, normal(2, 3))
         assert isinstance(failure.value, RuntimeError)
 
+    def test_the_others_are_finished_first(self) -> None:
+        square = VelocityField.from_function(lambda _, x: x**2)  # x / (1 - t x)
+        x = torch.tensor([0.5, 3.0, -1.0, 2.0, 0.1]).double()
+        with pytest.raises(SolverError) as failure:
+            SolutionOperator(square)(0.0, 1.0, x)
+        assert failure.value.samples == (1, 3)
+        assert re.search(r"failed for 2 of 5 samples \(1, 3\); sample 1 failed near time 0\.3333", str(failure.value))
+        for chunk in (1, 2, None):
+            x.requires_grad_(False)
+            X = SolutionOperator(square, on_failure="nan", chunk=chunk)
+            value, work = X.solve(0.0, 1.0, x)
+            assert work.failed.tolist() == [False, True, False, True, False]
+            assert torch.equal(value.isnan(), work.failed)
+            assert_near(value[[0, 2, 4]], (x / (1 - x))[[0, 2, 4]], 1e-9)
+            x.requires_grad_()
+            (gradient,) = torch.autograd.grad(X(0.0, 1.0, x)[[0, 2, 4]].sum(), x)
+            assert_near(gradient, torch.where(work.failed, 0, (1 - x) ** -2), 1e-8)
+
+    def test_many_failures_are_not_all_named(self) -> None:
+        square = VelocityField.from_function(lambda _, x: x**2)
+        with pytest.raises(
+            SolverError, match=r"failed for 30 of 30 samples \(0, 1, 2, 3, 4, 5, 6, 7, ...\);"
+        ) as failure:
+            SolutionOperator(square, chunk=7)(0.0, 1.0, torch.full((30,), 2.0).double())
+        assert failure.value.samples == tuple(range(30))
+
+    def test_a_stiff_equation_is_called_stiff_at_once(self) -> None:
+        calls = 0
+
+        def field(t: Tensor, x: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return -1e6 * (x - torch.cos(t)[:, None])
+
+        with pytest.raises(SolverError, match="the equation is stiff there: stability, not accuracy, holds the step"):
+            SolutionOperator(VelocityField.from_function(field), rtol=1e-6, atol=1e-6)(0.0, 1.0, normal(2, 1))
+        assert calls < 3000
+
+    def test_a_stiff_equation_that_is_solved_is_told(self) -> None:
+        b = VelocityField.from_function(lambda t, x, rate: -rate[:, None] * (x - torch.cos(t)[:, None]))
+        rate = torch.tensor([1.0, 3000.0]).double()
+        work = SolutionOperator(b.given(rate=rate), rtol=1e-6, atol=1e-6).solve(0.0, 1.0, normal(2, 1))[1]
+        assert work.stiff.tolist() == [False, True]
+
+    def test_a_jump_that_holds_the_state_is_no_endless_solve(self) -> None:
+        sliding = VelocityField.from_function(lambda _, x: 0.3 - torch.sign(x))
+        with pytest.raises(SolverError, match="max_steps|the step fell to rounding|stiff"):
+            SolutionOperator(sliding, max_steps=1000)(0.0, 1.0, torch.tensor([[0.2]]).double())
+
     @pytest.mark.parametrize(
         "call",
         [
