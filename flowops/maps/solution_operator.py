@@ -21,20 +21,27 @@ Slopes = Callable[..., tuple[Tensor, ...]]
 class SolutionOperator(FlowMap):
     r"""$X_{s,t}$ of $\dot x_t=b_t(x_t)$ by a numerical solve, with per-sample times in one batch.
 
-    $s>t$ is allowed, $s=t$ returns the state exactly. Derivatives never difference the solver: $\partial_tX_{s,t}(x)=
-    b_t(X_{s,t}(x))$; $\nabla X\,u$ solves the variational equation $\dot u=\nabla b_\tau(x_\tau)u$ with the same
-    method; $\partial_sX_{s,t}(x)=-\nabla X_{s,t}(x)\,b_s(x)$; $w^\top\nabla X$ solves the adjoint equation $\dot
-    a=-a^\top\nabla b_\tau$ backward. Gradients with respect to the state, the times and the field's parameters flow
-    through the solve. Adaptive methods work neither inside `vmap`, `jvp` nor `torch.compile`; fixed-step ones do.
+    $s>t$ is allowed, $s=t$ returns the state exactly. An adaptive method takes steps of its own for every sample, and
+    asks the field only for samples that have not arrived: what a field holds for each sample must be a condition
+    (`given`). One sample that fails does not stop the others.
+
+    Derivatives never difference the solver: $\partial_tX_{s,t}(x)=b_t(X_{s,t}(x))$; $\nabla X\,u$ solves the
+    variational equation $\dot u=\nabla b_\tau(x_\tau)u$ with the same method; $\partial_sX_{s,t}(x)=-\nabla
+    X_{s,t}(x)\,b_s(x)$; $w^\top\nabla X$ goes backward through the accepted steps.
+    Derivatives by `torch.autograd`, `torch.func.grad`, `vjp` and `jvp` with respect to the state, the times and the
+    field's parameters go through the accepted steps. An adaptive solve refuses `vmap` over its arguments, and
+    `torch.compile` leaves it out of its graphs; fixed-step methods work inside all of them.
 
     Args:
-        b: the field.
-        method: adaptive `"dopri8"` (default in float64), `"dopri5"` (default in float32), `"bosh3"`,
-            `"adaptive_heun"`, or fixed-step `"euler"`, `"midpoint"`, `"heun"`, `"heun3"`, `"rk4"`.
-        rtol: relative tolerance of the worst component of the worst sample; 1e-9 in float64, 1e-6 in float32.
+        b: the field; it may be compiled.
+        method: adaptive `"dopri8"` (default in float64), `"dop853"`, `"dopri5"` (default in float32), `"tsit5"`,
+            `"bosh3"`, `"adaptive_heun"`, fixed-step `"euler"`, `"midpoint"`, `"heun"`, `"heun3"`, `"rk4"`, or an
+            adaptive one of torchdiffeq, `"torchdiffeq:dopri5"`.
+        rtol: relative tolerance of a sample's worst component; 1e-11 in float64, 5e-7 in float32.
         atol: absolute tolerance, likewise.
-        **solver: `steps` (fixed-step methods, default 100), `adjoint` (gradients by the adjoint equation), `chunk`
-            (adaptive solves are cut into chunks of samples with similar $|t-s|$, default 4096), `max_steps`.
+        **solver: `steps` (fixed-step methods, default 100), `adjoint` (keep for gradients only the states between steps
+            and go through every step again), `chunk` (samples that are solved at once, by default as many as hold
+            $2^{20}$ numbers), `max_steps`, `on_failure` (`"raise"` or `"nan"`).
 
     >>> b = VelocityField.from_function(lambda t, x: t[:, None] * x)
     >>> X = SolutionOperator(b)
@@ -45,10 +52,11 @@ class SolutionOperator(FlowMap):
     Raises:
         TypeError: if `b` is no `VelocityField`, or the states are neither float32 nor float64.
         ValueError: for an unknown method or option.
-        SolverError: by a call, if the solve fails; it names the time, the state's norm and what to try.
+        SolverError: by a call, if samples fail; it names them, the time, the state's norm and what to try.
 
-    Cost: one solve per call of the map, one of twice the width for `jvp` and `ds`, two for `vjp`, one of width $1+d$
-    for `jacobian`. Source: Hairer, Nørsett, Wanner, Solving ODEs I, §I.14 (derivatives) and §II.5 (dopri8).
+    Cost: one solve per call of the map, one of twice the width for `jvp` and `ds`, one and its gradient for `vjp`, one
+    of width $1+d$ for `jacobian`. Source: Hairer, Nørsett, Wanner, Solving ODEs I, §I.14 (derivatives), §II.4 (step
+    sizes), §II.5 (pairs).
     """
 
     def __init__(
@@ -106,7 +114,13 @@ class SolutionOperator(FlowMap):
         return self.jvp(s, t, x, u - self.b(s, x))
 
     def vjp(self, s: TimeLike, t: TimeLike, x: Tensor, w: Tensor) -> State:
-        r"""$w^\top\nabla X_{s,t}(x)$ by the adjoint equation. Cost: one solve, and one of width 2 backward."""
+        r"""$w^\top\nabla X_{s,t}(x)$ backward through the accepted steps. Cost: one solve, and a gradient of its steps.
+
+        Nothing is solved backward, where a contractive flow would magnify errors. Fixed-step methods, those of
+        torchdiffeq and `adjoint=True` solve the adjoint equation: one solve, and one of width 2 backward.
+        """
+        if self.solver.own and not self.solver.adjoint:
+            return super().vjp(s, t, x, w)
         s, t = self._operands(s, t, x)
         check_like(w, x, "w")
 
@@ -152,8 +166,8 @@ class SolutionOperator(FlowMap):
         r"""$X_{s,t_j}(x)$ by dense output, in whatever order the times are.
 
         One solve to the farthest time after $s$, one to the farthest before; every $t_j$ is reached, all of them at
-        once, from the step in which it lies, with the error of a solve. Fixed-step methods and gradients by the adjoint
-        equation solve for every time.
+        once, from the step in which it lies, with the error of a solve. Fixed-step methods and those of
+        torchdiffeq solve for every time.
         """
         if not self.solver.own:
             return super().path(s, times, x)

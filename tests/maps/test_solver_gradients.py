@@ -125,3 +125,13 @@ def test_second_derivatives_through_the_steps() -> None:
         (first,) = torch.autograd.grad(CubicFlow()(0.0, 1.0, x).sum(), x, create_graph=True)
         (expected,) = torch.autograd.grad(first.sum(), x)
         assert_close(second, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_vjp_of_a_contraction_is_not_solved_backward() -> None:
+    r"""Back in time the flow of $-40\sinh x$ would magnify the error of the state by $e^{40}$."""
+    b = VelocityField.from_function(lambda _, x: -40 * torch.sinh(x))
+    x, w, t = mild(4, 2), normal(4, 2, seed=1), torch.tensor([0.01, 0.1, 0.5, 1.0]).double()
+    found = SolutionOperator(b).vjp(0.0, t, x, w)
+    x.requires_grad_()
+    exact = 2 * torch.atanh(torch.tanh(x / 2) * torch.exp(-40 * t)[:, None])
+    assert_close(found, torch.autograd.grad((w * exact).sum(), x)[0], rtol=1e-8, atol=1e-9)

@@ -65,9 +65,10 @@ def test_the_last_stage_is_the_end_of_the_step(pair: Embedded) -> None:
 @PAIRS
 def test_the_boundary_of_stability_on_the_negative_axis(pair: Embedded) -> None:
     a, b = matrix(pair), np.array([*map(float, pair.b), 0.0])
-    moments, v = [1.0], np.ones(pair.stages)
+    moments: list[float] = [1.0]
+    v = np.ones(pair.stages)
     for _ in range(pair.stages):
-        moments.append(b @ v)
+        moments.append(float(b @ v))
         v = a @ v
     z = np.linspace(0, 10, 100_001)
     outside = np.abs(np.polynomial.polynomial.polyval(-z, moments)) > 1 + 1e-9
