@@ -171,6 +171,7 @@ class Active:
         r_, length_ = empty.clone(), empty.clone()
         r_[number, rows], length_[number, rows] = r, length
         if states is not None:
+            states[0] = self.end  # a sample without a step stays where it starts
             for entry_rows, own, _, _, taken, y in self.log:
                 states[own[taken], entry_rows[taken]] = y[taken]
         return Accepted(r_, length_, states)

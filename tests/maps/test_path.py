@@ -92,6 +92,19 @@ def test_times_may_be_numbers_and_tensors_of_one_or_of_every_sample(make: Any) -
 
 
 @maps
+@pytest.mark.parametrize("recording", [False, True])
+def test_a_sample_may_rest_on_one_side_while_others_move(make: Any, recording: bool) -> None:
+    X, x, s = make((3,)), mild(3, 3), torch.tensor([0.2, 0.5, 0.9]).double()
+    times = torch.tensor([[0.7, 0.5, 0.1], [0.0, 1.0, 0.9]]).double()
+    with torch.set_grad_enabled(recording):
+        path = X.path(s, times, x)
+    assert_close(path[0, 1], x[1])
+    assert_close(path[1, 2], x[2])
+    for state, t in zip(path, times, strict=True):
+        assert_close(state, X(s, t, x), **tolerance(X))
+
+
+@maps
 @pytest.mark.parametrize("batch", [0, 1])
 def test_small_batches(make: Any, batch: int) -> None:
     X, x = make((3,)), mild(batch, 3)
