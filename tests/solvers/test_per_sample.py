@@ -12,6 +12,7 @@ from flowops._solvers.solver import ADAPTIVE
 from tests.examples import EVENT_IDS, EVENTS, Coupled, Cubic, CubicFlow, assert_near, mild, normal, over, uniform
 
 METHODS = pytest.mark.parametrize("method", ADAPTIVE)
+LOOSE = {"bosh3": 1e-3, "adaptive_heun": 1e-2} | dict.fromkeys(ADAPTIVE[:4], 1e-5)
 
 
 class Spinning(VelocityField):
@@ -34,7 +35,7 @@ def turned(x: Tensor, angle: Tensor) -> Tensor:
 @METHODS
 def test_a_batch_is_the_solves_of_its_samples(method: str) -> None:
     speed, s, t, x = 30 * normal(9), uniform(9), uniform(9, seed=1), normal(9, 2, seed=2)
-    X = SolutionOperator(Spinning(), method=method, rtol=1e-5, atol=1e-5)
+    X = SolutionOperator(Spinning(), method=method, rtol=LOOSE[method], atol=LOOSE[method])
     together, work = X.given(speed=speed).solve(s, t, x)
     for i in range(9):
         row = slice(i, i + 1)
@@ -46,7 +47,7 @@ def test_a_batch_is_the_solves_of_its_samples(method: str) -> None:
 @METHODS
 def test_the_company_of_a_sample_changes_rounding_alone(method: str) -> None:
     x, busy = normal(1, 2), torch.tensor([3.0]).double()
-    X = SolutionOperator(Spinning(), method=method, rtol=1e-5, atol=1e-5)
+    X = SolutionOperator(Spinning(), method=method, rtol=LOOSE[method], atol=LOOSE[method])
     alone = X.given(speed=busy)(0.0, 1.0, x)
     for other in (0.0, 1e-3, 20.0 if method == "adaptive_heun" else 500.0):
         speed = torch.cat([torch.full((20,), other).double(), busy])
