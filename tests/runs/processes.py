@@ -21,8 +21,10 @@ distributed.init_process_group("gloo")
 number, folder = distributed.get_rank(), Path(sys.argv[1])
 """
 END = """
+import os
 distributed.barrier()
-distributed.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)  # a thread of the group may still run, which would end the interpreter's own way out
 """
 
 
