@@ -1,6 +1,7 @@
 r"""Flow maps: the two-time maps $X_{s,t}$, exact, solved, learned, rescheduled, guided, frozen."""
 
 from flowops._solvers import SolverError, Statistics
+from flowops.maps.event import Event
 from flowops.maps.flow_map import FlowMap
 from flowops.maps.frozen import FrozenMap
 from flowops.maps.guided import GuidedMap
@@ -21,6 +22,7 @@ __all__ = [
     # solved
     "SolutionOperator",
     "SolverError",
+    "Event",
     "Statistics",
     "SolverStep",
     # learned
