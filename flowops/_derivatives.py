@@ -34,23 +34,25 @@ def recording(wanted: bool) -> torch.set_grad_enabled:
     return torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
 
 
-def push_basis(push: Callable[[Tensor], Tensor], x: Tensor, chunk: int | None = None) -> Tensor:
-    r"""Per-sample matrix of the linear map `push`, applied to every basis direction of the event at once.
+DIRECTIONS = 64  # that are pushed together: memory grows with them
 
-    Returns `[batch, *event, *event]`; the last axes number the directions. `chunk` bounds how many directions are
-    pushed together (memory grows with it).
+
+def push_basis(push: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    r"""Per-sample matrix of the linear map `push`, applied to every basis direction of the event.
+
+    Returns `[batch, *event, *event]`; the last axes number the directions.
     """
     event = x.shape[1:]
     size = event.numel()
     basis = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *event)
-    columns = torch.func.vmap(lambda e: push(e.expand(x.shape)), chunk_size=chunk)(basis)
+    columns = torch.func.vmap(lambda e: push(e.expand(x.shape)), chunk_size=DIRECTIONS)(basis)
     return columns.movedim(0, -1).reshape(x.shape + event)
 
 
 def push_columns(push: Callable[[Tensor], Tensor], x: Tensor, columns: Tensor) -> Tensor:
     """The linear map `push` applied to per-sample matrices `[batch, *event, *event]`, column by column."""
     directions = columns.reshape(*x.shape, x.shape[1:].numel()).movedim(-1, 0)
-    pushed = torch.func.vmap(push)(directions)
+    pushed = torch.func.vmap(push, chunk_size=DIRECTIONS)(directions)
     return pushed.movedim(0, -1).reshape(columns.shape)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import whole
+from flowops._derivatives import DIRECTIONS
 from flowops._types import PerSample, State
 
 
@@ -38,7 +39,7 @@ def exact_divergence(push: Push, x: State) -> PerSample:
     def entry(e: Tensor) -> Tensor:
         return inner(push(e.expand(x.shape)), e.expand(x.shape))
 
-    return torch.func.vmap(entry, chunk_size=64)(basis).sum(0)
+    return torch.func.vmap(entry, chunk_size=DIRECTIONS)(basis).sum(0)
 
 
 def hutchinson_divergence(push: Push, x: State, *, n: int, generator: torch.Generator | None) -> DivergenceEstimate:

@@ -7,7 +7,7 @@ from typing import overload
 from torch import Tensor
 
 from flowops._arguments import check_like, per_event
-from flowops._types import Jacobian, State, TimeLike, Times
+from flowops._types import Jacobian, PerSample, State, TimeLike, Times
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps.flow_map import FlowMap
@@ -117,6 +117,13 @@ class RescheduledMap(FlowMap):
         s, t = self._operands(s, t, x)
         sigma, tau, c_s, c_t = self._ends(s, t)
         return _times(c_t / c_s, self.X.jacobian(sigma, tau, _over(x, c_s)))
+
+    def log_abs_det(self, s: TimeLike, t: TimeLike, x: Tensor) -> PerSample:
+        r"""$d\log|c_t/c_s|+\log|\det\nabla X|$."""
+        s, t = self._operands(s, t, x)
+        sigma, tau, c_s, c_t = self._ends(s, t)
+        stretch = x.shape[1:].numel() * (c_t / c_s).abs().log()
+        return stretch.to(x.dtype) + self.X.log_abs_det(sigma, tau, _over(x, c_s))
 
     def velocity(self) -> VelocityField:
         """The rescheduled implied field of the map."""

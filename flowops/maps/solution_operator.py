@@ -11,7 +11,7 @@ from torch import Tensor
 from flowops._arguments import check_like, check_state, expand_time, per_event
 from flowops._derivatives import push_basis, push_columns
 from flowops._solvers import Solver, Starts, Statistics
-from flowops._types import Jacobian, State, TimeLike, Times
+from flowops._types import Jacobian, PerSample, State, TimeLike, Times
 from flowops.fields import VelocityField
 from flowops.maps.dense_output import DenseOutput
 from flowops.maps.event import Event, Function, first_event
@@ -57,8 +57,8 @@ class SolutionOperator(FlowMap):
         SolverError: by a call, if samples fail; it names them, the time, the state's norm and what to try.
 
     Cost: one solve per call of the map, one of twice the width for `jvp` and `ds`, one and its gradient for `vjp`, one
-    of width $1+d$ for `jacobian`. Source: Hairer, Nørsett, Wanner, Solving ODEs I, §I.14 (derivatives), §II.4 (step
-    sizes), §II.5 (pairs).
+    of width $1+d$ for `jacobian`, one with the divergence for `log_abs_det`. Source: Hairer, Nørsett, Wanner, Solving
+    ODEs I, §I.14 (derivatives), §II.4 (step sizes), §II.5 (pairs).
     """
 
     def __init__(
@@ -144,6 +144,19 @@ class SolutionOperator(FlowMap):
             return lambda tau, y, J: (b(tau, y), push_columns(lambda u: b.jvp(tau, y, u), y, J))
 
         return self._solve(s, t, (x, identity), slopes)[1]
+
+    def log_abs_det(self, s: TimeLike, t: TimeLike, x: Tensor) -> PerSample:
+        r"""$\log|\det\nabla X_{s,t}(x)|=\int_s^t(\nabla\!\cdot b_\tau)(X_{s,\tau}(x))\,d\tau$: Liouville's formula.
+
+        No determinant is taken: that of a flow that contracts some directions more than others has no digits left.
+        Cost: one solve with the exact divergence, a directional derivative per event coordinate and call of the field.
+        """
+        s, t = self._operands(s, t, x)
+
+        def slopes(b: VelocityField) -> Slopes:
+            return lambda tau, y, _: (b(tau, y), b.divergence(tau, y))
+
+        return self._solve(s, t, (x, x.new_zeros(len(x))), slopes)[1]
 
     def average_velocity(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
         r"""$v_{s,t}(x)=\int_0^1b_{s+r(t-s)}(X_{s,s+r(t-s)}(x))\,dr$, solved as $\dot z=b(x+(t-s)z)$: no quotient."""

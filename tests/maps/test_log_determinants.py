@@ -1,0 +1,69 @@
+"""Log-determinants of solved maps: right where a determinant of the Jacobian has no digits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from flowops import FlowMap, SolutionOperator, VelocityField, reschedule, residuals
+from flowops.interpolants import linear, trigonometric
+from flowops.problems import gaussian_mixture
+from tests.examples import Coupled, normal
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+def lorenz(_: Tensor, x: Tensor) -> Tensor:
+    x, y, z = x.unbind(1)
+    return torch.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z], 1)
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_a_flow_that_contracts_one_direction_more_than_another(adjoint: bool) -> None:
+    rates = torch.tensor([-40.0, -1.0]).double()
+    X = VelocityField.from_function(lambda _, x: x * rates).flow_map(adjoint=adjoint)
+    x = normal(3, 2)
+    assert_close(X.log_abs_det(0.0, 1.0, x), torch.full((3,), -41.0).double(), rtol=0, atol=1e-9)
+    assert (FlowMap.log_abs_det(X, 0.0, 1.0, x) + 41).abs().max() > 1  # the determinant of the Jacobian
+
+
+def test_chaos_loses_nothing() -> None:
+    x = 10 + normal(2, 3)
+    value = VelocityField.from_function(lorenz).flow_map().log_abs_det(0.0, 3.0, x)
+    assert_close(value, torch.full((2,), -41.0).double(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("event", [(3,), (1, 2, 2)])
+@pytest.mark.parametrize("times", [(0.1, 0.9), (0.8, 0.3), (0.5, 0.5)])
+@pytest.mark.parametrize("method", [None, "dopri5", "rk4"])
+def test_it_is_the_determinant_where_that_is_well_conditioned(
+    event: tuple[int, ...], times: tuple[float, float], method: str | None
+) -> None:
+    X, x = SolutionOperator(Coupled(event), method=method), normal(4, *event)
+    assert_close(X.log_abs_det(*times, x), FlowMap.log_abs_det(X, *times, x), rtol=0, atol=1e-7)
+    assert_close(residuals.liouville(X, X.b, *times, x), torch.zeros(4).double(), rtol=0, atol=1e-7)
+
+
+def test_the_divergence_is_that_along_the_path_of_every_sample() -> None:
+    b = gaussian_mixture([0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], 0.2, linear()).b
+    s, t, x = torch.tensor([0.1, 0.9, 0.4]).double(), torch.tensor([0.8, 0.2, 0.4]).double(), normal(3, 2)
+    whole = b.flow_map().log_abs_det(s, t, x)
+    for i in range(3):
+        alone = b.flow_map().log_abs_det(s[i].item(), t[i].item(), x[i : i + 1])
+        assert_close(whole[i : i + 1], alone, rtol=0, atol=1e-9)
+
+
+def test_a_change_of_schedule_stretches_it() -> None:
+    old, new = linear(), trigonometric()
+    b = gaussian_mixture([0.3, 0.7], [[-1.0, 0.0], [1.0, 0.5]], 0.2, old).b
+    X, x = reschedule(b.flow_map(), old, new), normal(3, 2)
+    assert_close(X.log_abs_det(0.2, 0.7, x), FlowMap.log_abs_det(X, 0.2, 0.7, x), rtol=0, atol=1e-8)
+    assert_close(X.log_abs_det(0.2, 0.7, x), reschedule(b, old, new).flow_map().log_abs_det(0.2, 0.7, x))
+
+
+def test_derivatives_pass_through_it() -> None:
+    X, x = SolutionOperator(Coupled((2,)).requires_grad_(False)), normal(2, 2).requires_grad_()
+    s = torch.tensor([0.2, 0.7]).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda s, x: X.log_abs_det(s, 0.5, x), (s, x), atol=1e-6)
