@@ -5,7 +5,7 @@ $$b^w_t(x)=b_t(x;\varnothing)+w\,(b_t(x;c)-b_t(x;\varnothing))$$
 For Gaussian fields of equal covariance and means $m_c,m_\varnothing$, $b^w$ is the field of the Gaussian of mean
 $m_\varnothing+w(m_c-m_\varnothing)$, and so is its flow map.
 
-Source: 2505.18825 F.5 (97); 2311.13443.
+Source: 2505.18825 F.5 (98); 2311.13443.
 """
 
 import pytest

@@ -7,7 +7,7 @@ $\theta=\delta$ it grows like $\delta$. Regressions have the conditional varianc
 minimum, from which the excess grows like $\delta^2$. The rows as they are called, random times and all, are then held
 to their standard errors.
 
-Source: 2209.03003; 2303.08797; 2406.07507 Prop. 3.11; 2505.18825 Prop. 3.1; 2512.02012.
+Source: 2209.03003; 2303.08797; 2406.07507 Prop. 3.11; 2505.18825 Prop. 2.3; 2512.02012.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def guided(b_cond: VelocityField, b_uncond: VelocityField, scale: float | Tensor
     Raises:
         TypeError: if either is no `VelocityField`.
 
-    Cost: one call of each field. Source: Ho, Salimans 2207.12598; Zheng et al. 2311.13443; 2505.18825 §F.5 (97).
+    Cost: one call of each field. Source: Ho, Salimans 2207.12598; Zheng et al. 2311.13443; 2505.18825 §F.5 (98).
     """
     for name, b in (("b_cond", b_cond), ("b_uncond", b_uncond)):
         if not isinstance(b, VelocityField):

@@ -17,6 +17,7 @@ from flowops._named import Registry
 from flowops._types import State, Times
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
+from flowops.maps.mean_slope import mean_slope
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -58,14 +59,17 @@ class SecondOrder(Parameterization):
 class EDMPreconditioning(Parameterization):
     r"""The network sees inputs and predicts outputs of unit variance, for data of standard deviation `sigma_data`.
 
-    With $V_s=\alpha_s^2+\beta_s^2\sigma_d^2$ the variance of $I_s$, the best linear prediction of $\dot I_s$ is
-    subtracted:
+    With $V_s=\alpha_s^2+\beta_s^2\sigma_d^2$ the variance of $I_s$, and $\alpha',\beta'$ the mean slopes from $s$ to
+    $t$, $(\alpha_t-\alpha_s)/(t-s)$ and likewise, the best linear prediction of $(I_t-I_s)/(t-s)$ from $I_s$ is
+    subtracted, and what it leaves is scaled to unit variance:
 
-    $$v_{s,t}(x)=\frac{\alpha_s\dot\alpha_s+\beta_s\dot\beta_s\sigma_d^2}{V_s}\,x
-      +\frac{|\alpha_s\dot\beta_s-\beta_s\dot\alpha_s|\,\sigma_d}{\sqrt{V_s}}\,F_{s,t}\!\Big(\frac{x}{\sqrt{V_s}}\Big)$$
+    $$v_{s,t}(x)=\frac{\alpha_s\alpha'+\beta_s\beta'\sigma_d^2}{V_s}\,x
+      +\frac{|\alpha_s\beta'-\beta_s\alpha'|\,\sigma_d}{\sqrt{V_s}}\,F_{s,t}\!\Big(\frac{x}{\sqrt{V_s}}\Big)$$
 
-    On the diagonal this is the preconditioning of Karras et al. written for velocities. The interpolant must have two
-    terms and a finite $\dot\alpha$ on the times used. Source: EDM 2206.00364 §5 and App. B.6.
+    On the diagonal this is the preconditioning of Karras et al. written for velocities; off it a conditional mean of
+    $I_t$ has no more than unit variance, and the map of Gaussian data is $\tan(\theta/2)\,x/\sqrt{V_s}$, with $\theta$
+    the angle between $(\alpha,\sigma_d\beta)$ at $s$ and at $t$. The interpolant must have two terms and a finite
+    $\dot\alpha$ on the times used. Source: EDM 2206.00364 §5 and App. B.6; two times are ours.
     """
 
     def __init__(self, interpolant: Interpolant, sigma_data: float = 0.5) -> None:
@@ -82,10 +86,13 @@ class EDMPreconditioning(Parameterization):
 
     def forward(self, network: Network, s: Times, t: Times, x: State) -> State:
         I, variance = self.interpolant, self.sigma_data**2
-        total = I.alpha(s) ** 2 + variance * I.beta(s) ** 2
-        c_skip = (I.alpha_alpha_dot(s) + variance * I.beta_beta_dot(s)) / total
+        alpha, beta = I.alpha(s), I.beta(s)
+        alpha_slope = mean_slope(I.alpha, I.alpha_dot, s, t, alpha)
+        beta_slope = mean_slope(I.beta, I.beta_dot, s, t, beta)
+        total = alpha**2 + variance * beta**2
+        c_skip = (alpha * alpha_slope + variance * beta * beta_slope) / total
         c_in = total.rsqrt()
-        c_out = torch.abs(I.alpha(s) * I.beta_dot(s) - I.beta(s) * I.alpha_dot(s)) * self.sigma_data * c_in
+        c_out = torch.abs(alpha * beta_slope - beta * alpha_slope) * self.sigma_data * c_in
         return per_event(c_skip, x) * x + per_event(c_out, x) * network(s, t, (per_event(c_in, x) * x).to(x.dtype))
 
 

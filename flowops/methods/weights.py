@@ -59,7 +59,10 @@ class TimePower(Weight):
 
 
 class Adaptive(Weight):
-    r"""$\mathrm{sg}(|\Delta|^2+c)^{-p}\,L$; with $p=1$ every sample pulls alike, which biases the minimizer.
+    r"""$\mathrm{sg}(|\Delta|^2+c)^{-p}\,L$.
+
+    The pull of a sample, $2|\Delta|\,(|\Delta|^2+c)^{-p}$, is the same for all with $p=\tfrac12$ and falls with the
+    residual with $p=1$, where every loss is the same: towards a median, towards a mode. The minimizer is biased.
 
     Source: 2505.13447 (22); $p=\tfrac12$ is a pseudo-Huber loss (2406.14548).
     """

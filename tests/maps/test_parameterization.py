@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowops import Interpolant, LearnedMap
-from flowops.interpolants import encoding_decoding, linear, trigonometric
+from flowops.interpolants import edm, encoding_decoding, linear, trigonometric, variance_exploding
 from flowops.maps import PARAMETERIZATIONS, AverageVelocity, EDMPreconditioning, Parameterization, SecondOrder
 from tests.examples import Coupled, Cubic, GaussianField, TwoTimeNetwork, central_difference, normal, uniform
 
@@ -73,6 +73,23 @@ class TestEDM:
         assert abs(seen.x.std() - 1) < 0.02
         assert abs(target.std() - 1) < 0.02
         assert abs((target * It).mean()) < 0.02  # uncorrelated: nothing linear is left to learn
+
+    @pytest.mark.parametrize("I", [linear(), trigonometric(), edm(), variance_exploding()], ids=lambda I: I.name)
+    @pytest.mark.parametrize("times", [(0.0, 1.0), (0.2, 0.9), (0.5, 0.501), (0.9, 0.3)])
+    def test_off_the_diagonal_too(self, I: Interpolant, times: tuple[float, float]) -> None:
+        deviation, n = 0.5, 40_000
+        x0, x1 = normal(n), deviation * normal(n, seed=1)
+        start, end = (I(torch.tensor(t).double(), x0, x1) for t in times)
+        unit, zero = (LearnedMap(network, EDMPreconditioning(I, deviation)) for network in (One(), Zero()))
+        left = end - zero(*times, start)
+        target = left / (unit(*times, start) - zero(*times, start))
+        assert abs(target.std() - 1) < 0.02
+        assert abs((target * start).mean() / start.std()) < 0.02
+        # The map of Gaussian data, by its standard deviations alone.
+        y = start.std() * torch.ones(1).double()
+        exact = y * end.std() / start.std()
+        F = (exact - zero(*times, y)) / (unit(*times, y) - zero(*times, y))
+        assert abs(F.item()) < 1.05
 
     def test_a_latent_is_refused(self) -> None:
         sentence = (
