@@ -62,10 +62,6 @@ class Check:
         """A proof to print below the table."""
         self.node.user_properties.append(("latex", formula))
 
-    def note(self, text: str) -> None:
-        """A sentence to print below the table."""
-        self.node.user_properties.append(("note", text))
-
     def _record(self, worst: float, tolerance: float) -> None:
         self.node.user_properties.append(("residual", [worst, tolerance]))
 
@@ -93,7 +89,6 @@ class Verdicts:
         self.config = config
         self.verdicts: dict[str, Verdict] = {}
         self.proofs: list[str] = []
-        self.notes: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         properties: dict[str, Any] = dict(report.user_properties)
@@ -109,8 +104,6 @@ class Verdicts:
                 verdict.worst, verdict.tolerance = value
             if name == "latex":
                 self.proofs.append(value)
-            if name == "note":
-                self.notes.append(value)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.verdicts:
@@ -124,8 +117,6 @@ class Verdicts:
             terminalreporter.write_line(
                 f"{statement:<{width}}  {source:<{sources}}  {worst:>14}  {tolerance:>9}  {checks:>6}  {outcome}"
             )
-        for note in self.notes:
-            terminalreporter.write_line(note)
         if self.proofs:
             terminalreporter.section("symbolic proofs")
             for proof in self.proofs:
