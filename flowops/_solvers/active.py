@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from flowops._solvers.control import GROW, Control, first_length, first_step
-from flowops._solvers.failures import EXHAUSTED, SINGULAR, STIFF, VANISHED
-from flowops._solvers.stepping import RightHandSide, Room, attempt
-from flowops._solvers.tableaus import Embedded
+from flowops._solvers.failures import EXHAUSTED, SINGULAR, STIFF, VANISHED, Ends
+from flowops._solvers.methods import Method, stepper_of
+from flowops._solvers.statistics import Statistics
+from flowops._solvers.stepping import RightHandSide
 
 Field = Callable[[Tensor | None], RightHandSide]
 """`field(rows)` is the right-hand side for these rows of the batch, `field(None)` for all of them."""
@@ -44,13 +45,12 @@ class Active:
     """A batch under way from `s` to `t`; its fields `end`, `status`, `steps`, … are those of the whole batch."""
 
     def __init__(
-        self, field: Field, y: Tensor, s: Tensor, t: Tensor, pair: Embedded, control: Control, max_steps: int
+        self, field: Field, y: Tensor, s: Tensor, t: Tensor, method: Method, control: Control, max_steps: int
     ) -> None:
         batch = len(y)
-        self.field, self.pair, self.control, self.max_steps = field, pair, control, max_steps
-        self.numbers = pair.coefficients(y)
-        self.c = self.numbers.c.to(s.dtype)
-        self.end = y.clone()
+        self.field, self.method, self.control, self.max_steps = field, method, control, max_steps
+        self.c = stepper_of(method, y).c.to(s.dtype)
+        self.begin, self.finish, self.end = s, t, y.clone()
         self.status = torch.zeros(batch, dtype=torch.int64, device=y.device)
         self.place = torch.zeros_like(s)
         self.steps, self.tried, self.stiff = (torch.zeros_like(self.status) for _ in range(3))
@@ -76,7 +76,7 @@ class Active:
             probe = length.nan_to_num(nan=0.0)
             tau = torch.lerp(self.s, self.t, probe.to(self.s.dtype))
             ahead = rhs(tau, torch.addcmul(self.y, H * slope, probe[:, None]))
-            step = first_step(length, speed, H * (ahead - slope), scale, self.pair)
+            step = first_step(length, speed, H * (ahead - slope), scale, self.method.rate)
         lost = ~speed.isfinite()
         self.step = torch.where(lost, 0, step.to(self.s.dtype))
         if bool(lost.any()):
@@ -85,17 +85,17 @@ class Active:
     def run(self, keep: bool, dense: bool) -> None:
         """Step until every sample has arrived or failed; `keep` logs the accepted steps, `dense` their states too."""
         eps = torch.finfo(self.s.dtype).eps
-        room = None
+        stepper, H = stepper_of(self.method, self.y), self.t - self.s
         tried = 0
         while len(self.rows) and tried < self.max_steps:
             tried += 1
-            if room is None or room.shape != self.y.shape:
-                room, H = Room(self.pair.stages, self.y), self.t - self.s
+            if len(H) != len(self.rows):
+                H = self.t - self.s
             y, step, r = self.y, self.step, self.r
             tau = torch.lerp(self.s, self.t, torch.addcmul(r, self.c, step))
             h = (step * H).to(y.dtype)[:, None]
             assert self.rhs is not None
-            end, slope, estimates, last, last_slope = attempt(self.rhs, y, self.slope, tau, h, room, self.numbers)
+            end, slope, estimates, last, last_slope = stepper.attempt(self.rhs, y, self.slope, tau, h)
             # An end at which the field is not finite is none: 0 times its slope is NaN, so is the error.
             error = torch.add(self.control.error(estimates, y, end), slope.sum(1), alpha=0).to(step.dtype)
             live = step > 0
@@ -138,7 +138,7 @@ class Active:
         (Hairer, Wanner, Solving ODEs II, §IV.2).
         """
         ratio = (h[:, 0] * bend.abs().amax(1) / apart.abs().amax(1)).abs()
-        near = ratio > 0.9 * self.pair.boundary
+        near = ratio > 0.9 * self.method.boundary
         self.streak = torch.where(near, self.streak + 1, (self.streak - 1).clamp_min_(0))
         stiff = self.streak >= _STREAK
         self.stiff[self.rows] |= stiff
@@ -157,6 +157,16 @@ class Active:
             setattr(self, name, getattr(self, name).index_select(0, kept))
         if len(kept):
             self.rhs = self.field(self.rows)
+
+    def ends(self) -> Ends:
+        """Where every sample stopped."""
+        place = torch.lerp(self.begin, self.finish, self.place)
+        return Ends(self.status, place, torch.linalg.vector_norm(self.end, dim=1))
+
+    def statistics(self, moving: Tensor, before: int) -> Statistics:
+        """The work, with this many calls before the first step of the samples that move."""
+        calls = torch.where(moving, stepper_of(self.method, self.end).calls(self.steps, self.tried) + before, 0)
+        return Statistics(self.steps, self.tried - self.steps, calls, self.stiff > 0, self.status > 0)
 
     def accepted(self) -> Accepted:
         """The logged steps, sample by sample."""

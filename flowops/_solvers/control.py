@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowops._solvers.tableaus import Embedded
-
 SAFETY, SHRINK, GROW = 0.75, 0.2, 10.0
 
 
@@ -59,9 +57,9 @@ def first_length(y: Tensor, slope: Tensor, control: Control) -> tuple[Tensor, Te
     return length.clamp(max=1), scale, speed
 
 
-def first_step(length: Tensor, speed: Tensor, change: Tensor, scale: Tensor, pair: Embedded) -> Tensor:
+def first_step(length: Tensor, speed: Tensor, change: Tensor, scale: Tensor, rate: int) -> Tensor:
     """Hairer's first step from a probe of `length` over which the slope changed by `change`."""
     bend = (change.abs() / scale).amax(1) / length
     most = torch.maximum(speed, bend)
-    guess = torch.where(most <= 1e-15, (1e-3 * length).clamp(min=1e-6), (0.01 / most) ** (1 / pair.rate))
+    guess = torch.where(most <= 1e-15, (1e-3 * length).clamp(min=1e-6), (0.01 / most) ** (1 / rate))
     return torch.where(guess.isfinite(), torch.minimum(100 * length, guess), length).clamp(max=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,6 @@ class Ends:
         return SolverError(head + _ADVICE, tuple(failed))
 
     @staticmethod
-    def join(parts: list[Ends]) -> Ends:
+    def join(parts: Sequence[Ends]) -> Ends:
         """The ends of consecutive chunks."""
         return Ends(*(torch.cat([getattr(part, name) for part in parts]) for name in ("status", "tau", "norm")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -11,22 +11,19 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import number, whole
-from flowops._solvers.adaptive import Starts, integrate_adaptive
+from flowops._solvers.adaptive import Result, Starts, integrate_adaptive
 from flowops._solvers.control import Control
 from flowops._solvers.failures import Ends
 from flowops._solvers.fixed import TABLEAUS, integrate_fixed
+from flowops._solvers.methods import OWN
+from flowops._solvers.packed import Packed, System
 from flowops._solvers.statistics import Statistics
-from flowops._solvers.stepping import RightHandSide
-from flowops._solvers.tableaus import EMBEDDED
 from flowops._solvers.torchdiffeq import METHODS, integrate_torchdiffeq
 
-ADAPTIVE = tuple(EMBEDDED)
+ADAPTIVE = tuple(OWN)
 ELEMENTS = 2**20  # numbers of a state that are solved at once; there is one such state per stage
 _PEER = "torchdiffeq:"
 _DEFAULTS = {torch.float64: ("dopri8", 1e-11), torch.float32: ("dopri5", 5e-7)}
-
-System = Callable[..., tuple[Tensor, ...]]
-"""`(tau, *parts) -> slopes`: the right-hand sides of every part of the state, each of shape `[batch, ...]`."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class Solver:
     @cached_property
     def own(self) -> bool:
         """Whether the method is an adaptive one with a step size per sample."""
-        return self.method is None or self.method in EMBEDDED
+        return self.method is None or self.method in OWN
 
     def rows(self, size: int) -> int:
         """How many samples of `size` numbers are solved at once."""
@@ -155,107 +152,70 @@ class Solver:
             value = integrate_fixed(state.field(None), state.y, s, t, tableau, steps)
             return state.unpack(value), _equal_steps(s, steps, len(tableau.b))
         size, chunk = len(s), self.rows(state.y.shape[1])
-        pieces = [None] if size <= chunk else torch.arange(size, device=s.device).split(chunk)
-        method, tolerance = _DEFAULTS[state.y.dtype]
-        method, rtol, atol = self.method or method, self.rtol or tolerance, self.atol or tolerance
-        values: list[Tensor] = []
-        ends: list[Ends] = []
-        statistics: list[Statistics] = []
-        for piece in pieces:
-            y, s_, t_ = (z if piece is None else z[piece] for z in (state.y, s, t))
-            if not self.own:
-                values.append(
-                    integrate_torchdiffeq(
-                        state.field(piece),
-                        y,
-                        s_,
-                        t_,
-                        method=method.removeprefix(_PEER),
-                        rtol=rtol,
-                        atol=atol,
-                        max_steps=self.max_steps,
-                        adjoint=parameters if self.adjoint else None,
-                    )
-                )
-                continue
-            pair = EMBEDDED[method]
-            value, end, work = integrate_adaptive(
-                state.within(piece),
-                y,
-                s_,
-                t_,
-                pair=pair,
-                control=Control(rtol, atol, pair.rate),
-                max_steps=self.max_steps,
-                recompute=parameters if self.adjoint else None,
-                first=first,
-                starts=starts,
-            )
-            values.append(value)
-            ends.append(end)
-            statistics.append(work)
-        if ends and self.on_failure == "raise":
-            failure = Ends.join(ends).failure(method, self.max_steps)
+        pieces = [None] if size <= chunk else list(torch.arange(size, device=s.device).split(chunk))
+        if not self.own:
+            values = [self._by_torchdiffeq(state, piece, s, t, parameters) for piece in pieces]
+            return state.unpack(_together(values)), None
+        recompute = parameters if self.adjoint else None
+        results = [self._by_steps(state, piece, s, t, recompute, starts, first) for piece in pieces]
+        every, ends, statistics = zip(*results, strict=True)
+        if self.on_failure == "raise":
+            failure = Ends.join(ends).failure(self._accuracy(state.y)[0], self.max_steps)
             if failure is not None:
                 raise failure
-        together = values[0] if len(values) == 1 else torch.cat(values)
-        return state.unpack(together), Statistics.join(statistics) if statistics else None
+        return state.unpack(_together(every)), Statistics.join(statistics)
+
+    def _accuracy(self, y: Tensor) -> tuple[str, float, float]:
+        """The method and its tolerances for states like these."""
+        method, tolerance = _DEFAULTS[y.dtype]
+        return self.method or method, self.rtol or tolerance, self.atol or tolerance
+
+    def _by_steps(
+        self,
+        state: Packed,
+        piece: Tensor | None,
+        s: Tensor,
+        t: Tensor,
+        recompute: tuple[Tensor, ...] | None,
+        starts: Starts | None,
+        first: float | None,
+    ) -> Result:
+        """A piece of the batch by an own adaptive method."""
+        name, rtol, atol = self._accuracy(state.y)
+        method = OWN[name]
+        return integrate_adaptive(
+            state.within(piece),
+            *_rows(piece, state.y, s, t),
+            method=method,
+            control=Control(rtol, atol, method.rate),
+            max_steps=self.max_steps,
+            recompute=recompute,
+            first=first,
+            starts=starts,
+        )
+
+    def _by_torchdiffeq(
+        self, state: Packed, piece: Tensor | None, s: Tensor, t: Tensor, parameters: tuple[Tensor, ...]
+    ) -> Tensor:
+        """A piece of the batch by torchdiffeq."""
+        method, rtol, atol = self._accuracy(state.y)
+        return integrate_torchdiffeq(
+            state.field(piece),
+            *_rows(piece, state.y, s, t),
+            method=method.removeprefix(_PEER),
+            rtol=rtol,
+            atol=atol,
+            max_steps=self.max_steps,
+            adjoint=parameters if self.adjoint else None,
+        )
 
 
-class Packed:
-    """The parts of a state side by side, `[batch, n]`, and the right-hand side of all of them."""
-
-    def __init__(self, system: Callable[[Tensor | None], System], parts: tuple[Tensor, ...]) -> None:
-        self.system = system
-        self.events = [p.shape[1:] for p in parts]
-        self.widths = [event.numel() for event in self.events]
-        self.y = pack(parts)
-
-    def unpack(self, y: Tensor) -> tuple[Tensor, ...]:
-        """The parts of a state."""
-        if len(self.events) == 1:
-            return (y.reshape(len(y), *self.events[0]),)
-        pieces = zip(y.split(self.widths, 1), self.events, strict=True)
-        return tuple(z.reshape(len(y), *event) for z, event in pieces)
-
-    def field(self, rows: Tensor | None) -> RightHandSide:
-        """The right-hand side for these rows, all of them for None."""
-        slopes = self.system(rows)
-        if len(self.events) == 1 and len(self.events[0]) == 1:  # nothing to pack
-
-            def packed(tau: Tensor, y: Tensor) -> Tensor:
-                return slopes(tau, y)[0]
-        else:
-
-            def packed(tau: Tensor, y: Tensor) -> Tensor:
-                return pack(slopes(tau, *self.unpack(y)))
-
-        if rows is None:
-            return packed
-
-        def rhs(tau: Tensor, y: Tensor) -> Tensor:
-            try:
-                return packed(tau, y)
-            except (RuntimeError, ValueError, IndexError) as error:
-                error.add_note(
-                    f"The field was asked for {len(y)} of the samples, as the others have arrived; what it holds for "
-                    f"each sample must be a condition that is given to it, b.given(...)."
-                )
-                raise
-
-        return rhs
-
-    def within(self, piece: Tensor | None) -> Callable[[Tensor | None], RightHandSide]:
-        """The right-hand side for rows of a piece of the batch."""
-        if piece is None:
-            return self.field
-        return lambda rows: self.field(piece if rows is None else piece[rows])
+def _rows(piece: Tensor | None, y: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return (y, s, t) if piece is None else (y[piece], s[piece], t[piece])
 
 
-def pack(parts: tuple[Tensor, ...]) -> Tensor:
-    """All parts of the state side by side, `[batch, n]`."""
-    flat = [p.reshape(p.shape[0], p.shape[1:].numel()) for p in parts]
-    return flat[0] if len(flat) == 1 else torch.cat(flat, 1)
+def _together(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.cat(tuple(values))
 
 
 def _equal_steps(s: Tensor, steps: int, stages: int) -> Statistics:

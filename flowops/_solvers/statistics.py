@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -27,6 +28,6 @@ class Statistics:
     failed: Tensor
 
     @staticmethod
-    def join(parts: list[Statistics]) -> Statistics:
+    def join(parts: Sequence[Statistics]) -> Statistics:
         """The statistics of consecutive chunks."""
         return Statistics(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Statistics)))

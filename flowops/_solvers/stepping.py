@@ -3,14 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from flowops._solvers.tableaus import Coefficients
+from flowops._solvers.tableaus import Coefficients, Embedded
 
 RightHandSide = Callable[[Tensor, Tensor], Tensor]
 """`(tau, y) -> slope` for times `[batch]` and states `[batch, n]`."""
+
+
+Attempt = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""The end of a step, its slope, the error estimates `[1 or 2, batch, n]`, the stage before the end with its slope."""
+
+
+@runtime_checkable
+class Stepper(Protocol):
+    """The steps of a method, for states of one dtype and device.
+
+    Attributes:
+        c: times of the stages as fractions of a step, from 0 to 1, `[stages, 1]`.
+    """
+
+    c: Tensor
+
+    def attempt(self, rhs: RightHandSide, y: Tensor, slope: Tensor, tau: Tensor, h: Tensor) -> Attempt:
+        """A step without derivatives from states `[batch, n]` and their slopes.
+
+        `tau` are the times of the stages, `[stages, batch]`, `h` the lengths of the steps, `[batch, 1]`.
+        """
+
+    def repeat(self, rhs: RightHandSide, y: Tensor, slope: Tensor, tau: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The same step, so that derivatives of every kind pass through it: its end and the slope there."""
+
+    def calls(self, steps: Tensor, tried: Tensor) -> Tensor:
+        """Evaluations of the right-hand side in so many steps that were accepted and tried."""
+
+
+class Explicit:
+    """The steps of an embedded pair."""
+
+    def __init__(self, pair: Embedded, like: Tensor) -> None:
+        self.pair, self.numbers = pair, pair.coefficients(like)
+        self.c = self.numbers.c
+        self.room: Room | None = None
+
+    def attempt(self, rhs: RightHandSide, y: Tensor, slope: Tensor, tau: Tensor, h: Tensor) -> Attempt:
+        """A step in a room that is kept for the next."""
+        if self.room is None or self.room.shape != y.shape:
+            self.room = Room(self.pair.stages, y)
+        return attempt(rhs, y, slope, tau, h, self.room, self.numbers)
+
+    def repeat(self, rhs: RightHandSide, y: Tensor, slope: Tensor, tau: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The step out of place."""
+        return repeat(rhs, y, slope, tau, h, self.numbers)
+
+    def calls(self, steps: Tensor, tried: Tensor) -> Tensor:
+        """All stages but the first, accepted or not."""
+        return tried * (self.pair.stages - 1)
 
 
 class Room:
@@ -26,7 +77,7 @@ class Room:
 
 def attempt(
     rhs: RightHandSide, y: Tensor, slope: Tensor, tau: Tensor, h: Tensor, room: Room, numbers: Coefficients
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> Attempt:
     """A step without derivatives.
 
     Args:

@@ -1,0 +1,17 @@
+"""The adaptive methods by name, and their steps."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from flowops._solvers.stepping import Explicit, Stepper
+from flowops._solvers.tableaus import EMBEDDED, Embedded
+
+Method = Embedded
+
+OWN: dict[str, Method] = {**EMBEDDED}
+
+
+def stepper_of(method: Method, like: Tensor) -> Stepper:
+    """The steps of a method for states of a dtype and on a device."""
+    return Explicit(method, like)
