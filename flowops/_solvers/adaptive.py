@@ -22,6 +22,7 @@ from flowops._solvers.failures import Ends
 from flowops._solvers.methods import Method
 from flowops._solvers.repeated import repeat_steps, rest
 from flowops._solvers.statistics import Statistics
+from flowops._solvers.stepping import Plain
 
 Result = tuple[Tensor, Ends, Statistics]
 
@@ -125,14 +126,7 @@ def _tell(starts: Starts, active: Active, path: Accepted) -> None:
 
 def _plain(field: Field) -> Field:
     """The right-hand sides as numbers, inside a transform of `torch.func` or a graph too."""
-    if not is_transformed():
-        return field
-
-    def numbers(rows: Tensor | None) -> Any:
-        rhs = field(rows)
-        return lambda tau, y: rhs(tau, y).detach()
-
-    return numbers
+    return (lambda rows: Plain(field(rows))) if is_transformed() else field
 
 
 def _refuse_vmap(*tensors: Tensor) -> None:

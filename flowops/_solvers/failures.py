@@ -17,8 +17,9 @@ _CAUSES = {
     "not do",
 }
 _ADVICE = (
-    "; end the interval before the singularity, loosen rtol and atol, or use a fixed-step method such as method='rk4'."
+    "end the interval before the singularity, loosen rtol and atol, or use a fixed-step method such as method='rk4'"
 )
+_FOR_STIFF = "use method='rodas5p', which is implicit, or loosen rtol and atol"
 _NAMED = 8  # samples that an error names
 
 
@@ -32,6 +33,17 @@ class SolverError(RuntimeError):
     def __init__(self, message: str, samples: tuple[int, ...] = ()) -> None:
         super().__init__(message)
         self.samples = samples
+
+
+def failure(method: str, where: str, cause: str, samples: tuple[int, ...] = (), stiff: bool = False) -> SolverError:
+    """The error that says where and why a solve failed, and what to try."""
+    advice = _FOR_STIFF if stiff else _ADVICE
+    return SolverError(f"The {method} solve failed {where}: {cause}; {advice}.", samples)
+
+
+def near(tau: Tensor, norm: Tensor) -> str:
+    """A time and the norm of the state there."""
+    return f"near time {tau.item():.6g} at a state of norm {norm.item():.4g}"
 
 
 @dataclass(frozen=True)
@@ -48,15 +60,14 @@ class Ends:
         if not failed:
             return None
         first, batch = failed[0], len(self.status)
-        place = f"near time {self.tau[first].item():.6g} at a state of norm {self.norm[first].item():.4g}"
-        cause = _CAUSES[int(self.status[first])].format(steps=max_steps)
+        status = int(self.status[first])
+        where = near(self.tau[first], self.norm[first])
         if len(failed) == 1:
-            head = f"The {method} solve failed {place} (sample {first} of {batch}): {cause}"
+            where = f"{where} (sample {first} of {batch})"
         else:
             names = ", ".join(map(str, failed[:_NAMED])) + (", ..." if len(failed) > _NAMED else "")
-            many = f"{len(failed)} of {batch} samples ({names})"
-            head = f"The {method} solve failed for {many}; sample {first} failed {place}: {cause}"
-        return SolverError(head + _ADVICE, tuple(failed))
+            where = f"for {len(failed)} of {batch} samples ({names}); sample {first} failed {where}"
+        return failure(method, where, _CAUSES[status].format(steps=max_steps), tuple(failed), status == STIFF)
 
     @staticmethod
     def join(parts: Sequence[Ends]) -> Ends:

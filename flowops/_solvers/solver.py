@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -17,11 +18,12 @@ from flowops._solvers.failures import Ends
 from flowops._solvers.fixed import TABLEAUS, integrate_fixed
 from flowops._solvers.methods import OWN
 from flowops._solvers.packed import Packed, System
+from flowops._solvers.rosenbrock import ROSENBROCK
 from flowops._solvers.statistics import Statistics
 from flowops._solvers.torchdiffeq import METHODS, integrate_torchdiffeq
 
 ADAPTIVE = tuple(OWN)
-ELEMENTS = 2**20  # numbers of a state that are solved at once; there is one such state per stage
+ELEMENTS = 2**20  # numbers of a state that are solved at once, or of their matrices; there is one such state per stage
 _PEER = "torchdiffeq:"
 _DEFAULTS = {torch.float64: ("dopri8", 1e-11), torch.float32: ("dopri5", 5e-7)}
 
@@ -31,12 +33,13 @@ class Solver:
     """Options of a solve.
 
     Attributes:
-        method: an adaptive method or a fixed-step one, or `"torchdiffeq:dopri5"` and the like for its own ones; by
-            default dopri8 in float64, dopri5 in float32.
+        method: an adaptive method (rodas5p for stiff equations) or a fixed-step one, or `"torchdiffeq:dopri5"` and the
+            like for its own ones; by default dopri8 in float64, dopri5 in float32.
         rtol, atol: tolerances of adaptive methods; by default 1e-11 in float64, 5e-7 in float32.
         steps: number of equal steps per sample of fixed-step methods; 100 if not given.
         adjoint: keep for a gradient only the states at which steps start, and go through each step again for it.
-        chunk: adaptive solves of more samples than this are cut; by default as many as hold 2^20 numbers.
+        chunk: adaptive solves of more samples than this are cut; by default as many as hold 2^20 numbers, by rodas5p
+            as many as hold 2^20 entries of their Jacobians.
         max_steps: a sample that needs more steps is given up.
         on_failure: `"raise"` an error that names the samples which failed, once the others are done, or give `"nan"`
             for them.
@@ -98,9 +101,25 @@ class Solver:
         """Whether the method is an adaptive one with a step size per sample."""
         return self.method is None or self.method in OWN
 
+    @cached_property
+    def implicit(self) -> bool:
+        """Whether the method holds a matrix for every sample."""
+        return self.method in ROSENBROCK
+
     def rows(self, size: int) -> int:
-        """How many samples of `size` numbers are solved at once."""
-        return self.chunk or max(1, ELEMENTS // max(1, size))
+        """How many samples of `size` numbers are solved at once.
+
+        Raises:
+            ValueError: if one sample is too many for a method with a matrix of `size` squared.
+        """
+        numbers = size**2 if self.implicit else size
+        if self.implicit and numbers > ELEMENTS:
+            raise ValueError(
+                f"A state must have at most {math.isqrt(ELEMENTS)} numbers for method={self.method!r}, which holds a "
+                f"matrix for every sample, got {size} in all parts that are solved together; use a method without one "
+                f"such as method='dopri8'."
+            )
+        return self.chunk or max(1, ELEMENTS // max(1, numbers))
 
     def solve(
         self,

@@ -13,9 +13,19 @@ from flowops._solvers.tableaus import Coefficients, Embedded
 RightHandSide = Callable[[Tensor, Tensor], Tensor]
 """`(tau, y) -> slope` for times `[batch]` and states `[batch, n]`."""
 
-
 Attempt = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """The end of a step, its slope, the error estimates `[1 or 2, batch, n]`, the stage before the end with its slope."""
+
+
+class Plain:
+    """A right-hand side whose values carry no derivative from outside; `traced` is the one that does."""
+
+    def __init__(self, traced: RightHandSide) -> None:
+        self.traced = traced
+
+    def __call__(self, tau: Tensor, y: Tensor) -> Tensor:
+        """The slopes as numbers."""
+        return self.traced(tau, y).detach()
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from flowops._solvers.failures import SolverError
+from flowops._solvers.failures import SolverError, failure, near
 from flowops._solvers.stepping import RightHandSide
 
 METHODS = ("dopri8", "dopri5", "bosh3", "fehlberg2", "adaptive_heun")
@@ -44,11 +44,8 @@ class Rescaled:
         finite = value.isfinite().all(1)
         worst = int(value.abs().amax(1).argmax() if finite.all() else finite.int().argmin())
         cause = reason if finite.all() else "the field is not finite there"
-        return SolverError(
-            f"The {method} solve failed near time {tau[worst].item():.6g} at a state of norm "
-            f"{y[worst].norm().item():.4g} (sample {worst} of {len(y)}): {cause}; end the interval before the "
-            f"singularity, loosen rtol and atol, or use a fixed-step method such as method='rk4'."
-        )
+        where = f"{near(tau[worst], y[worst].norm())} (sample {worst} of {len(y)})"
+        return failure(method, where, cause)
 
 
 def integrate_torchdiffeq(

@@ -23,8 +23,9 @@ from tests.examples import Cubic, CubicFlow, mild, normal, uniform
         (
             {"method": "rk45"},
             ValueError,
-            "`method` must be one of dopri8, dop853, dopri5, tsit5, bosh3, adaptive_heun, euler, midpoint, heun, "
-            'heun3, rk4, or one of dopri8, dopri5, bosh3, fehlberg2, adaptive_heun after "torchdiffeq:", got "rk45"',
+            "`method` must be one of dopri8, dop853, dopri5, tsit5, bosh3, adaptive_heun, rodas5p, euler, midpoint, "
+            "heun, heun3, rk4, or one of dopri8, dopri5, bosh3, fehlberg2, adaptive_heun after "
+            '"torchdiffeq:", got "rk45"',
         ),
         ({"rtol": 0.0}, ValueError, "`rtol` must be a positive number, got 0.0; pass 1e-6, say."),
         ({"atol": -1e-6}, ValueError, "`atol` must be a positive number, got -1e-06; pass 1e-6, say."),
@@ -68,7 +69,7 @@ from tests.examples import Cubic, CubicFlow, mild, normal, uniform
         (
             {"on_failure": "nan", "method": "torchdiffeq:dopri5"},
             ValueError,
-            'on_failure="nan" needs one of dopri8, dop853, dopri5, tsit5, bosh3, adaptive_heun, got method=',
+            'on_failure="nan" needs one of dopri8, dop853, dopri5, tsit5, bosh3, adaptive_heun, rodas5p, got method=',
         ),
     ],
 )
