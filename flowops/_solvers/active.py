@@ -21,9 +21,9 @@ from flowops._solvers.stepping import RightHandSide
 Field = Callable[[Tensor | None], RightHandSide]
 """`field(rows)` is the right-hand side for these rows of the batch, `field(None)` for all of them."""
 
-_PATIENCE = 40  # steps after which a sample's stiffness is looked at, every fifth step
+PATIENCE, LOOK = 40, 5  # steps after which a sample's stiffness is looked at, and how often
 _LEAVE = 8  # a step is followed by a smaller batch if one in this many samples has arrived
-_STREAK = 5  # looks at which stability must have held the step down
+STREAK = 5  # looks at which stability must have held the step down
 
 
 @dataclass
@@ -113,7 +113,7 @@ class Active:
             self.own_tried = self.own_tried + live
             lost = (step <= (self.r * eps).clamp_min_(eps * eps)).logical_and_(step < left).logical_and_(live)
             hopeless = None
-            if tried > _PATIENCE and tried % 5 == 0:
+            if tried > PATIENCE and tried % LOOK == 0:
                 hopeless = self.look(h, end - last, slope - last_slope, left > step * (self.max_steps - tried))
                 lost = lost | hopeless
             self.step = step.masked_fill_(lost, 0)
@@ -127,7 +127,7 @@ class Active:
             elif _LEAVE * idle >= len(step):
                 self.leave(None)
         if len(self.rows):
-            late = torch.where(self.streak >= _STREAK, STIFF, EXHAUSTED)
+            late = torch.where(self.streak >= STREAK, STIFF, EXHAUSTED)
             self.leave(torch.where(self.step > 0, late, 0))
             self.step = torch.zeros_like(self.step)
 
@@ -140,7 +140,7 @@ class Active:
         ratio = (h[:, 0] * bend.abs().amax(1) / apart.abs().amax(1)).abs()
         near = ratio > 0.9 * self.method.boundary
         self.streak = torch.where(near, self.streak + 1, (self.streak - 1).clamp_min_(0))
-        stiff = self.streak >= _STREAK
+        stiff = self.streak >= STREAK
         self.stiff[self.rows] |= stiff
         return stiff & long
 

@@ -17,6 +17,7 @@ from torch._compile import _disable_dynamo
 
 from flowops._derivatives import inside_vmap, is_tracked, is_transformed
 from flowops._solvers.active import Accepted, Active, Field
+from flowops._solvers.alone import under_way
 from flowops._solvers.control import Control
 from flowops._solvers.failures import Ends
 from flowops._solvers.methods import Method
@@ -78,7 +79,7 @@ def _integrate(
     """
     _refuse_vmap(y, s, t)
     moving = (s != t).detach()
-    active = Active(_plain(field), y.detach(), s.detach(), t.detach(), method, control, max_steps)
+    active = under_way(_plain(field), y.detach(), s.detach(), t.detach(), method, control, max_steps)
     times_tracked = is_tracked(s) or is_tracked(t)
     tracked = _begin(active, field, y, s, moving, first) or times_tracked or is_tracked(y)
     with torch.no_grad():

@@ -6,12 +6,17 @@ Source: Hairer, Nørsett, Wanner, Solving ODEs I, §II.4.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-SAFETY, SHRINK, GROW = 0.75, 0.2, 10.0
+Array = NDArray[np.floating]
+
+SHRINK, GROW = 0.2, 10.0
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,13 @@ class Control:
     Attributes:
         rtol, atol: the error of a component may be `atol + rtol |y|`.
         rate: the error of a step `h` is O(h^rate).
+        safety: the next step is this part of the one whose error would be its tolerance.
     """
 
     rtol: float
     atol: float
     rate: int
+    safety: float = 0.75
 
     def scale(self, size: Tensor) -> Tensor:
         """The tolerances of components of this size."""
@@ -45,8 +52,24 @@ class Control:
 
     def factor(self, error: Tensor, ceiling: Tensor) -> Tensor:
         """By what the next step is longer than one of this error; a step that is not finite shrinks most."""
-        factor = (error ** (-1 / self.rate)).mul_(SAFETY).nan_to_num_(nan=0.0)
+        factor = (error ** (-1 / self.rate)).mul_(self.safety).nan_to_num_(nan=0.0)
         return torch.minimum(factor.clamp_min_(SHRINK), ceiling)
+
+    def error_of_one(self, estimates: Array, y: Array, end: Array) -> float:
+        """`error` of one sample in the memory of the host; `estimates` is `[1 or 2, n]`."""
+        scale = np.maximum(np.abs(y), np.abs(end)) * self.rtol + self.atol
+        worst = (np.abs(estimates) / scale).max(1).tolist()
+        if len(worst) == 1:
+            return float(worst[0])
+        fine, coarse = worst
+        return fine * fine / max(math.hypot(fine, 0.1 * coarse), np.finfo(y.dtype).tiny)
+
+    def factor_of_one(self, error: float, ceiling: float) -> float:
+        """`factor` of one sample."""
+        if not error:
+            return ceiling
+        factor = self.safety * error ** (-1 / self.rate)
+        return min(max(factor, SHRINK), ceiling) if error == error else SHRINK
 
 
 def first_length(y: Tensor, slope: Tensor, control: Control) -> tuple[Tensor, Tensor, Tensor]:

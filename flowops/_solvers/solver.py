@@ -206,7 +206,7 @@ class Solver:
             state.within(piece),
             *_rows(piece, state.y, s, t),
             method=method,
-            control=Control(rtol, atol, method.rate),
+            control=Control(rtol, atol, method.rate, method.safety),
             max_steps=self.max_steps,
             recompute=recompute,
             first=first,

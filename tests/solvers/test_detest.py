@@ -55,13 +55,15 @@ def test_a_batch_of_times_and_the_way_back(problem: Problem) -> None:
 @pytest.mark.parametrize("method", ["dopri8", "dop853", "dopri5", "tsit5"])
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-6, 1e-9])
 def test_most_errors_are_within_ten_tolerances(method: str, tolerance: float) -> None:
+    """At 1e-3 a pair of order 5 takes eight steps for an orbit, too few for its estimate: the orbits fail."""
     within = 0
     for problem in PROBLEMS:
         if problem.name not in ENDS:
             ENDS[problem.name] = reference(problem, 0.0, [END], problem.y0)[0]
         X = SolutionOperator(problem.b, method=method, rtol=tolerance, atol=tolerance)
         within += distance(X(0.0, END, problem.y0[None])[0], ENDS[problem.name]) <= 10 * tolerance
-    assert within >= {"dopri8": 22, "dop853": 22, "dopri5": 15, "tsit5": 18}[method]
+    loose = tolerance == 1e-3
+    assert within >= {"dopri8": 24, "dop853": 23, "dopri5": 19 if loose else 23, "tsit5": 20 if loose else 24}[method]
 
 
 @problems
