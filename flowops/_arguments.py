@@ -74,7 +74,7 @@ def expand_time(t: TimeLike, x: Tensor, name: str = "t") -> Tensor:
     batch = x.shape[0]
     if not t.is_floating_point():
         raise TypeError(f"`{name}` must have a floating dtype, got {t.dtype}; pass {name}.to(x.dtype).")
-    if torch.finfo(t.dtype).eps > torch.finfo(x.dtype).eps:
+    if t.dtype != x.dtype and torch.finfo(t.dtype).eps > torch.finfo(x.dtype).eps:
         raise TypeError(
             f"`{name}` must be at least as precise as the state, got {t.dtype} times with {x.dtype} states; "
             f"pass {name}.to(x.dtype)."

@@ -50,6 +50,7 @@ class Rosenbrock:
         c: times of the stages; that of the end is 1.
         drift: factors of the derivative in time.
         errors: weights of the error estimate.
+        safety: the next step is this part of the one whose error would be its tolerance.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Rosenbrock:
     c: Row
     drift: Row
     errors: Row
+    safety: float = 0.75
 
     boundary = math.inf
     """The whole negative real axis is stable."""

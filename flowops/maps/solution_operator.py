@@ -265,5 +265,6 @@ class SolutionOperator(FlowMap):
 
 
 def _equation(b: VelocityField) -> Slopes:
-    """The equation itself."""
-    return lambda tau, y: (b(tau, y),)
+    """The equation itself; a field without conditions need not look again at operands that the solver made."""
+    slope = b if b._conditions else b._value
+    return lambda tau, y: (slope(tau, y),)

@@ -1,0 +1,165 @@
+"""The twenty-five problems of DETEST, one sample each: ours and torchdiffeq's, field in torch, processor time.
+
+    OMP_NUM_THREADS=1 taskset -c 0 python -m experiments.benchmarks.detest --write experiments/results/detest.md
+
+Each is solved from 0 to 20 (Hull, Enright, Fellen, Sedgwick 1972) with rtol = atol, against scipy's DOP853 at 1e-12. An
+error is the largest component over one plus that of the state; "within" counts the problems on which it is at most ten
+tolerances. Calls are evaluations of the field, seconds are processor seconds, the median of interleaved rounds, both
+summed over the problems. The last columns compare at equal error: for each problem, what torchdiffeq's dopri5 takes for
+the error reached, along lines in logarithms through its own points from 1e-3 to 1e-11, and the geometric mean of the
+quotients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from scipy.integrate import solve_ivp
+from torch import Tensor
+from torchdiffeq import odeint
+
+from experiments.benchmarks.solvers import at
+from flowops import SolutionOperator, VelocityField
+from tests.solvers.detest import END, PROBLEMS, Problem
+
+TOLERANCES = (1e-3, 1e-6, 1e-9)
+CURVE = tuple(10.0**-k for k in range(3, 12))
+PEER = "torchdiffeq dopri5"
+NAMES = ["flowops dopri5", "flowops tsit5", "flowops dopri8", "flowops dop853", PEER, "torchdiffeq dopri8"]
+SHOWN = ("flowops dopri5", "flowops tsit5", PEER)
+
+Slope = Callable[[Tensor, Tensor], Tensor]
+
+
+class Found(NamedTuple):
+    """What one solve took."""
+
+    calls: int
+    seconds: float
+    error: float
+
+
+Results = dict[float, list[dict[str, Found]]]
+"""Of every tolerance, what each solver took for each problem."""
+
+
+class Counted:
+    """A right-hand side that counts its evaluations."""
+
+    def __init__(self, slope: Slope) -> None:
+        self.slope, self.calls = slope, 0
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        self.calls += 1
+        return self.slope(t, y)
+
+
+def solve(name: str, slope: Slope, y: Tensor, tolerance: float) -> Tensor:
+    """The state at the end of one sample, `[1, n]`."""
+    library, method = name.split()
+    if library == "torchdiffeq":
+        grid = y.new_tensor([0.0, END])
+        end: Tensor = odeint(
+            lambda t, z: slope(t.reshape(1), z), y, grid, rtol=tolerance, atol=tolerance, method=method
+        )[-1]
+        return end
+    b = VelocityField.from_function(slope)
+    return SolutionOperator(b, method=method, rtol=tolerance, atol=tolerance)(0.0, END, y)
+
+
+def reference(problem: Problem) -> Tensor:
+    """The state at the end by scipy."""
+
+    def slope(t: float, z: object) -> object:
+        return problem.slope(torch.tensor([t]).double(), torch.as_tensor(z)[None])[0].numpy()
+
+    found = solve_ivp(slope, (0.0, END), problem.start, method="DOP853", rtol=1e-12, atol=1e-12)
+    return torch.from_numpy(found.y[:, -1])
+
+
+def measured(problem: Problem, names: list[str], tolerance: float, rounds: int) -> dict[str, Found]:
+    """Calls, the median of interleaved processor seconds, and the error of every solver."""
+    y, exact = problem.y0[None], reference(problem)
+    calls, errors = {}, {}
+    for name in names:
+        slope = Counted(problem.slope)
+        value = solve(name, slope, y, tolerance)[0]
+        calls[name] = slope.calls
+        errors[name] = ((value - exact).abs().amax() / (1 + exact.abs().amax())).item()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            start = time.process_time()
+            solve(name, problem.slope, y, tolerance)
+            seconds[name].append(time.process_time() - start)
+    return {
+        name: Found(calls[name], statistics.median(seconds[name]) if rounds else math.nan, errors[name])
+        for name in names
+    }
+
+
+def quotients(found: list[Found], curves: list[list[Found]]) -> tuple[float, float]:
+    """Calls and seconds over those that the curves take for the same errors, in the geometric mean."""
+    ratios: list[tuple[float, float]] = []
+    for one, curve in zip(found, curves, strict=True):
+        error = max(one.error, 1e-13)
+        calls = at([(0.0, point.calls, max(point.error, 1e-13)) for point in curve], error)
+        seconds = at([(0.0, point.seconds, max(point.error, 1e-13)) for point in curve], error)
+        ratios.append((math.log(one.calls / calls), math.log(one.seconds / seconds)))
+    return tuple(math.exp(statistics.mean(column)) for column in zip(*ratios, strict=True))  # type: ignore[return-value]
+
+
+def totals(results: Results, curves: list[list[Found]]) -> list[str]:
+    """One row for each tolerance and solver."""
+    head = "| tolerance | solver | within | calls | ms | calls at equal error | seconds at equal error |"
+    lines = [head, "|---" * 7 + "|"]
+    for q, rows in results.items():
+        for name in NAMES:
+            found = [row[name] for row in rows]
+            within, calls = sum(one.error <= 10 * q for one in found), sum(one.calls for one in found)
+            cells = f"{within} | {calls} | {1000 * sum(one.seconds for one in found):.0f}"
+            lines.append(f"| {q:g} | {name} | {cells} | {' | '.join(f'{z:.2f}' for z in quotients(found, curves))} |")
+    return lines
+
+
+def single(results: Results) -> list[str]:
+    """One row for each problem."""
+    columns = [(q, name) for q in TOLERANCES for name in SHOWN]
+    lines = [f"| | {' | '.join(f'{name} {q:g}' for q, name in columns)} |", "|---" * (1 + len(columns)) + "|"]
+    for k, problem in enumerate(PROBLEMS):
+        found = [(q, results[q][k][name]) for q, name in columns]
+        lines.append(f"| {problem.name} | {' | '.join(f'{one.error / q:.2g} ({one.calls})' for q, one in found)} |")
+    return lines
+
+
+def main() -> None:
+    """Print the tables, or write them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="a Markdown file; the terminal if left out")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        curves = [[measured(problem, [PEER], q, 1)[PEER] for q in CURVE] for problem in PROBLEMS]
+        results = {q: [measured(problem, NAMES, q, args.rounds) for problem in PROBLEMS] for q in TOLERANCES}
+    cpu = platform.processor() or platform.machine()
+    about = f"{args.rounds} rounds, torch {torch.__version__}, one thread of {cpu}."
+    intro = ["# DETEST", "", (__doc__ or "").split("\n\n", 2)[2].strip(), "", about, ""]
+    lines = [*intro, *totals(results, curves), "", "Errors over the tolerance, and calls:", "", *single(results)]
+    text = "\n".join(lines) + "\n"
+    if args.write:
+        args.write.write_text(text, encoding="utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
