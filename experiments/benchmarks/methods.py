@@ -36,9 +36,13 @@ def variants(names: list[str]) -> dict[str, Method]:
 class Trainer:
     """One network and its optimizer, the same for every variant."""
 
-    def __init__(self, method: Method, batch: int, width: int, depth: int, compiled: bool) -> None:
+    def __init__(
+        self, method: Method, batch: int, width: int, depth: int, compiled: bool, activation: str = "gelu"
+    ) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.X, previous = (LearnedMap(MLP(2, width=width, depth=depth, generator=generator)) for _ in range(2))
+        self.X, previous = (
+            LearnedMap(MLP(2, width=width, depth=depth, activation=activation, generator=generator)) for _ in range(2)
+        )
         self.method, self.teacher = method, _teacher(method, previous.requires_grad_(False))
         self.optimizer = torch.optim.Adam(self.X.parameters(), 1e-4, fused=True)
         target = problems.checkerboard(I)
