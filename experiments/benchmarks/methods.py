@@ -1,28 +1,43 @@
 """Cost of a training step of every method relative to flow matching, eager and compiled, on one network and batch.
 
-    GOMP_SPINCOUNT=0 python -m experiments.benchmarks.methods
+    GOMP_SPINCOUNT=0 OMP_NUM_THREADS=1 python -m experiments.benchmarks.methods --write experiments/results/methods.md
 
-A step is draw, loss, backward and fused Adam. All variants run interleaved in one process; the ratios are medians over
-rounds, and their unit is the eager `fm` of the same run. Memory is the peak of what a loss and its backward pass
-allocate, in the same unit. `eta` is the fraction of the batch on the diagonal; rows without one see the whole batch.
+A step is draw, loss, backward and fused Adam. All variants run interleaved in one process; the ratios are those of
+median processor seconds, and their unit is the eager `fm` of the same run. Memory is the peak of what a loss and its
+backward pass allocate, in the same unit. The default batch has 75 % of its rows on the diagonal where the method has a
+diagonal (`ctm`: 50 %); `eta=0` is the whole batch off it. `reflow` and `regression` were given a map as teacher, so no
+equation is solved in them.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
-import os
+import sys
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from experiments.benchmarks.timing import median_times
+from experiments.benchmarks.page import Headline, about, parser, publish, table
+from experiments.benchmarks.timing import medians
 from flowops import FlowMap, LearnedMap, VelocityField, interpolants, problems
 from flowops.methods import METHODS, Method, get_method
 from flowops.networks import MLP
 
 I = interpolants.linear()
+GOALS = {
+    ("meanflow", True): "1.2",
+    ("meanflow, eta=0", True): "1.45",
+    ("meanflow, eta=0", False): "2.4",
+    ("psd-m, eta=0", True): "1.7",
+    ("psd-m, eta=0", False): "2.1",
+    ("lsd", True): "1.40",
+    ("lsd, eta=0", True): "2.4",
+    ("emd", True): "2.6",
+    ("lmd", True): "2.9",
+}
+"""Rows, compiled or not, and the most that they should cost in units of the eager `fm`."""
 
 
 def variants(names: list[str]) -> dict[str, Method]:
@@ -79,55 +94,73 @@ def _teacher(method: Method, previous: FlowMap) -> VelocityField | FlowMap | Non
     return {"": None, "field": previous.velocity(), "map": previous, "field or map": previous}[kind]
 
 
-def measure(args: argparse.Namespace) -> list[str]:
-    """The rows of the table."""
-    chosen = variants(args.methods or list(METHODS))
-    trainers = {
-        (name, compiled): Trainer(method, args.batch, args.width, args.depth, compiled)
-        for name, method in chosen.items()
-        for compiled in ((False,) if args.eager else (False, True))
-    }
+Costs = dict[tuple[str, bool], tuple[float, float]]
+"""Of a row, eager or compiled: processor seconds of a step, bytes."""
+
+
+def measured(trainers: Mapping[tuple[str, bool], Trainer], rounds: int) -> Costs:
+    """Time and memory of every trainer, after two steps that are not counted."""
     peaks = {}
     for key, trainer in trainers.items():
-        print(f"preparing {key[0]}{', compiled' if key[1] else ''}", flush=True)
+        print(f"preparing {key[0]}{', compiled' if key[1] else ''}", file=sys.stderr, flush=True)
         trainer.step()
         trainer.step()
-        peaks[key] = trainer.peak()
+        peaks[key] = float(trainer.peak())
     gc.collect()
-    times = median_times({key: trainer.step for key, trainer in trainers.items()}, args.rounds)
-    unit = ("fm", False)
+    times = medians({key: trainer.step for key, trainer in trainers.items()}, rounds)
+    return {key: (times[key].processor, peaks[key]) for key in trainers}
 
-    def cell(values: dict, key: tuple[str, bool], base: float) -> str:
-        return f"{values[key] / base:.2f}" if key in trainers else ""
 
+def rows(found: Costs) -> str:
+    """The table, in units of the eager `fm`."""
+    unit = found["fm", False]
+
+    def cell(name: str, which: int, compiled: bool) -> str:
+        key = (name, compiled)
+        return f"{found[key][which] / unit[which]:.2f}" if key in found else ""
+
+    head = ("method", "time eager", "time compiled", "memory eager", "memory compiled")
+    columns = [(which, compiled) for which in (0, 1) for compiled in (False, True)]
+    names = dict.fromkeys(name for name, _ in found)
+    return table(head, [(f"`{name}`", *(cell(name, *column) for column in columns)) for name in names])
+
+
+def headlines(found: Costs, goals: Mapping[tuple[str, bool], str], network: str) -> list[Headline]:
+    """Those rows of which something is wanted."""
+    unit = found["fm", False]
     return [
-        f"| `{name}` | "
-        + " | ".join(
-            cell(v, (name, c), v[unit]) for v, c in ((times, False), (times, True), (peaks, False), (peaks, True))
+        Headline(
+            f"step of `{name}`, {network}, {'compiled' if compiled else 'eager'}: time / eager `fm`",
+            f"{found[name, compiled][0] / unit[0]:.2f}",
+            wanted,
         )
-        + " |"
-        for name in chosen
+        for (name, compiled), wanted in goals.items()
+        if (name, compiled) in found
     ]
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), metavar="NAME")
-    parser.add_argument("--batch", type=int, default=4096)
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--eager", action="store_true", help="leave the compiled variants out")
-    args = parser.parse_args()
+def main(words: Sequence[str] | None = None) -> None:
+    """Print the table, or write it."""
+    each = parser(__doc__)
+    each.add_argument("--methods", nargs="+", choices=list(METHODS), metavar="NAME", default=list(METHODS))
+    each.add_argument("--batch", type=int, default=4096)
+    each.add_argument("--width", type=int, default=512)
+    each.add_argument("--depth", type=int, default=4)
+    each.add_argument("--rounds", type=int, default=7)
+    each.add_argument("--eager", action="store_true", help="leave the compiled variants out")
+    args = each.parse_args(words)
+    if args.quick:
+        args.batch, args.width, args.depth, args.rounds, args.eager = 64, 8, 1, 1, True
     with torch._dynamo.config.patch(recompile_limit=256):  # every row compiles the same code object
-        rows = measure(args)
-    print(
-        f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()}, batch {args.batch}, MLP "
-        f"2-{args.width}x{args.depth}-2, {args.rounds} rounds, seed 0\n"
-    )
-    print("| method | time eager | time compiled | memory eager | memory compiled |\n|---|---|---|---|---|")
-    print("\n".join(rows))
+        trainers = {
+            (name, compiled): Trainer(method, args.batch, args.width, args.depth, compiled)
+            for name, method in variants(args.methods).items()
+            for compiled in ((False,) if args.eager else (False, True))
+        }
+        found = measured(trainers, args.rounds)
+    size = f"Batch {args.batch}, perceptron 2-{args.width}x{args.depth}-2, {args.rounds} rounds, seed 0"
+    compared = table(("", "measured", "wanted"), lines := headlines(found, GOALS, "perceptron"))
+    publish(args, "Cost of a training step of every method", __doc__, [about(size), rows(found), compared], lines)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ import argparse
 import math
 import os
 import platform
-import statistics
 import tempfile
-import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +30,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
+from experiments.benchmarks.timing import medians
 from flowops import LearnedMap, interpolants
 from flowops._keys import normal_like
 from flowops.couplings import OptimalTransport
@@ -150,17 +149,9 @@ def measured(rounds: int) -> dict[str, float]:
             **{f"one number a sample of a joint batch of {n:,}, whole": partial(draw, n) for n in numbers},
             **{f"optimal transport of {n:,} images of 3 x 32 x 32": partial(couple, n) for n in points},
         }
-        return {name: _seconds(work, rounds) for name, work in variants.items()}
-
-
-def _seconds(work: Callable[[], object], rounds: int) -> float:
-    """Median processor seconds, which do not count what was waited for a core."""
-    seconds = []
-    for _ in range(rounds + 2):
-        start = time.process_time()
-        work()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds[2:])  # the first ones are others
+        for work in variants.values():
+            work(), work()  # the first ones are others
+        return {name: seconds.processor for name, seconds in medians(variants, rounds).items()}
 
 
 def _mapped(file: Path, size: int) -> Tensor:

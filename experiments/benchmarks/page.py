@@ -55,13 +55,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def about(*more: str, peers: Iterable[str] = ()) -> str:
-    """Where and with what a page was measured, in a line that names no date and no machine."""
+def about(*more: str, peers: Iterable[str] = (), threads: str = "") -> str:
+    """Where and with what a page was measured, in a line that names no date and no machine.
+
+    Args:
+        more: what comes first, such as sizes and rounds.
+        peers: the libraries whose versions are told.
+        threads: numbers of threads, where processes of their own measured; else that of this one.
+    """
     versions = [f"{name} {_version(name)}" for name in ("torch", *peers) if installed(name)]
     cpu = platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = f"{torch.get_num_threads()} of {cores} cores of {cpu}"
-    return f"{', '.join([*more, f'Python {platform.python_version()}', *versions, threads])}."
+    used = f"{threads or torch.get_num_threads()} of {cores} cores of {cpu}"
+    return f"{', '.join([*more, f'Python {platform.python_version()}', *versions, used])}."
 
 
 def _version(name: str) -> str:

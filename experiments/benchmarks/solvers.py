@@ -11,15 +11,9 @@ of diffrax's best.
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import math
-import os
-import platform
 import re
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +23,16 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from experiments.benchmarks.page import Headline, about, installed, left_out, parser, publish, table
 from experiments.benchmarks.solution_operator import ring
+from experiments.benchmarks.timing import medians, pin
 from flowops import SolutionOperator, VelocityField
+from flowops.pictures import new_figure, save_figure
 
 WANTED = 2e-11
 TOLERANCES = (1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12)
 MODES, RADIUS, DEVIATION = 8, 4.0, 0.3
+PEERS = ("torchdiffeq", "torchode", "diffrax", "jax")
 
 Solve = Callable[[float], np.ndarray[Any, Any]]
 """The ends of all samples, of a tolerance."""
@@ -69,7 +67,7 @@ def of_torch(b: VelocityField, s: Tensor, t: Tensor, x: Tensor) -> Iterator[tupl
     yield "flowops dopri8, compiled field", compiled
     for method in ("dopri8", "dopri5"):
         yield f"torchdiffeq {method}", partial(bare, method)
-    if importlib.util.find_spec("torchode"):
+    if installed("torchode"):
         import torchode
 
         for method in ("Tsit5", "Dopri5"):
@@ -90,9 +88,8 @@ def of_torch(b: VelocityField, s: Tensor, t: Tensor, x: Tensor) -> Iterator[tupl
 
 def of_jax(s: Tensor, t: Tensor, x: Tensor) -> Iterator[tuple[str, Solve]]:
     """Solvers of the same field in JAX, `vmap` over the samples, compiled before they are timed."""
-    if not importlib.util.find_spec("diffrax"):
+    if not installed("diffrax"):
         return
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     import diffrax
     import jax
     import jax.numpy as jnp
@@ -130,15 +127,10 @@ def measured(solvers: dict[str, Solve], truth: np.ndarray[Any, Any], rounds: int
     """Tolerance, processor seconds and worst error of each solver."""
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in solvers}
     for tolerance in TOLERANCES:
-        seconds: dict[str, list[float]] = {name: [] for name in solvers}
         errors = {name: float(np.abs(solve(tolerance) - truth).max()) for name, solve in solvers.items()}
-        for _ in range(rounds):
-            for name, solve in solvers.items():
-                start = time.process_time()
-                solve(tolerance)
-                seconds[name].append(time.process_time() - start)
+        seconds = medians({name: partial(solve, tolerance) for name, solve in solvers.items()}, rounds)
         for name in solvers:
-            found[name].append((tolerance, statistics.median(seconds[name]), errors[name]))
+            found[name].append((tolerance, seconds[name].processor, errors[name]))
     return found
 
 
@@ -150,30 +142,60 @@ def at(points: list[tuple[float, ...]], wanted: float) -> float:
     return math.exp(p + (q - p) * (math.log(wanted) - a) / ((b - a) or 1.0))
 
 
-def table(found: dict[str, list[tuple[float, ...]]], about: str) -> str:
-    """The page."""
-    peers = [at(points, WANTED) for name, points in found.items() if name.startswith("diffrax")]
-    best = min(peers) if peers else math.nan
-    lines = ["# Work and precision of solvers", "", (__doc__ or "").split("\n\n", 2)[2].strip(), "", about, ""]
-    lines += [
-        f"| milliseconds (worst error) at | {' | '.join(f'{q:g}' for q in TOLERANCES)} | at {WANTED:g} / diffrax |"
-    ]
-    lines += ["|---" * (len(TOLERANCES) + 2) + "|"]
+def best_peer(found: dict[str, list[tuple[float, ...]]]) -> float:
+    """The seconds of diffrax's best at the worst error that is asked for; NaN without it."""
+    return min((at(points, WANTED) for name, points in found.items() if name.startswith("diffrax")), default=math.nan)
+
+
+def rows(found: dict[str, list[tuple[float, ...]]]) -> str:
+    """The table."""
+    best, lines = best_peer(found), []
     for name, points in found.items():
         cells = [f"{1000 * seconds:.0f} ({error:.0e})" for _, seconds, error in points]
-        lines.append(f"| {name} | {' | '.join(cells)} | {at(points, WANTED) / best:.2f} |")
-    return "\n".join(lines) + "\n"
+        lines.append((name, *cells, "" if math.isnan(best) else f"{at(points, WANTED) / best:.2f}"))
+    head = ("milliseconds (worst error) at", *(f"{q:g}" for q in TOLERANCES), f"at {WANTED:g} / diffrax")
+    return table(head, lines)
 
 
-def main() -> None:
+def picture(path: Path, found: dict[str, list[tuple[float, ...]]]) -> None:
+    """Worst error over time, one line for each solver."""
+    figure = new_figure(7.0, 4.6)
+    axes = figure.subplots()
+    for k, (name, points) in enumerate(found.items()):
+        style = {"linewidth": 2.0} if name.startswith("flowops") else {"linestyle": "--", "linewidth": 1.0}
+        seconds, errors = ([point[k] for point in points] for k in (1, 2))
+        axes.loglog([1000 * each for each in seconds], errors, marker=".", color=f"C{k}", label=name, **style)
+    axes.axhline(WANTED, color="grey", linewidth=0.6)
+    axes.set(xlabel="processor time, ms", ylabel="worst error")
+    axes.legend(fontsize=7)
+    save_figure(path, figure)
+
+
+def headlines(found: dict[str, list[tuple[float, ...]]]) -> list[Headline]:
+    """Our default over diffrax's best, in eager mode and with a compiled field."""
+    best = best_peer(found)
+    if math.isnan(best):
+        return []
+    wanted = {"flowops dopri8": "1.5", "flowops dopri8, compiled field": "1.0"}
+    return [
+        Headline(
+            f"solve, {name}: time / diffrax at worst error {WANTED:g}", f"{at(found[name], WANTED) / best:.2f}", most
+        )
+        for name, most in wanted.items()
+        if name in found
+    ]
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Print the table, or write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--samples", type=int, default=4_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="solvers whose names match this pattern")
-    parser.add_argument("--write", type=Path, help="a Markdown file; the terminal if left out")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    each = parser(__doc__)
+    each.add_argument("--samples", type=int, default=4_000)
+    each.add_argument("--rounds", type=int, default=5)
+    each.add_argument("--only", default="", help="solvers whose names match this pattern")
+    args = each.parse_args(words)
+    if args.quick:
+        args.samples, args.rounds = 20, 1
+    pin(1)
     generator = torch.Generator().manual_seed(0)
     target = ring(MODES, RADIUS, DEVIATION)
     s, t = torch.rand(2, args.samples, generator=generator, dtype=torch.float64)
@@ -184,13 +206,11 @@ def main() -> None:
         found = measured(
             {name: solve for name, solve in every.items() if re.search(args.only, name)}, truth, args.rounds
         )
-    cpu = platform.processor() or platform.machine()
-    about = f"{args.samples} samples, {args.rounds} rounds, torch {torch.__version__}, one thread of {cpu}."
-    text = table(found, about)
+    lines = [about(f"{args.samples} samples, {args.rounds} rounds", peers=PEERS), *left_out(PEERS)]
     if args.write:
-        args.write.write_text(text, encoding="utf-8")
-    else:
-        print(text)
+        picture(args.write.with_suffix(".png"), found)
+        lines.append(f"![work and precision]({args.write.stem}.png)")
+    publish(args, "Work and precision of solvers", __doc__, [*lines, rows(found)], headlines(found))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,12 @@ def main(words: Sequence[str] | None = None) -> None:
     found = measured(args.rounds)
     unit = found[UNIT].processor
     rows = [
-        (f"`{name}`" if name in (*PROGRAMS,)[:4] else name, f"{s.processor:.2f}", f"{s.wall:.2f}", f"{s.processor / unit:.2f}")
+        (
+            f"`{name}`" if name in (*PROGRAMS,)[:4] else name,
+            f"{s.processor:.2f}",
+            f"{s.wall:.2f}",
+            f"{s.processor / unit:.2f}",
+        )
         for name, s in found.items()
     ]
     text = table(("", "processor, s", "wall clock, s", f"processor / `{UNIT}`"), rows)

@@ -35,11 +35,6 @@ def medians(
     return {key: Seconds(*map(statistics.median, zip(*each, strict=True))) for key, each in seconds.items()}
 
 
-def median_times(variants: Mapping[Key, Callable[[], object]], rounds: int) -> dict[Key, float]:
-    """Median seconds of each variant by the wall clock, over `rounds` interleaved rounds."""
-    return {key: each.wall for key, each in medians(variants, rounds).items()}
-
-
 def children() -> float:
     """Processor seconds of all finished child processes: the clock of variants that start one."""
     spent = os.times()

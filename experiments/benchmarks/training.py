@@ -107,10 +107,11 @@ def gap(name: str, batch: int = 64, width: int = 32, depth: int = 2) -> float:
     loss = ours.method.evaluate(ours.X, I, draw, teacher=teacher).loss
     loss.backward()
     term = next(each for each in draw.terms if each is not None)
-    network, frozen = ours.X.network, ours.X.network if teacher is None else _network(teacher)
+    network = _network(ours.X)
+    frozen = network if teacher is None else _network(teacher)
     gradients = [p.grad for layer in [*network.hidden, network.last] for p in (layer.weight, layer.bias)]
     with jax.enable_x64(True):
-        point = Point(*(each.numpy() for each in (term.s, term.t, x0, x1)), weights_of(frozen))
+        point = Point(term.s.numpy(), term.t.numpy(), x0.numpy(), x1.numpy(), weights_of(frozen))
         value, found = jax.value_and_grad(LOSSES[name])(weights_of(network), point)
         theirs = [torch.tensor(each.__array__()) for each in jax.tree.leaves(found)]
     apart = [abs(float(value) / loss.item() - 1)]
@@ -158,7 +159,7 @@ def measured(args: argparse.Namespace, cores: int) -> dict[str, Any]:
         times = medians(steps, args.rounds)
     for (name, variant), seconds in times.items():
         found[name][variant]["seconds"] = seconds.processor if cores == 1 else seconds.wall
-    return {"found": found, "gap": max(gaps.values(), default=math.nan), "about": about()}
+    return {"found": found, "gap": max(gaps.values(), default=math.nan)}
 
 
 def in_processes(args: argparse.Namespace) -> dict[int, dict[str, Any]]:
@@ -261,7 +262,7 @@ def main(words: Sequence[str] | None = None) -> None:
     last = list(raw.values())[-1]
     unit = "JAX" if "JAX" in found[args.cores[0]][args.rows[0]] else "eager"
     size = f"Batch {args.batch}, perceptron 2-{args.width}x{args.depth}-2, {args.rounds} rounds"
-    where = about(size, peers=("jax", "optax", *PEERS))
+    where = about(size, peers=("jax", "optax", *PEERS), threads=" and ".join(map(str, args.cores)))
     check = (
         []
         if math.isnan(last["gap"])

@@ -1,6 +1,6 @@
 """Cost of a training step on images relative to flow matching, eager and compiled, on the default U-Net.
 
-    GOMP_SPINCOUNT=0 python -m experiments.benchmarks.unet
+    GOMP_SPINCOUNT=0 OMP_NUM_THREADS=1 python -m experiments.benchmarks.unet --write experiments/results/unet.md
 
 Steps, ratios and memory are those of `experiments.benchmarks.methods`, with a U-Net and random 32x32 images in place of
 the perceptron and the checkerboard. `eta=0` is the whole batch off the diagonal.
@@ -8,17 +8,19 @@ the perceptron and the checkerboard. `eta=0` is the whole batch off the diagonal
 
 from __future__ import annotations
 
-import argparse
-import gc
-import os
+from collections.abc import Sequence
 
 import torch
 
-from experiments.benchmarks.methods import Trainer, variants
-from experiments.benchmarks.timing import median_times
+from experiments.benchmarks.methods import Trainer, headlines, measured, rows, variants
+from experiments.benchmarks.page import about, parser, publish
 from flowops import LearnedMap
 from flowops.methods import METHODS, Method
 from flowops.networks import UNet
+
+OWN = [name for name, method in METHODS.items() if method.row.teacher == ""]
+"""The rows that need no teacher."""
+GOALS = {("lsd", True): "1.40", ("meanflow, eta=0", False): "2.4", ("psd-m, eta=0", False): "2.1"}
 
 
 class ImageTrainer(Trainer):
@@ -33,47 +35,26 @@ class ImageTrainer(Trainer):
         self.evaluate = method.compiled() if compiled else method.evaluate
 
 
-def measure(args: argparse.Namespace) -> list[str]:
-    """The rows of the table."""
-    chosen = {name: method for name, method in variants(args.methods).items() if method.row.teacher == ""}
-    compiled = set(args.compiled)
-    keys = [(name, False) for name in chosen] + [(name, True) for name in chosen if name in compiled]
-    trainers = {(name, now): ImageTrainer(chosen[name], args.batch, args.size, now) for name, now in keys}
-    peaks = {}
-    for key, trainer in trainers.items():
-        print(f"preparing {key[0]}{', compiled' if key[1] else ''}", flush=True)
-        trainer.step()
-        trainer.step()
-        peaks[key] = trainer.peak()
-    gc.collect()
-    times = median_times({key: trainer.step for key, trainer in trainers.items()}, args.rounds)
-
-    def cells(name: str) -> list[str]:
-        pairs = [(values, (name, now)) for values in (times, peaks) for now in (False, True)]
-        return [f"{values[key] / values['fm', False]:.2f}" if key in values else "" for values, key in pairs]
-
-    return [f"| `{name}` | {' | '.join(cells(name))} |" for name in chosen]
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--methods", nargs="+", choices=list(METHODS), metavar="NAME", default=["meanflow", "lsd", "psd-m"]
-    )
-    parser.add_argument("--compiled", nargs="*", metavar="NAME", default=["fm", "meanflow", "lsd", "psd-m"])
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=7)
-    args = parser.parse_args()
+def main(words: Sequence[str] | None = None) -> None:
+    """Print the table, or write it."""
+    each = parser(__doc__)
+    each.add_argument("--methods", nargs="+", choices=OWN, metavar="NAME", default=["meanflow", "lsd", "psd-m"])
+    each.add_argument("--compiled", nargs="*", metavar="NAME", default=["fm", "meanflow", "lsd", "psd-m"])
+    each.add_argument("--batch", type=int, default=8)
+    each.add_argument("--size", type=int, default=32)
+    each.add_argument("--rounds", type=int, default=7)
+    args = each.parse_args(words)
+    if args.quick:
+        args.methods, args.compiled, args.batch, args.size, args.rounds = ["lsd"], [], 2, 8, 1
+    chosen = variants(args.methods)
+    keys = [(name, False) for name in chosen] + [(name, True) for name in chosen if name in args.compiled]
     with torch._dynamo.config.patch(recompile_limit=256):  # every row compiles the same code object
-        rows = measure(args)
-    print(
-        f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads of {os.cpu_count()}, batch {args.batch}, "
-        f"UNet((3, {args.size}, {args.size})), {args.rounds} rounds, seed 0\n"
-    )
-    print("| method | time eager | time compiled | memory eager | memory compiled |\n|---|---|---|---|---|")
-    print("\n".join(rows))
+        found = measured(
+            {key: ImageTrainer(chosen[key[0]], args.batch, args.size, key[1]) for key in keys}, args.rounds
+        )
+    size = f"Batch {args.batch}, UNet((3, {args.size}, {args.size})), {args.rounds} rounds, seed 0"
+    lines = headlines(found, GOALS, "U-Net")
+    publish(args, "Cost of a training step on images", __doc__, [about(size), rows(found)], lines)
 
 
 if __name__ == "__main__":
