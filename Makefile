@@ -14,7 +14,7 @@ WHEEL := build/wheel-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mixture test test-slow thorough lint types tables docs wheel-check format clean
+.PHONY: help demo mixture test test-slow thorough lint types tables docs bench-quick wheel-check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ tables: $(INSTALLED)  ## write the tables of the methods into the README and the
 docs: $(INSTALLED)  ## the documentation with its examples executed, warnings are errors
 	$(BIN)/python docs/tables.py --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+bench-quick: $(INSTALLED)  ## time ratios of steps, solves and start-up against the committed ones; ARGS=--write adds a run
+	OMP_NUM_THREADS=1 GOMP_SPINCOUNT=0 $(BIN)/python -W ignore::FutureWarning -m experiments.benchmarks.quick $(ARGS)
 
 # The environment of the wheel is large (torch): it is removed whether the check passes or fails.
 wheel-check: $(INSTALLED)  ## build the wheel and import it in a clean environment with the core dependencies only

@@ -7,8 +7,8 @@
 
 Each part is a process of its own that writes OUT/<part>.md with its pictures; what is compared takes turns in it. The
 numbers of all are kept in OUT/benchmarks.json after every part, and OUT/benchmarks.md is their index. A part that is
-finished is skipped unless --again. Peers that are not installed are left out; `pip install 'flowops[benchmarks]'` brings
-them.
+finished is skipped unless --again. Peers that are not installed are left out; `pip install 'flowops[benchmarks]'`
+brings them.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def index(results: dict[str, Any]) -> str:
     minutes = sum(each["seconds"] for each in results.values()) / 60
     parts = [
         "# Benchmarks",
-        "`python -m experiments.benchmarks` writes this page and those that it names. What is compared took turns in one "
-        "process, kept on one core where nothing else is said, and times are medians of processor seconds.",
+        "`python -m experiments.benchmarks` writes this page and those that it names. What is compared took turns in "
+        "one process, with one thread where nothing else is said; times are medians of processor seconds.",
         about(f"{minutes:.0f} minutes in all", peers=PEERS, threads="1 or 2"),
         *left_out(PEERS),
         table(("page", "what", "measured", "wanted"), rows),
