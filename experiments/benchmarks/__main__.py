@@ -128,6 +128,12 @@ def command(name: str, out: Path, headline: Path, quick: bool) -> list[str]:
     return [*words, "--headline", str(headline), *(["--quick"] if quick else PARTS[name].words)]
 
 
+def started(words: Sequence[str]) -> tuple[int, str]:
+    """Run a command with one thread; its status and what it complained of."""
+    done = subprocess.run(words, env=environment(1), stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
 def _measure(name: str, ledger: Ledger, out: Path, quick: bool) -> None:
     """Run one part and keep its headline, or why there is none."""
     _say(f"{name}: {PARTS[name].about}")
@@ -135,11 +141,9 @@ def _measure(name: str, ledger: Ledger, out: Path, quick: bool) -> None:
     ledger.content["failed"].pop(name, None)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "headline.json"
-        done = subprocess.run(
-            command(name, out, file, quick), env=environment(1), stderr=subprocess.PIPE, text=True, check=False
-        )
-        if done.returncode:
-            ledger.fail(name, done.stderr[-600:].strip() or f"It ended with status {done.returncode}.")
+        status, said = started(command(name, out, file, quick))
+        if status:
+            ledger.fail(name, said[-600:].strip() or f"It ended with status {status}.")
             _say(f"{name} failed: {ledger.content['failed'][name]}")
             return
         lines = json.loads(file.read_text(encoding="utf-8"))

@@ -37,7 +37,7 @@ class Point(NamedTuple):
 def weights_of(network: MLP) -> Weights:
     """Those of a network in torch, in its dtype."""
     layers = [*network.hidden, network.last]
-    return [tuple(np.array(p.detach()) for p in (each.weight.T, each.bias)) for each in layers]
+    return [tuple(p.detach().numpy().copy() for p in (each.weight.T, each.bias)) for each in layers]
 
 
 def average_velocity(weights: Weights, s: Any, t: Any, x: Any) -> Any:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -113,7 +114,7 @@ def gap(name: str, batch: int = 64, width: int = 32, depth: int = 2) -> float:
     with jax.enable_x64(True):
         point = Point(term.s.numpy(), term.t.numpy(), x0.numpy(), x1.numpy(), weights_of(frozen))
         value, found = jax.value_and_grad(LOSSES[name])(weights_of(network), point)
-        theirs = [torch.tensor(each.__array__()) for each in jax.tree.leaves(found)]
+        theirs = [torch.tensor(np.asarray(each)) for each in jax.tree.leaves(found)]
     apart = [abs(float(value) / loss.item() - 1)]
     for own, other in zip(gradients, theirs, strict=True):
         other = other.T if other.ndim == 2 else other
