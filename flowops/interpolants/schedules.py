@@ -49,7 +49,9 @@ def cosine(s: float = 0.008) -> Interpolant:
 
     $B_t=\tfrac\pi2\tfrac{1-t+s}{1+s}$ and $A=\tfrac\pi2\tfrac s{1+s}$; written as
     $\alpha_t=\sqrt{\sin(B_t-A)\sin(B_t+A)}/\cos A$. No endpoint defect; $\dot\alpha_1=-\infty$ for $s>0$, while
-    $\alpha\dot\alpha$ is finite. The clipping of the discrete schedule is not applied.
+    $\alpha\dot\alpha$ is finite. There $\dot\alpha_t^2\approx\pi\tan(A)/(4(1+s)(1-t))$: the flow-matching loss with
+    uniform times is infinite for $s>0$, by 0.0097 for each factor $e$ of $1-t$ at the default. The clipping of the
+    discrete schedule is not applied.
 
     Args:
         s: offset, at least 0.
@@ -77,7 +79,8 @@ def variance_preserving(beta_min: float = 0.1, beta_max: float = 20.0) -> Interp
 
     Endpoint defects: $\beta_0=e^{-(\beta_{\min}+\beta_{\max})/4}$ (0.0066 by default) instead of 0, and
     $\alpha_0=\sqrt{1-\beta_0^2}$ instead of 1 ($2\cdot10^{-5}$ below it). $\dot\alpha_1=-\infty$, while
-    $\alpha\dot\alpha=-\beta_{\min}/2$ there.
+    $\alpha\dot\alpha=-\beta_{\min}/2$ there, and $\dot\alpha_t^2\approx\beta_{\min}/(4(1-t))$: the flow-matching loss
+    with uniform times is infinite, by $\beta_{\min}/4$ for each factor $e$ of $1-t$.
 
     Args:
         beta_min: rate of the noising at the data, positive.

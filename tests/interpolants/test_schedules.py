@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import mpmath
+import numpy as np
 import pytest
 import torch
 from mpmath import mpf
@@ -17,7 +19,9 @@ from flowops.interpolants import (
     cosine,
     edm,
     encoding_decoding,
+    linear,
     named,
+    trigonometric,
     variance_exploding,
     variance_preserving,
 )
@@ -214,3 +218,26 @@ def test_named_takes_an_interpolant_and_a_factory_of_ones_own() -> None:
         named("linear", s=0.1)
     with pytest.raises(ValueError, match="got 'edn'; did you mean 'edm'"):
         named("edn")
+
+
+@pytest.mark.parametrize(
+    ("I", "rate"),
+    [
+        (cosine(), math.pi * math.tan(math.pi * 0.008 / 2.016) / 4 / 1.008),
+        (variance_preserving(), 0.025),
+        (variance_preserving(0.4, 5.0), 0.1),
+        (cosine(0.0), 0.0),
+        (linear(), 0.0),
+        (trigonometric(), 0.0),
+    ],
+    ids=lambda case: getattr(case, "name", ""),
+)
+def test_the_flow_matching_loss_grows_by_its_rate_for_each_factor_of_the_truncation(
+    I: Interpolant, rate: float
+) -> None:
+    """The integral of the square of alpha's slope from 1 - d to 1 - d / e, by quadrature in the logarithm of 1 - t."""
+    for d in (1e-3, 1e-6):
+        nodes, weights = np.polynomial.legendre.leggauss(12)
+        left = d * torch.from_numpy(np.exp(-(nodes + 1) / 2))
+        gained = (torch.from_numpy(weights) / 2 * left * I.alpha_dot(1 - left) ** 2).sum()
+        assert gained.item() == pytest.approx(rate, rel=30 * d**0.5, abs=30 * d)
