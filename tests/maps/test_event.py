@@ -34,7 +34,7 @@ def level(value: float) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda _, x: x.flatten(1)[:, 0] - value
 
 
-@pytest.mark.parametrize("method", [None, "dopri5", "tsit5", "dop853", "bosh3"])
+@pytest.mark.parametrize("method", [None, "dopri5", "tsit5", "dop853", "bosh3", "rodas5p"])
 def test_a_level_is_reached_at_the_time_of_the_closed_form(method: str | None) -> None:
     x = torch.tensor([[4.0], [1.5], [8.0], [0.5]]).double()
     found = SolutionOperator(decay(), method=method, rtol=1e-9, atol=1e-9).until(0.0, 2.0, x, level(1.0))
