@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flowops.data import Dataset, Pairs
 from flowops.training import StepReport
 from flowops.training.engine import Engine
 
@@ -36,3 +37,9 @@ class Images(nn.Module):
 
     def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
         return self.inner(torch.cat([x.flatten(1), s[:, None], t[:, None]], 1)).reshape(x.shape)
+
+
+def pairs() -> Dataset:
+    """A data set of pairs."""
+    x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    return Pairs(x0, x0 + 1)

@@ -6,21 +6,20 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import flowops
-from flowops import VelocityField, interpolants, problems
-from flowops.data import Batch, Dataset, Pairs, open_dataset
+from flowops import VelocityField
+from flowops.data import Batch, Dataset, open_dataset
 from flowops.maps import LearnedMap, Parameterization
 from flowops.methods import METHODS
 from flowops.networks import MLP
 from flowops.runs import (
-    CheckpointError,
     HardwareConfig,
     NetworkConfig,
     OptimizerConfig,
@@ -34,7 +33,7 @@ from flowops.training import NotFinite, train
 from flowops.training.loss_module import LossModule
 from flowops.training.start import module_of
 from tests.runs.small import PERCEPTRON, Make, silent
-from tests.training.parts import Images
+from tests.training.parts import pairs
 from tests.training.states import assert_same_bits, state_of
 
 SECOND_ORDER = replace(PERCEPTRON, parameterization="second-order")
@@ -107,107 +106,6 @@ class TestDefaults:
         assert train(config, resume=True, report=silent, dataset=Plane()).step == 3
 
 
-class TestObjects:
-    """A data set, a network and a teacher may be objects in place of names."""
-
-    def test_a_network_that_knows_times_and_states_only_trains_on_labelled_data(self, small: Make) -> None:
-        lines: list[str] = []
-        run = train(small(dataset="digits", steps=2, averages=(0.9,)), network=Images(), report=lines.append)
-        assert "The network takes no `label`, so the map of digits is unconditional." in lines
-        assert run.classes == ()
-        assert run.sample(3, steps=2).shape == (3, 1, 8, 8)
-        assert isinstance(run.X.network, Images)
-        assert bool(run.X.network.inner.weight.any())  # it began at zero
-        assert run.config.network.kind == "given"
-
-    def test_a_network_that_takes_labels_sees_them(self, small: Make) -> None:
-        Conditional.seen.clear()
-        run = train(small(dataset="digits", steps=2, averages=(0.9,)), network=Conditional(), report=silent)
-        assert run.classes == tuple("0123456789")
-        assert set(Conditional.seen) <= set(range(10))
-        assert len(set(Conditional.seen)) > 1
-        assert not torch.equal(run.sample(2, label=0), run.sample(2, label=1))
-
-    def test_a_network_of_ones_own_is_audited_before_the_first_step(self, small: Make) -> None:
-        with pytest.raises(ValueError, match="BatchNorm"):
-            train(small(steps=1), network=Broken(), report=silent)
-        with pytest.raises(ValueError, match="BatchNorm"):
-            train(small("named", network=NetworkConfig(f"{__name__}:broken"), steps=1), report=silent)
-        assert not (Path(small().out) / "metrics.csv").exists()
-
-    def test_a_network_of_the_library_is_not_audited_nor_is_one_that_need_not_be(
-        self, small: Make, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def refuse(*_: object, **__: object) -> None:
-            raise AssertionError
-
-        monkeypatch.setattr("flowops.training.start.audit", refuse)
-        train(small(steps=1), report=silent)
-        train(small("unchecked", steps=1, audit=False), network=Images(2), report=silent)
-        with pytest.raises(AssertionError):
-            train(small("own", steps=1), network=Images(2), report=silent)
-
-    def test_a_parameterization_holds_for_a_network_that_is_given(self, small: Make) -> None:
-        config = small(network=NetworkConfig(parameterization="edm"), steps=1)
-        run = train(config, network=Images(2), report=silent)
-        assert run.X.parameterization is not None
-        assert run.config.network.parameterization == "edm"
-
-    def test_data_are_trained_on(self, small: Make) -> None:
-        run = train(small(steps=2), dataset=pairs(), report=silent)
-        named = train(small("named", f"{__name__}:pairs", steps=2), report=silent)
-        assert_same_bits(state_of(run.config, 2), state_of(named.config, 2))
-        assert run.config.dataset == "given"
-        assert run.dataset.provenance == named.dataset.provenance
-        assert run.sample(3).shape == (3, 2)
-
-    def test_a_teacher_is_distilled(self, small: Make) -> None:
-        b = problems.REFERENCE["gaussian"](interpolants.linear()).b
-        run = train(small(method="lmd", steps=2), teacher=b, report=silent)
-        named = train(small("named", method="lmd", teacher="problem:gaussian", steps=2), report=silent)
-        other = train(small("other", method="lmd", teacher="problem:mixture", steps=2), report=silent)
-        assert_same_bits(state_of(run.config, 2), state_of(named.config, 2))
-        assert not torch.equal(run.sample(4), other.sample(4))
-        assert run.config.teacher == "given"
-
-    def test_a_map_may_stand_for_its_field(self, small: Make) -> None:
-        first = train(small("first", method="fm", steps=2), report=silent)
-        by_map, by_field = (
-            train(small(name, method="lmd", steps=2), teacher=teacher, report=silent)
-            for name, teacher in (("map", first.X), ("field", first.X.velocity()))
-        )
-        torch.testing.assert_close(by_map.sample(4), by_field.sample(4))
-
-    def test_a_run_goes_on_with_them(self, small: Make) -> None:
-        def start(name: str, steps: int, resume: bool = False) -> Any:
-            config = small(name, method="lmd", steps=steps)
-            objects = {"dataset": pairs(), "network": Images(2), "teacher": Still()}
-            train(config, resume=resume, report=silent, **objects)  # type: ignore[arg-type]
-            return config
-
-        whole = start("whole", 8)
-        start("parts", 5)
-        assert_same_bits(state_of(whole, 8), state_of(start("parts", 8, resume=True), 8))
-
-    @pytest.mark.parametrize(
-        ("given", "message"),
-        [
-            ({"dataset": 3}, "`dataset` must be a flowops.data.Dataset, got int"),
-            ({"dataset": [torch.zeros(4, 2)]}, "`dataset` must be a flowops.data.Dataset, got list"),
-            ({"network": silent}, "`network` must be an nn.Module, got function"),
-            ({"network": nn.Linear}, "`network` must be an nn.Module, got type"),
-            ({"teacher": nn.Linear(2, 2)}, "`teacher` must be a VelocityField or a FlowMap, got Linear"),
-        ],
-    )
-    @pytest.mark.usefixtures("unchecked")
-    def test_objects_of_another_kind_are_refused(self, small: Make, given: dict[str, Any], message: str) -> None:
-        config = small()
-        with pytest.raises(TypeError, match=message) as caught:
-            train(config, report=silent, **given)
-        assert "\n" not in str(caught.value)
-        assert not Path(config.out).exists()
-
-
 class TestRefusals:
     """What is refused leaves no folder that the corrected call would stumble over."""
 
@@ -268,81 +166,6 @@ class TestRefusals:
             train(replace(small(), dataset="given"), resume=True, report=silent)
 
 
-class TestWeights:
-    def test_the_seed_decides(self, small: Make) -> None:
-        first, again, other = small("first"), small("again"), small("other", seed=1)
-        for config in (first, again, other):
-            train(config, report=silent)
-        assert_same_bits(state_of(first, 8), state_of(again, 8))
-        assert not torch.equal(*(state_of(c, 8)["weights.last.weight"] for c in (first, other)))
-
-    def test_first_weights_come_from_another_run(self, small: Make) -> None:
-        first = train(small("first"), report=silent)
-        config = small("second", init=first.folder.path.as_posix(), steps=1, optimizer=OptimizerConfig(rate=1e-12))
-        second = train(config, report=silent)
-        x0 = first.base(6)
-        torch.testing.assert_close(second.X(0.0, 1.0, x0), first.X(0.0, 1.0, x0), rtol=1e-4, atol=1e-5)
-
-    def test_those_of_another_network_are_refused_in_one_sentence(self, small: Make) -> None:
-        first = train(small("first", steps=1), report=silent)
-        other = NetworkConfig(PERCEPTRON.kind, width=9, depth=3, octaves=1)
-        with pytest.raises(
-            ValueError,
-            match=r"`init` must be a run of the network of this one, and in .*first 2 are miss"
-            r"ing \(hidden.2.weight, hidden.2.bias\) and 5 are of another shape .* pass init_partial=True",
-        ) as caught:
-            train(small("second", init=str(first.folder.path), network=other), report=silent)
-        assert "\n" not in str(caught.value)
-        assert not Path(small("second").out).exists()
-
-    def test_what_fits_of_them_is_taken_on_request(self, small: Make) -> None:
-        first, lines = train(small("first", steps=4), report=silent), list[str]()
-        deeper = NetworkConfig(PERCEPTRON.kind, width=8, depth=3, octaves=1)
-        shared: dict[str, Any] = {"network": deeper, "steps": 1, "optimizer": OptimizerConfig(rate=1e-12)}
-        config = small("second", init=str(first.folder.path), init_partial=True, **shared)
-        train(config, report=lines.append)
-        assert lines[0].startswith("8 of 10 weights are those of ")
-        assert lines[0].endswith("; hidden.2.weight, hidden.2.bias keep their first values.")
-        fresh = small("fresh", **shared)
-        train(fresh, report=silent)
-        found, plain = state_of(config, 1), state_of(fresh, 1)
-        for name, value in first.X.network.state_dict().items():
-            torch.testing.assert_close(found[f"weights.{name}"], value)
-        for name in ("hidden.2.weight", "hidden.2.bias"):
-            torch.testing.assert_close(found[f"weights.{name}"], plain[f"weights.{name}"])
-
-    def test_nothing_in_common_is_refused(self, small: Make) -> None:
-        first = train(small("first", steps=1), report=silent)
-        config = small("second", init=str(first.folder.path), init_partial=True)
-        with pytest.raises(
-            ValueError, match="`init` must have weights in common with this network, and in .* 2 are miss"
-        ):
-            train(config, network=Images(2), report=silent)
-
-    def test_they_may_come_from_a_network_that_was_an_object(self, small: Make) -> None:
-        first = train(small("first", steps=2), network=Images(2), report=silent)
-        config = small("second", steps=1, init=str(first.folder.path), optimizer=OptimizerConfig(rate=1e-12))
-        second = train(config, network=Images(2), report=silent)
-        torch.testing.assert_close(dict(second.X.named_parameters()), dict(first.X.named_parameters()))
-
-    @pytest.mark.parametrize("use", ["init", "teacher"])
-    def test_a_damaged_average_is_told_of_and_the_one_before_is_taken(self, small: Make, use: str) -> None:
-        first, lines = train(small("first", method="fm"), report=silent), list[str]()
-        (first.folder.checkpoints / "8" / "ema-0.999.safetensors").write_bytes(b"")
-        method = "lmd" if use == "teacher" else "lsd"
-        train(small("second", method=method, steps=1, **{use: str(first.folder.path)}), report=lines.append)
-        assert lines[0].startswith("Checkpoint 8 is not used: ")
-        assert "ema-0.999.safetensors must have" in lines[0]
-
-    def test_a_teacher_whose_settings_name_another_network_is_one_sentence(self, small: Make) -> None:
-        first = train(small("first", method="fm", steps=1), report=silent)
-        first.folder.config.write_text(first.folder.config.read_text().replace("width=8", "width=9"))
-        with pytest.raises(
-            CheckpointError, match=r"first/checkpoints/1 must be those of the network of config.yaml, and 5 "
-        ):
-            train(small("second", method="lmd", teacher=str(first.folder.path)), report=silent)
-
-
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.row.teacher])
 def test_every_method_without_a_teacher_trains(small: Make, name: str) -> None:
     run = train(small(method=name, steps=2, checkpoint_every=0), report=silent)
@@ -383,7 +206,7 @@ def test_samples_are_coupled(small: Make, coupling: str) -> None:
 
 
 def test_a_data_set_of_ones_own_is_found_by_its_factory(small: Make) -> None:
-    run = train(small(dataset=f"{__name__}:pairs", steps=2), report=silent)
+    run = train(small(dataset=f"{pairs.__module__}:pairs", steps=2), report=silent)
     assert run.sample(3).shape == (3, 2)
 
 
@@ -446,12 +269,6 @@ def test_a_device_that_is_not_there_is_named(small: Make) -> None:
 # ------------------------------------------------------------------------------------------------- of a user's own
 
 
-def pairs() -> Dataset:
-    """A data set of pairs."""
-    x0 = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-    return Pairs(x0, x0 + 1)
-
-
 own_row = METHODS["lsd"].with_options(eta=0.25)
 
 
@@ -477,42 +294,3 @@ class Plane(Dataset):
 
     def to(self, device: torch.device | str) -> Plane:
         return self
-
-
-class Still(VelocityField):
-    """A field of one's own."""
-
-    def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        return -x
-
-
-class Conditional(Images):
-    """The same with labels."""
-
-    seen: ClassVar[list[int]] = []
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.classes = nn.Parameter(torch.randn(10, 64, generator=torch.Generator().manual_seed(0)))
-
-    def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor | None = None) -> Tensor:
-        if label is None:
-            return super().forward(s, t, x)
-        self.seen.extend(label.tolist())
-        return super().forward(s, t, x) + self.classes[label].reshape(x.shape)
-
-
-class Broken(nn.Module):
-    """A network that couples samples."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.layer = nn.BatchNorm1d(2), nn.Linear(2, 2)
-
-    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        return self.layer(self.norm(x))
-
-
-def broken(*_: object) -> nn.Module:
-    """It by name."""
-    return Broken()
