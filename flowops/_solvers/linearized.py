@@ -35,8 +35,8 @@ class Linear(NamedTuple):
 class Linearized:
     """The steps of a Rosenbrock-Wanner method.
 
-    Cost of a step: one derivative of the right-hand side in $n+1$ directions, one LU of $[n, n]$ a sample, and a call
-    and a solve a stage. The derivative is kept for the next attempt where no sample of the batch has moved.
+    Cost of a step: one call of the right-hand side with $n$ covectors pulled back, one LU of $[n, n]$ a sample, and a
+    call and a solve a stage. The derivative is kept for the next attempt where no sample of the batch has moved.
     """
 
     def __init__(self, method: Rosenbrock, like: Tensor) -> None:
@@ -65,14 +65,14 @@ class Linearized:
         """Those in time and in the state.
 
         Raises:
-            RuntimeError: if the right-hand side has no forward mode.
+            RuntimeError: if the right-hand side has none that `torch.func` could take.
         """
         try:
             return partials(rhs, tau, y)
         except RuntimeError as error:
             raise RuntimeError(
-                f"The field must have derivatives in forward mode for method={self.method.name!r}, got "
-                f'"{str(error).splitlines()[0][:120]}"; write it in operations that have them, or use a method without '
+                f"The field must have a Jacobian by `torch.func` for method={self.method.name!r}, got "
+                f'"{str(error).splitlines()[0][:120]}"; write it in differentiable operations, or use a method without '
                 f"a Jacobian such as method='dopri8'."
             ) from error
 
@@ -80,18 +80,26 @@ class Linearized:
         self, rhs: RightHandSide, y: Tensor, slope: Tensor, tau: Tensor, h: Tensor, drift: Tensor, J: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The end of a step and the estimate of its error."""
-        numbers, n = self.weights, y.shape[1]
-        eye = torch.eye(n, dtype=y.dtype, device=y.device)
-        lu, pivots, _ = torch.linalg.lu_factor_ex(eye - (numbers.gamma * h)[:, :, None] * J)
+        numbers = self.weights
+        eye = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
+        hg = numbers.gamma * h
+        lu, pivots, _ = torch.linalg.lu_factor_ex(torch.addcmul(eye, hg[:, :, None], J, value=-1))
+        aside = h * hg * drift
         moved: list[Tensor] = []
-        stage, pull = y, torch.zeros_like(y)
-        hh = h.square() * drift
         for i, d in enumerate(numbers.drift):
             if i:
-                change, pull = (numbers.rows[i] @ torch.stack(moved).reshape(i, -1)).reshape(2, *y.shape)
-                stage = y + change
-                slope = rhs(tau[i], stage)
-            force = numbers.gamma * (h * slope + pull + d * hh)
-            moved.append(torch.linalg.lu_solve(lu, pivots, force[:, :, None])[:, :, 0])
-        change, estimate = (numbers.rows[-1] @ torch.stack(moved).reshape(len(moved), -1)).reshape(2, *y.shape)
+                change, pull = self.combine(i, moved)
+                slope = rhs(tau[i], y + change)
+                force = torch.addcmul(pull, hg, slope)
+            else:
+                force = hg * slope
+            if d:
+                force = torch.add(force, aside, alpha=d)
+            moved.append(torch.linalg.lu_solve(lu, pivots, force.unsqueeze(2)).squeeze(2))
+        change, estimate = self.combine(len(moved), moved)
         return y + change, estimate
+
+    def combine(self, i: int, moved: list[Tensor]) -> tuple[Tensor, ...]:
+        """Both sums of row `i`."""
+        together = self.weights.rows[i] @ torch.stack(moved).view(i, -1)
+        return together.view(2, *moved[0].shape).unbind(0)

@@ -25,7 +25,7 @@ class Weights:
 
     Attributes:
         c: times of the stages and of the end, `[stages + 1, 1]`.
-        rows: rows `i` of `a` and of `g`, `[2, i]`; for the end that of `a` and the weights of the error.
+        rows: rows `i` of `a` and of `gamma g`, `[2, i]`; for the end that of `a` and the weights of the error.
         gamma: the diagonal.
         drift: factors of the derivative in time.
     """
@@ -80,7 +80,8 @@ class Rosenbrock:
 @lru_cache
 def _weights(name: str, dtype: torch.dtype, device: torch.device) -> Weights:
     method = ROSENBROCK[name]
-    pairs = zip(method.a, (*method.g, method.errors), strict=True)
+    scaled = [tuple(method.gamma * w for w in row) for row in method.g]
+    pairs = zip(method.a, (*scaled, method.errors), strict=True)
     with torch.inference_mode(False):
         rows = [torch.tensor([[float(w) for w in row] for row in pair], dtype=dtype, device=device) for pair in pairs]
         c = torch.tensor([[float(w)] for w in (*method.c, 1)], dtype=dtype, device=device)

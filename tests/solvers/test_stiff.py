@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import jvp, vjp
 from torch.testing import assert_close
 
+from experiments.benchmarks.stiff import PROBLEMS, Oscillators
 from flowops import FlowMap, SolutionOperator, VelocityField
 from flowops.maps import SolverError
 from tests.examples import Coupled, Cubic, CubicFlow, assert_near, mild, normal, uniform
@@ -42,66 +38,7 @@ def relaxed(t: Tensor, x: Tensor, rate: Tensor) -> Tensor:
     return slow(t) + torch.exp(-rate * t) * (x - slow(0 * t))
 
 
-class VanDerPol(VelocityField):
-    def forward(self, t: Tensor, x: Tensor, *, mu: Tensor) -> Tensor:
-        return torch.stack([x[:, 1], mu * (1 - x[:, 0] ** 2) * x[:, 1] - x[:, 0]], 1)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An autonomous equation of numbers or of tensors by columns, from time 0 to `end`."""
-
-    slopes: Callable[..., list[Any]]
-    x: tuple[float, ...]
-    end: float
-    steps: int
-
-    @property
-    def field(self) -> VelocityField:
-        return VelocityField.from_function(lambda _, x: torch.stack(self.slopes(*x.unbind(1)), 1))
-
-    def truth(self) -> Tensor:
-        def slopes(_: float, y: np.ndarray) -> list[Any]:
-            return self.slopes(*y)
-
-        found = solve_ivp(slopes, (0, self.end), self.x, method="Radau", rtol=1e-11, atol=1e-14)
-        return torch.tensor(found.y[:, -1])
-
-
-def van_der_pol(mu: float) -> Callable[..., list[Any]]:
-    return lambda x, y: [y, mu * (1 - x**2) * y - x]
-
-
-def robertson(x: float, y: float, z: float) -> list[Any]:
-    slow, fast, square = 0.04 * x, 1e4 * y * z, 3e7 * y**2
-    return [fast - slow, slow - fast - square, square]
-
-
-def oregonator(x: float, y: float, z: float) -> list[Any]:
-    return [77.27 * (y + x * (1 - 8.375e-6 * x - y)), (z - (1 + x) * y) / 77.27, 0.161 * (x - z)]
-
-
-def hires(*y: float) -> list[Any]:
-    a, b, c, d, e, f, g, h = y
-    return [
-        -1.71 * a + 0.43 * b + 8.32 * c + 0.0007,
-        1.71 * a - 8.75 * b,
-        -10.03 * c + 0.43 * d + 0.035 * e,
-        8.32 * b + 1.71 * c - 1.12 * d,
-        -1.745 * e + 0.43 * f + 0.43 * g,
-        -280 * f * h + 0.69 * d + 1.71 * e - 0.43 * f + 0.69 * g,
-        280 * f * h - 1.81 * g,
-        -280 * f * h + 1.81 * g,
-    ]
-
-
-PROBLEMS = {
-    "van der pol 50": Problem(van_der_pol(50.0), (2.0, 0.0), 100.0, 370),
-    "van der pol 1000": Problem(van_der_pol(1000.0), (2.0, 0.0), 2000.0, 510),
-    "robertson": Problem(robertson, (1.0, 0.0, 0.0), 1e5, 100),
-    "oregonator": Problem(oregonator, (1.0, 2.0, 3.0), 360.0, 770),
-    "hires": Problem(hires, (1.0, 0, 0, 0, 0, 0, 0, 0.0057), 321.8122, 190),
-}
+STEPS = {"van der pol 50": 370, "van der pol 1000": 510, "robertson": 100, "oregonator": 770, "hires": 190}
 LONG = ("van der pol 1000", "oregonator")
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in PROBLEMS]
 
@@ -109,12 +46,12 @@ NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name fo
 @pytest.mark.parametrize("name", NAMES)
 def test_the_problems_of_the_book_take_few_steps(name: str) -> None:
     problem = PROBLEMS[name]
-    x = torch.tensor([problem.x]).double()
+    x = torch.tensor([problem.x], dtype=torch.float64)
     X = SolutionOperator(problem.field, method="rodas5p", rtol=1e-5, atol=1e-9)
     value, work = X.solve(0.0, problem.end, x)
-    truth = problem.truth()
+    truth = torch.from_numpy(problem.by_scipy("Radau", 1e-11, 1e-14)[0])
     assert_close(value[0], truth, rtol=1e-5, atol=1e-9)
-    assert int(work.steps + work.rejected) <= problem.steps
+    assert int(work.steps + work.rejected) <= STEPS[name]
     assert not work.stiff.any()
 
 
@@ -142,7 +79,7 @@ def test_easy_samples_do_not_pay_for_stiff_ones(tolerance: float) -> None:
 
 def test_the_number_of_steps_follows_the_tolerance_at_the_order_of_the_method() -> None:
     x = torch.tensor([[2.0, 0.0]]).double()
-    X = [stiff(VanDerPol(), tolerance).given(mu=torch.tensor([5.0]).double()) for tolerance in (1e-7, 1e-7 / 32)]
+    X = [stiff(Oscillators(), tolerance).given(mu=torch.tensor([5.0]).double()) for tolerance in (1e-7, 1e-7 / 32)]
     first, second = (int(Y.solve(0.0, 10.0, x)[1].steps) for Y in X)
     assert np.log(32) / np.log(second / first) == pytest.approx(5, abs=0.5)
 
@@ -280,14 +217,14 @@ class TestWhatItRefuses:
         stiff(Relaxing(), 1e-6).given(rate=rate)(0.0, 1.0, normal(2, 1))
 
     @pytest.mark.usefixtures("unchecked")
-    def test_a_field_without_forward_mode(self) -> None:
+    def test_a_field_without_a_jacobian(self) -> None:
         class Mirror(torch.autograd.Function):
             @staticmethod
             def forward(_: object, x: Tensor) -> Tensor:
                 return -x
 
         b = VelocityField.from_function(lambda _, x: Mirror.apply(x))
-        sentence = "^The field must have derivatives in forward mode for method='rodas5p', got \".*\"; write it in"
+        sentence = "^The field must have a Jacobian by `torch.func` for method='rodas5p', got \".*\"; write it in"
         with pytest.raises(RuntimeError, match=sentence):
             stiff(b, 1e-6)(0.0, 1.0, normal(2, 2))
 
