@@ -12,26 +12,23 @@ along the line in logarithms through the two nearest points, over that of the be
 
 from __future__ import annotations
 
-import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 import torch
 from scipy.integrate import solve_ivp
 
+from experiments.benchmarks.page import Headline, about, parser, publish, table
 from experiments.benchmarks.solvers import at
 from flowops import SolutionOperator, VelocityField
 
 WANTED = 1e-6
-TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7)
 Slopes = Callable[..., list[Any]]
 Array = np.ndarray[Any, Any]
 Point = tuple[float, float, float, int]
@@ -147,14 +144,18 @@ def measured(every: Mapping[str, Solve], truth: Array, rounds: int) -> dict[str,
     return found
 
 
-def rows(title: str, found: Mapping[str, list[Point]]) -> list[str]:
+def ratio(found: Mapping[str, list[Point]], name: str) -> float:
+    """The seconds of a solver at the wanted error over those of the best of scipy."""
+    times = {other: at([tuple(point[:3]) for point in points], WANTED) for other, points in found.items()}
+    return times[name] / min(seconds for other, seconds in times.items() if other.startswith("scipy"))
+
+
+def rows(title: str, found: Mapping[str, list[Point]]) -> list[list[str]]:
     """The rows of a problem."""
-    times = {name: at([point[:3] for point in points], WANTED) for name, points in found.items()}
-    best = min(seconds for name, seconds in times.items() if name.startswith("scipy"))
     lines = []
     for name, points in found.items():
         cells = [f"{1000 * seconds:.0f} ({error:.0e}, {steps})" for _, seconds, error, steps in points]
-        lines.append(f"| {title} | {name} | {' | '.join(cells)} | {times[name] / best:.2f} |")
+        lines.append([title, name, *cells, f"{ratio(found, name):.2f}"])
     return lines
 
 
@@ -165,36 +166,29 @@ def oscillators(number: int) -> tuple[list[Problem], VelocityField]:
 
 
 def main() -> None:
-    """Print the table, or write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--samples", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", type=Path, help="a Markdown file; the terminal if left out")
-    args = parser.parse_args()
+    """Print the page, or write it."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--samples", type=int, default=64)
+    arguments.add_argument("--rounds", type=int, default=3)
+    args = arguments.parse_args()
+    names = ["robertson"] if args.quick else list(PROBLEMS)
+    samples, rounds = (2, 1) if args.quick else (args.samples, args.rounds)
     torch.set_num_threads(1)
-    lines = ["# Work and precision on stiff equations", "", (__doc__ or "").split("\n\n", 2)[2].strip(), ""]
-    cpu = platform.processor() or platform.machine()
-    lines += [
-        f"{args.rounds} rounds, one of the batch, torch {torch.__version__}, scipy {scipy.__version__}, one thread of "
-        f"{cpu}.",
-        "",
-    ]
-    head = " | ".join(f"{tolerance:g}" for tolerance in TOLERANCES)
-    lines += [
-        f"| | milliseconds (error, steps) at | {head} | at {WANTED:g} / scipy |",
-        "|---" * (len(TOLERANCES) + 3) + "|",
-    ]
-    batches = {name: ([problem], problem.field, args.rounds) for name, problem in PROBLEMS.items()}
-    batches[f"{args.samples} oscillators"] = (*oscillators(args.samples), 1)
+    batches = {name: ([PROBLEMS[name]], PROBLEMS[name].field, rounds) for name in names}
+    batch = f"{samples} oscillators"
+    batches[batch] = (*oscillators(samples), 1)
+    lines: list[list[str]] = []
+    headline: list[Headline] = []
     with torch.no_grad():
-        for name, (problems, b, rounds) in batches.items():
+        for name, (problems, b, times) in batches.items():
             truth = np.stack([problem.by_scipy("Radau", 1e-12, 1e-15)[0] for problem in problems])
-            lines += rows(name, measured(solvers(problems, b), truth, rounds))
-    text = "\n".join(lines) + "\n"
-    if args.write:
-        args.write.write_text(text, encoding="utf-8")
-    else:
-        print(text)
+            found = measured(solvers(problems, b), truth, times)
+            lines += rows(name, found)
+            quotient = f"{ratio(found, 'flowops rodas5p'):.2f}"
+            headline.append(Headline(f"{name}, an error of {WANTED:g}: rodas5p over the best of scipy", quotient))
+    head = ["", "milliseconds (error, steps) at", *(f"{tolerance:g}" for tolerance in TOLERANCES), "over scipy"]
+    where = about(f"{rounds} rounds, one of the batch", peers=["scipy"])
+    publish(args, "Work and precision on stiff equations", __doc__, [table(head, lines), where], headline)
 
 
 if __name__ == "__main__":
