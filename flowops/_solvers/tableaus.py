@@ -7,6 +7,7 @@ that of the end, with which the next step starts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -71,6 +72,11 @@ class Embedded:
         """Stage times, the row sums of `a`."""
         return tuple(sum(row, Fraction()) for row in self.a)
 
+    @cached_property
+    def stability(self) -> Row:
+        r"""The coefficients of $R(z)$, by which a step on $\dot x=zx$ multiplies."""
+        return stability(self.a[: len(self.b)], self.b)
+
     def coefficients(self, like: Tensor) -> Coefficients:
         """The numbers in the dtype and on the device of a tensor."""
         return _coefficients(self.name, like.dtype, like.device)
@@ -86,6 +92,19 @@ def _coefficients(name: str, dtype: torch.dtype, device: torch.device) -> Coeffi
     with torch.inference_mode(False):
         errors = torch.stack([tensor(row) for row in pair.errors])
         return Coefficients(tensor(pair.c)[:, None], tuple(tensor(row) for row in pair.a), errors)
+
+
+def stability(a: Sequence[Row], b: Row) -> Row:
+    r"""The coefficients of $R(z)=1+z\,b^\top(I-zA)^{-1}\mathbb 1$ of an explicit tableau: 1 and $b^\top A^k\mathbb 1$.
+
+    Source: Hairer, Wanner, Solving ODEs II, §IV.2.
+    """
+    power: Row = (Fraction(1),) * len(b)
+    found = [Fraction(1)]
+    for _ in b:
+        found.append(sum((w * v for w, v in zip(b, power, strict=True)), Fraction()))
+        power = tuple(sum((w * v for w, v in zip(row, power, strict=False)), Fraction()) for row in a)
+    return tuple(found)
 
 
 def _row(text: str) -> Row:
