@@ -77,7 +77,7 @@ def _integrate(
     Returns:
         The states at `t`, NaN where a sample failed; where each sample stopped; the work.
     """
-    _refuse_vmap(y, s, t)
+    refuse_vmap(y, s, t)
     moving = (s != t).detach()
     active = under_way(_plain(field), y.detach(), s.detach(), t.detach(), method, control, max_steps)
     times_tracked = is_tracked(s) or is_tracked(t)
@@ -109,7 +109,7 @@ def _begin(active: Active, field: Field, y: Tensor, s: Tensor, moving: Tensor, f
         if not len(rows):
             return False
     slope = field(rows)(*((s, y) if rows is None else (s[rows], y[rows])))
-    _refuse_vmap(slope)
+    refuse_vmap(slope)
     with torch.no_grad():
         active.start(_plain(field)(rows), slope.detach(), first)
     return is_tracked(slope)
@@ -130,7 +130,8 @@ def _plain(field: Field) -> Field:
     return (lambda rows: Plain(field(rows))) if is_transformed() else field
 
 
-def _refuse_vmap(*tensors: Tensor) -> None:
+def refuse_vmap(*tensors: Tensor) -> None:
+    """An error if `vmap` maps over one of these."""
     if inside_vmap(*tensors):
         raise RuntimeError(
             "An adaptive solve chooses its steps by looking at its errors, so it works in no `vmap`; make the axis a "

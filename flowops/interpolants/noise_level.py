@@ -53,6 +53,7 @@ def time_of_noise_level(I: Interpolant, sigma: Tensor) -> Tensor:
     if not isinstance(sigma, Tensor) or not sigma.is_floating_point():
         given = sigma.dtype if isinstance(sigma, Tensor) else type(sigma).__name__
         raise TypeError(f"`sigma` must be a floating tensor of noise levels, got {given}; use torch.as_tensor.")
+    sigma = sigma.detach()  # no_grad leaves forward mode alone
     first, last = noise_level(I, torch.arange(2, dtype=sigma.dtype, device=sigma.device))
     falls = first > last
     if sigma.device.type == "cpu" and not falls:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowops._arguments import check_like, check_state, expand_time, per_event
 from flowops._derivatives import push_basis, push_columns
-from flowops._solvers import Solver, Starts, Statistics
+from flowops._solvers import Solver, Starts, Statistics, refuse_vmap
 from flowops._types import Jacobian, PerSample, State, TimeLike, Times
 from flowops.fields import VelocityField
 from flowops.maps.dense_output import DenseOutput
@@ -192,6 +192,7 @@ class SolutionOperator(FlowMap):
             return super().path(s, times, x)
         check_state(x)
         every = torch.stack([expand_time(s, x, "s"), *(expand_time(t, x, "times") for t in grid_of(times))])
+        refuse_vmap(every, x)
         start, ends = every[0], every[1:]
         return torch.cat([X._dense_path(start[own], ends[:, own], x[own]) for X, own in self._chunks(x)], 1)
 
@@ -222,10 +223,13 @@ class SolutionOperator(FlowMap):
         Cost: one solve and about ten steps. Source: Shampine, Thompson, Event location for ODEs (2000).
         """
         if not self.solver.own:
-            raise ValueError(f"`method` must be an adaptive one of flowops for events, got {self.solver.method!r}.")
+            raise ValueError(
+                f"`method` must be an adaptive one of flowops for events, got {self.solver.method!r}; drop it."
+            )
         if direction not in (-1, 0, 1):
             raise ValueError(f"`direction` must be -1, 0 or 1, got {direction!r}; pass one of them.")
         s, t = self._operands(s, t, x)
+        refuse_vmap(s, t, x)
         parts = [DenseOutput(X, s[own], t[own], x[own]) for X, own in self._chunks(x)]
         return Event.join([first_event(dense, g, direction) for dense in parts])
 
