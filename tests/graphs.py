@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._functorch.aot_autograd import make_boxed_func
+from torch._functorch._aot_autograd.utils import make_boxed_func
 from torch._inductor.compile_fx import compile_fx
 from torch.fx import GraphModule, Interpreter
 from torch.testing import assert_close
@@ -70,10 +70,10 @@ def counted(row: str, kind: str) -> Counter[str]:
     draw = method.draw(X, I, normal(4, *event), normal(4, *event, seed=1), teacher=teacher, seed=0)
     found: Counter[str] = Counter(zero=0)
 
-    def keep(module: GraphModule, *_: Any, **__: Any) -> Callable[..., Any]:
+    def keep(module: GraphModule, *_: Any, **__: Any) -> Any:
         return make_boxed_func(Watched(module, found).run)
 
-    def backend(module: GraphModule, inputs: Any, options: Any) -> Callable[..., Any]:
+    def backend(module: GraphModule, inputs: Any, options: Any) -> Any:
         return compile_fx(module, inputs, inner_compile=keep, config_patches=options)
 
     torch._dynamo.reset()

@@ -1,8 +1,8 @@
 """No product of a compiled loss has a zero factor, and there are as many of them as there must be.
 
 A count does not depend on the load of a machine: this is where a slower training step is seen first. Of `n` products
-in a call of the network the loss and its gradient take `n` forward and `2 n - 1` backward (a convolution's two gradients
-are one operator), a forward derivative as many again, less those that see no time.
+in a call of the network a loss and its gradient take `n` forward and `2 n - 1` backward (`n` for convolutions, whose
+two gradients are one operator), and a forward derivative as many again, less those that see nothing of what moves.
 """
 
 from __future__ import annotations

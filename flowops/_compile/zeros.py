@@ -1,10 +1,10 @@
-r"""Compiling losses with forward-mode derivatives in them.
+r"""Products with zeros, which forward-mode derivatives leave in a graph.
 
 A captured weight has a zero tangent. torch traces it as `_efficientzerotensor`, or as a `full` of zero where an
 operator wants an ordinary tensor (a linear map, a convolution), and keeps the products with it, forward and backward;
 worse, inductor may reuse the buffer of a zero tensor, and the backward then fails with "ZeroTensors are immutable"
 (pytorch#177261). The pass here folds these zeros before the graph is split: products with them disappear, and what is
-left of them becomes an ordinary tensor. Delete this module when torch does it.
+left of them becomes an ordinary tensor. Delete this when torch does it.
 
 A zero that somebody wrote down is folded like one that stands for a tangent. That is exact while the other factor is
 finite; $0\cdot\infty$ becomes zero, as it is for a tangent that torch knows to be zero, in place of NaN. The graphs
@@ -14,15 +14,11 @@ are functional: nothing writes into a zero.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from functools import cache
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import torch
 from torch.fx import Graph, Node
 
-P = ParamSpec("P")
-R = TypeVar("R")
 aten = torch.ops.aten
 FILLED: Final = {  # what makes a constant tensor, and where its value stands; None for zeros
     aten.zeros.default: None,
@@ -72,11 +68,6 @@ GRADIENTS: Final = ((0, 2), (0, 1), (0,))  # `convolution_backward` makes three,
 MASK: Final = 10  # where it is told which of them are wanted
 
 
-def compile_loss(function: Callable[P, R], **options: Any) -> Callable[P, R]:
-    """`torch.compile(function)` with the zero tangents folded; `options` are those of `torch.compile`."""
-    return torch.compile(function, options={"joint_custom_pre_pass": _inductor_pass()}, **options)
-
-
 def fold_zeros(graph: Graph) -> None:
     """Remove the products with zeros from a functional graph of aten operators."""
     zeros: set[Node] = set()
@@ -96,7 +87,9 @@ def fold_zeros(graph: Graph) -> None:
 
 def _is_zero(node: Node, zeros: set[Node]) -> bool:
     """Whether a node is a zero tensor, of a shape that is known, whatever the inputs of the graph are."""
-    target, inputs, value = node.target, node.args, node.meta.get("val")
+    target: Any = node.target
+    inputs: Any = node.args
+    value = node.meta.get("val")
     if target is aten._efficientzerotensor.default:
         return True
     if not isinstance(value, torch.Tensor) or not all(isinstance(size, int) for size in value.shape):
@@ -143,23 +136,8 @@ def _make_plain(graph: Graph, node: Node, users: list[Node]) -> None:
 
 def _narrow(node: Node) -> None:
     """Leave out the gradients of a convolution that nobody looks at."""
+    arguments: Any = node.args
     seen = {user.args[1] for user in node.users}
-    mask = [wanted and place in seen for place, wanted in enumerate(node.args[MASK])]
+    mask = [wanted and place in seen for place, wanted in enumerate(arguments[MASK])]
     node.update_arg(MASK, mask)
     node.meta["val"] = tuple([value if wanted else None for value, wanted in zip(node.meta["val"], mask, strict=True)])
-
-
-@cache
-def _inductor_pass() -> Any:
-    from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
-
-    class FoldZeros(CustomGraphPass):
-        """The pass with the identity that inductor's cache asks for."""
-
-        def __call__(self, graph: Graph) -> None:
-            fold_zeros(graph)
-
-        def uuid(self) -> Any:
-            return get_hash_for_files((__file__,))
-
-    return FoldZeros()
