@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m experiments.benchmarks.sampling --run runs/checkerboard
 
-A map of the checkerboard, that of a run or one trained for `--minutes`, carries the same base samples as dopri5, Heun,
+A map of the checkerboard, that of a run or one trained for `--steps`, carries the same base samples as dopri5, Heun,
 RK4 and DPM-Solver++(2M) along its own field $v_{t,t}$. The distance is the KL divergence on 48 x 48 cells, which exact
 samples of that number have too. A solver is tried at several numbers of steps or tolerances; told is the cheapest one
-that is at least as near as the map, and nothing where none of them is. Times are medians of processor seconds over
-interleaved rounds on fewer samples.
+that is as near as the map, to the two per cent that the samples leave open, and nothing where none of them is. Times
+are medians of processor seconds over interleaved rounds on fewer samples.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ TRIED: dict[str, Sequence[float]] = {
     "dpm-solver": (2, 4, 6, 8, 12, 16, 24, 32),
 }
 """Steps of the solvers on a grid, tolerances of the adaptive one."""
+NOISE = 1.02
 
 Sample = Callable[[int], tuple[Tensor, float]]
 """So many samples, and the calls that each took."""
@@ -101,8 +102,10 @@ def measured(run: Run, args: argparse.Namespace) -> dict[str, list[Point]]:
 
 
 def cheapest(points: Sequence[Point], distance: float) -> Point | None:
-    """The fastest of these that is at least as near as `distance`, if one is."""
-    return min((each for each in points if each.distance <= distance), key=lambda each: each.seconds, default=None)
+    """The fastest of these that is as near as `distance`, if one is."""
+    return min(
+        (each for each in points if each.distance <= NOISE * distance), key=lambda each: each.seconds, default=None
+    )
 
 
 def equal(found: dict[str, list[Point]]) -> str:
@@ -141,13 +144,13 @@ def picture(path: Path, found: dict[str, list[Point]], floor: float) -> None:
 
 
 def trained(args: argparse.Namespace, folder: str) -> Run:
-    """A map of the checkerboard after so many minutes."""
-    config = replace(CONFIG, minutes=args.minutes, out=folder, log=LogConfig(progress=False, sample_every=0))
+    """A map of the checkerboard after so many steps on independent pairs."""
+    config = replace(
+        CONFIG, dataset="checkerboard", minutes=0.0, steps=args.steps, out=folder,
+        hardware=HardwareConfig(compile="no"), log=LogConfig(progress=False, sample_every=0),
+    )  # fmt: skip
     if args.quick:
-        config = replace(
-            config, minutes=0.0, steps=5, batch=64, network=NetworkConfig("mlp", width=16, depth=1),
-            hardware=HardwareConfig(compile="no"), data_options=("pairs=256",), optimizer=OptimizerConfig(),
-        )  # fmt: skip
+        config = replace(config, batch=64, network=NetworkConfig("mlp", width=16, depth=1), optimizer=OptimizerConfig())
     return train(config, resume=True)
 
 
@@ -169,13 +172,13 @@ def main(words: Sequence[str] | None = None) -> None:
     """Print the tables, or write them."""
     each = parser(__doc__)
     each.add_argument("--run", help="folder of a finished run on the checkerboard; else one is trained")
-    each.add_argument("--minutes", type=float, default=1.5, help="of the training; 1.5")
+    each.add_argument("--steps", type=int, default=2_000, help="of the training")
     each.add_argument("--samples", type=int, default=32_000, help="of which the distance is taken")
     each.add_argument("--timed", type=int, default=2_000, help="that are timed")
     each.add_argument("--rounds", type=int, default=5)
     args = each.parse_args(words)
     if args.quick:
-        args.samples, args.timed, args.rounds = 2_000, 50, 1
+        args.samples, args.timed, args.rounds, args.steps = 2_000, 50, 1, 5
     with tempfile.TemporaryDirectory() as folder:
         run = Run.load(args.run) if args.run else trained(args, folder)
         found = measured(run, args)
