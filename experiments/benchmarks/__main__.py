@@ -57,7 +57,7 @@ PARTS: dict[str, Part] = {
     "training": Part("a whole training step beside JAX, torchcfm and flow_matching, and its memory"),
     "methods": Part("a training step of every row and its memory", ("--rounds", "3")),
     "unet": Part("a training step on images; its compilation takes minutes", named=True),
-    "solvers": Part("work and precision of solvers"),
+    "solvers": Part("work and precision of solvers", ("--rounds", "3")),
     "solution_operator": Part("a solve and its derivative beside one bare call"),
     "detest": Part("the problems of DETEST beside torchdiffeq", plain=True),
     "stiff": Part("stiff equations", plain=True),

@@ -172,7 +172,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Print the tables, or write them."""
     each = parser(__doc__)
     each.add_argument("--run", help="folder of a finished run on the checkerboard; else one is trained")
-    each.add_argument("--steps", type=int, default=2_000, help="of the training")
+    each.add_argument("--steps", type=int, default=1_500, help="of the training")
     each.add_argument("--samples", type=int, default=32_000, help="of which the distance is taken")
     each.add_argument("--timed", type=int, default=2_000, help="that are timed")
     each.add_argument("--rounds", type=int, default=5)
