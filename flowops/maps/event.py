@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import per_event
-from flowops._derivatives import value_and_vjp
+from flowops._derivatives import is_tracked, value_and_vjp
 from flowops._types import State, Times
 from flowops.maps.dense_output import DenseOutput
+
+_ORDER = 2  # derivatives are right up to this one
 
 Function = Callable[[Times, State], Tensor]
 """`(t, x) -> g`, `[m]` for `m` samples; it is asked for any number of them at once."""
@@ -40,8 +42,8 @@ class Event:
 def first_event(dense: DenseOutput, g: Function, direction: int) -> Event:
     r"""The first zero of $g(\tau,X_{s,\tau}(x))$ with a change of sign between the ends of a step.
 
-    The time is found without derivatives; one step of Newton from it, which leaves it where it is, gives it those of
-    $g(\tau,X_{s,\tau}(x))=0$ solved for $\tau$.
+    The time is found without derivatives. Steps of Newton from it, which leave it where it is, give it those of
+    $g(\tau,X_{s,\tau}(x))=0$ solved for $\tau$, each one order more.
     """
     times, states = (z.detach() for z in dense.nodes())
     values = _checked(g, times.flatten(), states.flatten(0, 1)).detach().reshape(times.shape)
@@ -63,16 +65,24 @@ def first_event(dense: DenseOutput, g: Function, direction: int) -> Event:
         root = _root(along, begin, values[step, rows], times[step + 1, rows], values[step + 1, rows])
     time = dense.t.index_put((rows,), root)
     reached = dense(time[None])[0]
-    slope, still = dense.X.b(time, reached), reached.detach()
+    rate = torch.where(occurred, _rate(dense, g, time.detach(), reached.detach()), 1)
+    for _ in range(_ORDER):
+        value = g(time, reached)
+        if not is_tracked(value):
+            break
+        time = time + torch.where(occurred, (value.detach() - value) / rate, 0)
+        reached = dense(time[None])[0]
+    return Event(time, reached, occurred)
+
+
+def _rate(dense: DenseOutput, g: Function, t: Times, x: State) -> Tensor:
+    """The derivative of `g` along the solution, `[batch]`, as a number."""
+    slope = dense.X.b(t, x)
 
     def ahead(tau: Tensor) -> Tensor:
-        return g(time + tau, still + per_event(tau, still).to(still.dtype) * slope.detach())
+        return g(t + tau, x + per_event(tau, x).to(x.dtype) * slope)
 
-    rate = value_and_vjp(ahead, torch.zeros_like(time), torch.ones_like(time))[1].detach()
-    value = g(time, reached)
-    change = torch.where(occurred, (value.detach() - value) / torch.where(occurred, rate, 1), 0)
-    time = time + change
-    return Event(time, reached + per_event(change, reached).to(reached.dtype) * slope, occurred)
+    return value_and_vjp(ahead, torch.zeros_like(t), torch.ones_like(t))[1].detach()
 
 
 def _checked(g: Function, t: Times, x: State) -> Tensor:

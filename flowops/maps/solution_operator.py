@@ -200,8 +200,8 @@ class SolutionOperator(FlowMap):
         r"""Solve until $g(\tau,X_{s,\tau}(x))=0$ for the first time, sample by sample, at the latest until $t$.
 
         A zero is seen where $g$ has different signs at the two ends of a step, and found to rounding; one at $s$ itself
-        does not count. First derivatives of time and state with respect to $s$, $x$ and parameters of field and $g$
-        are those of the equation solved for $\tau$.
+        does not count. First and second derivatives of time and state with respect to $s$, $x$ and the parameters of
+        field and $g$ are those of the equation solved for $\tau$.
 
         Args:
             s: the time of `x`.

@@ -217,6 +217,13 @@ def of_solves() -> Iterator[Case]:
                 adaptive=True,
             )
     yield Case("solve", "SolutionOperator.solve", lambda s, t, x, w: solved("tsit5", w).solve(s, t, x)[0], ONE, True)
+
+    def until(s: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        found = solved("tsit5", w).until(s, 2.0, x, lambda t, y: t - 0.9 + 0.3 * (y @ w).sum(1))
+        assert found.occurred.all()
+        return found.time, found.state
+
+    yield Case("until", "SolutionOperator.until", until, (S[:1], X[:1], W), True)
     yield Case(
         "solved log_prob",
         "VelocityField.log_prob",

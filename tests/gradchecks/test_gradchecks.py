@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 NO_OPERATORS = {
     "DivergenceEstimate": "a record",
+    "Event": "a record",
+    "Statistics": "a record",
     "SolverError": "an error",
     "PARAMETERIZATIONS": "a table of names",
     "Parameterization": "an abstract class",
