@@ -159,7 +159,7 @@ def rows(found: dict[str, list[tuple[float, ...]]]) -> str:
 
 def picture(path: Path, found: dict[str, list[tuple[float, ...]]]) -> None:
     """Worst error over time, one line for each solver."""
-    figure = new_figure(7.0, 4.6)
+    figure = new_figure(7.5, 4.2)
     axes = figure.subplots()
     for k, (name, points) in enumerate(found.items()):
         style = {"linewidth": 2.0} if name.startswith("flowops") else {"linestyle": "--", "linewidth": 1.0}
@@ -167,7 +167,7 @@ def picture(path: Path, found: dict[str, list[tuple[float, ...]]]) -> None:
         axes.loglog([1000 * each for each in seconds], errors, marker=".", color=f"C{k}", label=name, **style)
     axes.axhline(WANTED, color="grey", linewidth=0.6)
     axes.set(xlabel="processor time, ms", ylabel="worst error")
-    axes.legend(fontsize=7)
+    figure.legend(fontsize=7, loc="outside right center")
     save_figure(path, figure)
 
 
