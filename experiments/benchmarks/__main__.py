@@ -60,7 +60,7 @@ PARTS: dict[str, Part] = {
     "solvers": Part("work and precision of solvers", ("--rounds", "3")),
     "solution_operator": Part("a solve and its derivative beside one bare call"),
     "detest": Part("the problems of DETEST beside torchdiffeq", plain=True),
-    "stiff": Part("stiff equations", plain=True),
+    "stiff": Part("stiff equations"),
     "small": Part("a single small equation", plain=True),
     "sampling": Part("a map in few steps beside solvers, at equal distance"),
     "startup": Part("the start of a process"),
