@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import expm
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
-from torch.func import jvp, vjp
+from torch.func import jvp, vjp, vmap
 from torch.testing import assert_close
 
 from experiments.benchmarks.stiff import PROBLEMS, Oscillators
@@ -150,6 +150,20 @@ def test_gradients_reach_the_parameters_of_a_stiff_field(adjoint: bool) -> None:
     exact = jvp(lambda r: relaxed(torch.ones(2).double(), x, r), (rate,), (torch.ones(2).double(),))[1]
     assert_close(found, exact.sum(1), rtol=1e-5, atol=1e-8)
     assert_close(jvp(end, (rate,), (torch.ones(2).double(),))[1], exact, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_transforms_nest_and_take_many_directions_at_once() -> None:
+    s, t, x, u = uniform(3), uniform(3, seed=1), mild(3, 2), normal(3, 2, seed=2)
+
+    def pushed(X: FlowMap) -> Tensor:
+        return vmap(lambda w: jvp(lambda y: X(s, t, y), (x,), (w,))[1])(normal(4, 3, 2, seed=3))
+
+    def curvature(X: FlowMap) -> Tensor:
+        return jvp(lambda y: vjp(lambda z: X(s, t, z), y)[1](u)[0], (x,), (u,))[1]
+
+    for of in (pushed, curvature):
+        assert_near(of(stiff(Cubic(), 1e-8)), of(CubicFlow()), 1e-6)
 
 
 def every_derivative(X: FlowMap, s: Tensor, t: Tensor, x: Tensor, u: Tensor) -> list[Tensor]:
