@@ -16,7 +16,7 @@ from torch import Tensor
 
 Array = NDArray[np.floating]
 
-SHRINK, GROW = 0.2, 10.0
+SAFETY, SHRINK, GROW = 0.75, 0.2, 10.0
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,11 @@ class Control:
     Attributes:
         rtol, atol: the error of a component may be `atol + rtol |y|`.
         rate: the error of a step `h` is O(h^rate).
-        safety: the next step is this part of the one whose error would be its tolerance.
     """
 
     rtol: float
     atol: float
     rate: int
-    safety: float = 0.75
 
     def scale(self, size: Tensor) -> Tensor:
         """The tolerances of components of this size."""
@@ -52,7 +50,7 @@ class Control:
 
     def factor(self, error: Tensor, ceiling: Tensor) -> Tensor:
         """By what the next step is longer than one of this error; a step that is not finite shrinks most."""
-        factor = (error ** (-1 / self.rate)).mul_(self.safety).nan_to_num_(nan=0.0)
+        factor = (error ** (-1 / self.rate)).mul_(SAFETY).nan_to_num_(nan=0.0)
         return torch.minimum(factor.clamp_min_(SHRINK), ceiling)
 
     def error_of_one(self, estimates: Array, y: Array, end: Array) -> float:
@@ -68,7 +66,7 @@ class Control:
         """`factor` of one sample."""
         if not error:
             return ceiling
-        factor = self.safety * error ** (-1 / self.rate)
+        factor = SAFETY * error ** (-1 / self.rate)
         return min(max(factor, SHRINK), ceiling) if error == error else SHRINK
 
 

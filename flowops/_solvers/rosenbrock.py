@@ -50,7 +50,7 @@ class Rosenbrock:
         c: times of the stages; that of the end is 1.
         drift: factors of the derivative in time.
         errors: weights of the error estimate.
-        safety: the next step is this part of the one whose error would be its tolerance.
+        share: the tolerance of a step is this part of the one asked for.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Rosenbrock:
     c: Row
     drift: Row
     errors: Row
-    safety: float = 0.75
+    share: float = 1.0
 
     boundary = math.inf
     """The whole negative real axis is stable."""

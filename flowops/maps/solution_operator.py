@@ -43,7 +43,7 @@ class SolutionOperator(FlowMap):
         method: adaptive `"dopri8"` (default in float64), `"dop853"`, `"dopri5"` (default in float32), `"tsit5"`,
             `"bosh3"`, `"adaptive_heun"`, `"rodas5p"`, fixed-step `"euler"`, `"midpoint"`, `"heun"`, `"heun3"`, `"rk4"`,
             or an adaptive one of torchdiffeq, `"torchdiffeq:dopri5"`.
-        rtol: relative tolerance of a sample's worst component; 1e-11 in float64, 1e-6 in float32.
+        rtol: relative tolerance of a sample's worst component; 1e-11 in float64, 2.5e-6 in float32.
         atol: absolute tolerance, likewise.
         **solver: `steps` (fixed-step methods, default 100), `adjoint` (keep for gradients only the states between steps
             and go through every step again), `chunk` (samples that are solved at once, by default as many as hold
