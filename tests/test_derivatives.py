@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops._derivatives import push_basis, push_columns, value_and_jvp, value_and_vjp
-from tests.examples import EVENT_IDS, EVENTS, central_difference, normal
+from flowops._derivatives import numbers_of_partials, partials, push_basis, push_columns, value_and_jvp, value_and_vjp
+from tests.examples import EVENT_IDS, EVENTS, central_difference, normal, uniform
 
 
 def directional(x: Tensor) -> Callable[[Tensor], Tensor]:
@@ -93,3 +93,28 @@ def test_derivatives_of_derivatives() -> None:
     leaf = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(once(leaf).sum(), leaf)
     assert_close(gradient, -torch.sin(x))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda t, x: torch.stack([x[:, 1] * t, 3 * (1 - x[:, 0] ** 2) * x[:, 1] - t], 1),
+        lambda _, x: x**3,
+        lambda t, x: t[:, None].expand_as(x),
+        lambda _, x: torch.ones_like(x),
+    ],
+    ids=["both", "states", "times", "constant"],
+)
+def test_partial_derivatives_are_those_of_directions(f: Callable[[Tensor, Tensor], Tensor], batch: int) -> None:
+    t, x = uniform(batch), normal(batch, 2)
+    drift, J = partials(f, t, x)
+    one, none = torch.ones_like(t), torch.zeros_like(x)
+    assert_close(drift, value_and_jvp(f, (t, x), (one, none))[1])
+    columns = [value_and_jvp(f, (t, x), (0 * one, none + e))[1] for e in torch.eye(2).double()]
+    assert_close(J, torch.stack(columns, 2))
+    for found, expected in zip(numbers_of_partials(f, t, x), (drift, J), strict=True):
+        assert not found.requires_grad
+        assert_close(found, expected)
+    with torch.inference_mode():
+        assert_close(numbers_of_partials(f, t, x)[1], J)

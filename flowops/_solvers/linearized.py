@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from flowops._derivatives import partials
+from flowops._derivatives import numbers_of_partials, partials
 from flowops._solvers.rosenbrock import Rosenbrock
 from flowops._solvers.stepping import Attempt, Plain, RightHandSide
 
@@ -47,8 +48,7 @@ class Linearized:
     def attempt(self, rhs: RightHandSide, y: Tensor, slope: Tensor, tau: Tensor, h: Tensor) -> Attempt:
         """A step without derivatives from outside; the stage before the end is its start."""
         if self.known is None or not self.known.holds(tau[0], y):
-            drift, J = self.derivatives(rhs.traced if isinstance(rhs, Plain) else rhs, tau[0], y)
-            self.known = Linear(tau[0].clone(), y.clone(), drift.detach(), J.detach())
+            self.known = Linear(tau[0].clone(), y.clone(), *self.numbers(rhs, tau[0], y))
         end, estimate = self.step(rhs, y, slope, tau, h, self.known.drift, self.known.J)
         return end, rhs(tau[-1], end), estimate[None], y, slope
 
@@ -61,14 +61,21 @@ class Linearized:
         """All stages but the first and the end, accepted or not, and a Jacobian for every step."""
         return tried * self.method.stages + steps
 
-    def derivatives(self, rhs: RightHandSide, tau: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def numbers(self, rhs: RightHandSide, tau: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """`derivatives` that have none of their own."""
+        drift, J = self.derivatives(rhs.traced if isinstance(rhs, Plain) else rhs, tau, y, numbers_of_partials)
+        return drift.detach(), J.detach()
+
+    def derivatives(
+        self, rhs: RightHandSide, tau: Tensor, y: Tensor, taken: Callable[..., tuple[Tensor, Tensor]] = partials
+    ) -> tuple[Tensor, Tensor]:
         """Those in time and in the state.
 
         Raises:
             RuntimeError: if the right-hand side has none that `torch.func` could take.
         """
         try:
-            return partials(rhs, tau, y)
+            return taken(rhs, tau, y)
         except RuntimeError as error:
             raise RuntimeError(
                 f"The field must have a Jacobian by `torch.func` for method={self.method.name!r}, got "

@@ -12,12 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flowops import SolutionOperator, VelocityField
 from flowops._solvers import alone
-from flowops._solvers.tableaus import EMBEDDED
+from flowops._solvers.methods import OWN
 from flowops.maps import SolverError
 from tests.examples import EVENT_IDS, EVENTS, Coupled, Cubic, mild, normal
 
-METHODS = pytest.mark.parametrize("method", EMBEDDED)
-LOOSE = {"bosh3": 1e-4, "adaptive_heun": 1e-3} | dict.fromkeys(list(EMBEDDED)[:4], 1e-6)
+METHODS = pytest.mark.parametrize("method", OWN)
+LOOSE = dict.fromkeys(OWN, 1e-6) | {"bosh3": 1e-4, "adaptive_heun": 1e-3}
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
@@ -49,9 +49,10 @@ def test_a_sample_alone_takes_the_steps_it_takes_in_company(
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=EVENT_IDS)
-def test_derivatives_and_paths_follow_the_same_steps(event: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("method", ["tsit5", "rodas5p"])
+def test_derivatives_and_paths_follow_the_same_steps(event: tuple[int, ...], method: str) -> None:
     b, x = Coupled(event), mild(1, *event)
-    X = SolutionOperator(b, method="tsit5", rtol=1e-7, atol=1e-7)
+    X = SolutionOperator(b, method=method, rtol=1e-7, atol=1e-7)
     assert_close(X.path(0.0, [0.3, 1.0, 0.7], x), X.path(0.0, [0.3, 1.0, 0.7], *twice(x))[:, :1], rtol=1e-9, atol=1e-9)
     t = torch.ones(1).double()
     found = [z.requires_grad_() for z in (x, t)]
@@ -71,8 +72,19 @@ def test_derivatives_and_paths_follow_the_same_steps(event: tuple[int, ...]) -> 
         (lambda t, x: torch.cos(300 * t)[:, None] + 0 * x, {"max_steps": 5}),
         (lambda t, x: -1e6 * (x - torch.cos(t)[:, None]), {"method": "dopri5"}),
         (lambda _, x: 0.3 - torch.sign(x - 3.1), {"max_steps": 300}),
+        (lambda _, x: x**2, {"method": "rodas5p"}),
+        (lambda _, x: x + torch.nan, {"method": "rodas5p"}),
     ],
-    ids=["blow-up", "not finite", "never finite", "exhausted", "stiff", "jump"],
+    ids=[
+        "blow-up",
+        "not finite",
+        "never finite",
+        "exhausted",
+        "stiff",
+        "jump",
+        "implicit blow-up",
+        "implicit never finite",
+    ],
 )
 def test_failures_are_told_alike(field: Any, options: dict[str, Any]) -> None:
     X = SolutionOperator(VelocityField.from_function(field), **{"rtol": 1e-6, "atol": 1e-6} | options)
