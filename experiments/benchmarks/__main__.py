@@ -44,13 +44,11 @@ class Part:
         about: what is measured.
         words: arguments of its command beside those that every part has.
         named: whether it is run only where it is named, since it takes long.
-        plain: whether its command knows `--write` and `--rounds` only, so that the index tells no number of it.
     """
 
     about: str
     words: tuple[str, ...] = ()
     named: bool = False
-    plain: bool = False
 
 
 PARTS: dict[str, Part] = {
@@ -59,9 +57,9 @@ PARTS: dict[str, Part] = {
     "unet": Part("a training step on images; its compilation takes minutes", named=True),
     "solvers": Part("work and precision of solvers", ("--rounds", "3")),
     "solution_operator": Part("a solve and its derivative beside one bare call"),
-    "detest": Part("the problems of DETEST beside torchdiffeq", plain=True),
+    "detest": Part("the problems of DETEST beside torchdiffeq"),
     "stiff": Part("stiff equations"),
-    "small": Part("a single small equation", plain=True),
+    "small": Part("a single small equation"),
     "sampling": Part("a map in few steps beside solvers, at equal distance"),
     "startup": Part("the start of a process"),
     "growth": Part("cost against dimension, batch, steps, size of images and processes"),
@@ -127,8 +125,6 @@ def _state(name: str, ledger: Ledger) -> str:
 def command(name: str, out: Path, headline: Path, quick: bool) -> list[str]:
     """The command of a part."""
     words = [sys.executable, "-m", f"experiments.benchmarks.{name}", "--write", str(out / f"{name}.md")]
-    if PARTS[name].plain:
-        return [*words, *(["--rounds", "1"] if quick else PARTS[name].words)]
     return [*words, "--headline", str(headline), *(["--quick"] if quick else PARTS[name].words)]
 
 
@@ -150,9 +146,7 @@ def _measure(name: str, ledger: Ledger, out: Path, quick: bool) -> None:
             ledger.fail(name, said[-600:].strip() or f"It ended with status {status}.")
             _say(f"{name} failed: {ledger.content['failed'][name]}")
             return
-        lines = [Headline(PARTS[name].about, "see the page")]
-        if file.is_file():
-            lines = json.loads(file.read_text(encoding="utf-8"))
+        lines = json.loads(file.read_text(encoding="utf-8"))
     ledger.keep(name, {"headline": lines, "seconds": round(time.monotonic() - begun)})
     _say(f"{name}: {time.monotonic() - begun:.0f} s")
 

@@ -1,6 +1,6 @@
 """The twenty-five problems of DETEST, one sample each: ours and torchdiffeq's, field in torch, processor time.
 
-    OMP_NUM_THREADS=1 taskset -c 0 python -m experiments.benchmarks.detest --write experiments/results/detest.md
+    python -m experiments.benchmarks.detest --write experiments/results/detest.md
 
 Each is solved from 0 to 20 (Hull, Enright, Fellen, Sedgwick 1972) with rtol = atol, against scipy's DOP853 at 1e-12. An
 error is the largest component over one plus that of the state; "within" counts the problems on which it is at most ten
@@ -12,13 +12,10 @@ quotients.
 
 from __future__ import annotations
 
-import argparse
 import math
-import platform
 import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,7 +23,9 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 from torchdiffeq import odeint
 
+from experiments.benchmarks.page import Headline, about, parser, publish, table
 from experiments.benchmarks.solvers import at
+from experiments.benchmarks.timing import medians
 from flowops import SolutionOperator, VelocityField
 from tests.solvers.detest import END, PROBLEMS, Problem
 
@@ -94,16 +93,8 @@ def measured(problem: Problem, names: list[str], tolerance: float, rounds: int) 
         value = solve(name, slope, y, tolerance)[0]
         calls[name] = slope.calls
         errors[name] = ((value - exact).abs().amax() / (1 + exact.abs().amax())).item()
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
-            start = time.process_time()
-            solve(name, problem.slope, y, tolerance)
-            seconds[name].append(time.process_time() - start)
-    return {
-        name: Found(calls[name], statistics.median(seconds[name]) if rounds else math.nan, errors[name])
-        for name in names
-    }
+    seconds = medians({name: partial(solve, name, problem.slope, y, tolerance) for name in names}, rounds)
+    return {name: Found(calls[name], seconds[name].processor, errors[name]) for name in names}
 
 
 def quotients(found: list[Found], curves: list[list[Found]]) -> tuple[float, float]:
@@ -117,48 +108,51 @@ def quotients(found: list[Found], curves: list[list[Found]]) -> tuple[float, flo
     return tuple(math.exp(statistics.mean(column)) for column in zip(*ratios, strict=True))  # type: ignore[return-value]
 
 
-def totals(results: Results, curves: list[list[Found]]) -> list[str]:
+def totals(results: Results, curves: list[list[Found]]) -> list[list[str]]:
     """One row for each tolerance and solver."""
-    head = "| tolerance | solver | within | calls | ms | calls at equal error | seconds at equal error |"
-    lines = [head, "|---" * 7 + "|"]
+    lines = []
     for q, rows in results.items():
         for name in NAMES:
             found = [row[name] for row in rows]
             within, calls = sum(one.error <= 10 * q for one in found), sum(one.calls for one in found)
-            cells = f"{within} | {calls} | {1000 * sum(one.seconds for one in found):.0f}"
-            lines.append(f"| {q:g} | {name} | {cells} | {' | '.join(f'{z:.2f}' for z in quotients(found, curves))} |")
+            cells = [f"{within}", f"{calls}", f"{1000 * sum(one.seconds for one in found):.0f}"]
+            lines.append([f"{q:g}", name, *cells, *(f"{z:.2f}" for z in quotients(found, curves))])
     return lines
 
 
-def single(results: Results) -> list[str]:
+def single(results: Results, problems: Sequence[Problem]) -> str:
     """One row for each problem."""
-    columns = [(q, name) for q in TOLERANCES for name in SHOWN]
-    lines = [f"| | {' | '.join(f'{name} {q:g}' for q, name in columns)} |", "|---" * (1 + len(columns)) + "|"]
-    for k, problem in enumerate(PROBLEMS):
+    columns = [(q, name) for q in results for name in SHOWN]
+    lines = []
+    for k, problem in enumerate(problems):
         found = [(q, results[q][k][name]) for q, name in columns]
-        lines.append(f"| {problem.name} | {' | '.join(f'{one.error / q:.2g} ({one.calls})' for q, one in found)} |")
-    return lines
+        lines.append([problem.name, *(f"{one.error / q:.2g} ({one.calls})" for q, one in found)])
+    return table(["", *(f"{name} {q:g}" for q, name in columns)], lines)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print the tables, or write them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--write", type=Path, help="a Markdown file; the terminal if left out")
-    args = parser.parse_args()
+    each = parser(__doc__)
+    each.add_argument("--rounds", type=int, default=3)
+    args = each.parse_args(words)
+    rounds, problems, tolerances = (
+        (1, PROBLEMS[:3], TOLERANCES[:1]) if args.quick else (args.rounds, PROBLEMS, TOLERANCES)
+    )
     torch.set_num_threads(1)
     with torch.no_grad():
-        curves = [[measured(problem, [PEER], q, 1)[PEER] for q in CURVE] for problem in PROBLEMS]
-        results = {q: [measured(problem, NAMES, q, args.rounds) for problem in PROBLEMS] for q in TOLERANCES}
-    cpu = platform.processor() or platform.machine()
-    about = f"{args.rounds} rounds, torch {torch.__version__}, one thread of {cpu}."
-    intro = ["# DETEST", "", (__doc__ or "").split("\n\n", 2)[2].strip(), "", about, ""]
-    lines = [*intro, *totals(results, curves), "", "Errors over the tolerance, and calls:", "", *single(results)]
-    text = "\n".join(lines) + "\n"
-    if args.write:
-        args.write.write_text(text, encoding="utf-8")
-    else:
-        print(text)
+        curves = [[measured(problem, [PEER], q, 1)[PEER] for q in CURVE] for problem in problems]
+        results = {q: [measured(problem, NAMES, q, rounds) for problem in problems] for q in tolerances}
+    rows = totals(results, curves)
+    head = ["tolerance", "solver", "within", "calls", "ms", "calls at equal error", "seconds at equal error"]
+    lines = [about(f"{rounds} rounds", peers=["torchdiffeq", "scipy"]), table(head, rows)]
+    what = "within ten tolerances; calls, seconds over torchdiffeq's dopri5 at equal error"
+    headline = [
+        Headline(f"DETEST at {q}, {name}: {what}", f"{within} of {len(problems)}; {calls}, {seconds}", "22 of 25; 1, 1")
+        for q, name, within, _, _, calls, seconds in rows
+        if name == "flowops dopri5"
+    ]
+    parts = [*lines, "Errors over the tolerance, and calls:", single(results, problems)]
+    publish(args, "DETEST", __doc__, parts, headline)
 
 
 if __name__ == "__main__":

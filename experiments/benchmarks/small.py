@@ -1,6 +1,6 @@
 """One small sample: a pendulum from 0 to 20 by ours, field in torch, and by scipy, field in NumPy.
 
-    OMP_NUM_THREADS=1 taskset -c 0 python -m experiments.benchmarks.small --write experiments/results/small.md
+    python -m experiments.benchmarks.small --write experiments/results/small.md
 
 The times are processor milliseconds, the median of interleaved rounds, with the error of the end in brackets. Below
 stand the quotients of times at the errors of scipy's solves, along lines in logarithms through our own points: what of
@@ -9,12 +9,9 @@ ours is nearest in kind, and the default of the library. A call of the field tak
 
 from __future__ import annotations
 
-import argparse
-import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
+from experiments.benchmarks.page import Headline, about, parser, publish, table
 from experiments.benchmarks.solvers import Solve, at, measured
 from flowops import SolutionOperator, VelocityField
 
@@ -62,43 +60,47 @@ def microseconds(call: Callable[[], object], times: int = 2000) -> float:
     return 1e6 * (time.process_time() - start) / times
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print the tables, or write them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--write", type=Path, help="a Markdown file; the terminal if left out")
-    args = parser.parse_args()
+    each = parser(__doc__)
+    each.add_argument("--rounds", type=int, default=9)
+    args = each.parse_args(words)
+    rounds = 1 if args.quick else args.rounds
     torch.set_num_threads(1)
     solvers: dict[str, Solve] = {f"flowops {method}": partial(ours, method) for method in OURS}
     solvers |= {f"scipy {method}": partial(by_scipy, method) for method in SCIPY}
     with torch.no_grad():
-        found = measured(solvers, by_scipy("DOP853", 3e-14), args.rounds)
+        found = measured(solvers, by_scipy("DOP853", 3e-14), rounds)
     x, y = torch.tensor([START]).double(), np.array(START)
     calls = microseconds(partial(of_torch, x[:, 0], x)), microseconds(partial(of_numpy, 0.0, y))
-    cpu = platform.processor() or platform.machine()
     fields = f"A call of the field: {calls[0]:.1f} us in torch, {calls[1]:.1f} us in NumPy."
-    about = f"{args.rounds} rounds, torch {torch.__version__}, one thread of {cpu}. {fields}"
-    text = "\n".join(
-        ["# One small sample", "", (__doc__ or "").split("\n\n", 2)[2].strip(), "", about, "", *rows(found)]
-    )
-    if args.write:
-        args.write.write_text(text + "\n", encoding="utf-8")
-    else:
-        print(text)
-
-
-def rows(found: dict[str, list[tuple[float, ...]]]) -> list[str]:
-    """Both tables."""
     tolerances = [f"{point[0]:g}" for point in next(iter(found.values()))]
-    lines = [f"| milliseconds (error) at | {' | '.join(tolerances)} |", "|---" * (1 + len(tolerances)) + "|"]
-    for name, points in found.items():
-        lines.append(f"| {name} | {' | '.join(f'{1000 * t:.1f} ({error:.0e})' for _, t, error in points)} |")
-    lines += ["", f"| at equal error, scipy at | {' | '.join(tolerances)} |", "|---" * (1 + len(tolerances)) + "|"]
-    for peer, methods in PAIRS.items():
-        for method in methods:
-            cells = [f"{at(found[f'flowops {method}'], error) / t:.1f}" for _, t, error in found[f"scipy {peer}"]]
-            lines.append(f"| flowops {method} / scipy {peer} | {' | '.join(cells)} |")
-    return lines
+    times = [[name, *(f"{1000 * t:.1f} ({error:.0e})" for _, t, error in points)] for name, points in found.items()]
+    ratios = quotients(found)
+    lines = [
+        f"{about(f'{rounds} rounds', peers=['scipy'])} {fields}",
+        table(["milliseconds (error) at", *tolerances], times),
+        table(
+            ["at equal error, scipy at", *tolerances],
+            [[name, *(f"{ratio:.1f}" for ratio in each)] for name, each in ratios.items()],
+        ),
+    ]
+    headline = [
+        Headline(f"a pendulum, {name}, at equal error", f"{min(each):.1f} to {max(each):.1f}", "5")
+        for name, each in ratios.items()
+    ]
+    publish(args, "One small sample", __doc__, lines, headline)
+
+
+def quotients(found: dict[str, list[tuple[float, ...]]]) -> dict[str, list[float]]:
+    """Of each of ours and each of scipy's: the time over scipy's at the errors of scipy."""
+    return {
+        f"flowops {method} / scipy {peer}": [
+            at(found[f"flowops {method}"], error) / t for _, t, error in found[f"scipy {peer}"]
+        ]
+        for peer, methods in PAIRS.items()
+        for method in methods
+    }
 
 
 if __name__ == "__main__":

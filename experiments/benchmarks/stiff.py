@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -165,12 +165,12 @@ def oscillators(number: int) -> tuple[list[Problem], VelocityField]:
     return [Problem(van_der_pol(mu), (2.0, 0.0), 2 * mu) for mu in values.tolist()], Oscillators().given(mu=values)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print the page, or write it."""
     arguments = parser(__doc__)
     arguments.add_argument("--samples", type=int, default=64)
     arguments.add_argument("--rounds", type=int, default=3)
-    args = arguments.parse_args()
+    args = arguments.parse_args(words)
     names = ["robertson"] if args.quick else list(PROBLEMS)
     samples, rounds = (2, 1) if args.quick else (args.samples, args.rounds)
     torch.set_num_threads(1)

@@ -143,6 +143,9 @@ SIZES: dict[str, tuple[list[str], int]] = {  # arguments, rows of all tables of 
     "growth": (["--processes"], 6),
     "sampling": ([], 4 + 4 + sum(map(len, sampling.TRIED.values()))),
     "unet": ([], 3),
+    "detest": ([], 6 + 3),
+    "small": ([], 6 + 5),
+    "stiff": ([], 6),
     "solvers": (["--only", "flowops dopri.$|torchdiffeq"], 4),
 }
 
