@@ -12,8 +12,6 @@ along the line in logarithms through the two nearest points, over that of the be
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +23,7 @@ from scipy.integrate import solve_ivp
 
 from experiments.benchmarks.page import Headline, about, parser, publish, table
 from experiments.benchmarks.solvers import at
+from experiments.benchmarks.timing import medians
 from flowops import SolutionOperator, VelocityField
 
 WANTED = 1e-6
@@ -132,15 +131,11 @@ def measured(every: Mapping[str, Solve], truth: Array, rounds: int) -> dict[str,
     """The points of each solver."""
     found: dict[str, list[Point]] = {name: [] for name in every}
     for tolerance in TOLERANCES:
-        seconds: dict[str, list[float]] = {name: [] for name in every}
-        for _ in range(rounds):
-            for name, solve in every.items():
-                start = time.process_time()
-                ends, steps = solve(tolerance)
-                seconds[name].append(time.process_time() - start)
-                if len(seconds[name]) == rounds:
-                    error = float((np.abs(ends - truth) / np.abs(truth)).max())
-                    found[name].append((tolerance, statistics.median(seconds[name]), error, steps))
+        seconds = medians({name: partial(solve, tolerance) for name, solve in every.items()}, rounds)
+        for name, solve in every.items():
+            ends, steps = solve(tolerance)
+            error = float((np.abs(ends - truth) / np.abs(truth)).max())
+            found[name].append((tolerance, seconds[name].processor, error, steps))
     return found
 
 
@@ -168,7 +163,7 @@ def oscillators(number: int) -> tuple[list[Problem], VelocityField]:
 def main(words: Sequence[str] | None = None) -> None:
     """Print the page, or write it."""
     arguments = parser(__doc__)
-    arguments.add_argument("--samples", type=int, default=64)
+    arguments.add_argument("--samples", type=int, default=16)
     arguments.add_argument("--rounds", type=int, default=3)
     args = arguments.parse_args(words)
     names = ["robertson"] if args.quick else list(PROBLEMS)
