@@ -25,7 +25,7 @@ class Event:
 
     Attributes:
         time: when the event occurred, `[batch]`; the end of the interval where it did not.
-        state: the states at these times, `[batch, *event]`.
+        state: the states at these times, `[batch, ...]`.
         occurred: for which samples it did, `[batch]`.
     """
 
