@@ -29,9 +29,13 @@ def value_and_vjp(f: Callable[[Tensor], Tensor], x: Tensor, w: Tensor) -> tuple[
     return value, pull_back(w.to(value.dtype))[0]
 
 
-def recording(wanted: bool) -> torch.set_grad_enabled:
-    """A context in which a graph is recorded if `wanted`, unless none is recorded outside."""
-    return torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
+def records(wanted: bool) -> bool:
+    """Whether a graph is recorded: if `wanted`, unless none is recorded outside; for `torch.set_grad_enabled`.
+
+    That is written where it is entered. A function that makes the context takes effect when it is called, and a
+    compiler that sees this function alone loses what was before.
+    """
+    return torch.is_grad_enabled() and wanted
 
 
 DIRECTIONS = 64  # that are pushed together: memory grows with them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch.testing import assert_close
 from flowops._compile.sums import multiply_by_ones
 from flowops._compile.zeros import aten, fold_zeros
 from tests.examples import normal
+from tests.programs import run
 
 SAME = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)  # stride, padding, dilation and so on of a 3x3 convolution
 
@@ -213,3 +215,27 @@ def test_other_sums_are_left_alone(x: Tensor, axes: list[int]) -> None:
     drawing = Drawing(x)
     module, _ = drawing.folded(drawing.call(aten.sum.dim_IntList, drawing.nodes[0], axes), change=multiply_by_ones)
     assert count(module, aten.sum.dim_IntList) == 1
+
+
+@pytest.mark.slow
+def test_gradients_are_on_behind_rows_that_are_cut_into_pieces(tmp_path: Path) -> None:
+    """The compiler then sees the functions inside of the next row one by one."""
+    run(
+        tmp_path,
+        """
+import torch
+from flowops import LearnedMap, interpolants
+from flowops.methods import METHODS
+from flowops.networks import MLP
+
+I = interpolants.linear()
+X, teacher = (LearnedMap(MLP(2, width=8, depth=1)) for _ in range(2))
+x0, x1 = torch.randn(2, 16, 2)
+for name in ("regression", "discrete-emd", "lsd"):
+    method = METHODS[name]
+    given = {"regression": teacher, "discrete-emd": teacher.velocity(), "lsd": None}[name]
+    draw = method.draw(X, I, x0, x1, teacher=given)
+    method.compiled()(X, I, draw, teacher=given).loss.backward()
+    assert torch.is_grad_enabled(), name
+""",
+    )

@@ -8,6 +8,7 @@ state, the parameters and both times, and no rejected step enters a derivative.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,13 @@ class Starts:
 
 
 def integrate_adaptive(field: Field, y: Tensor, s: Tensor, t: Tensor, **options: Any) -> Result:
-    """`_integrate`, left out of a graph that is being compiled: it looks at its errors."""
-    return (_outside_graphs if torch.compiler.is_compiling() else _integrate)(field, y, s, t, **options)
+    """`_integrate`, left out of graphs: it looks at its errors.
+
+    The compiler asks for every function that is called between two graphs, and cuts one that turns gradients off for a
+    while where it looks at a number: gradients then stay off behind it.
+    """
+    compiles = torch.compiler.is_compiling() or "torch._dynamo" in sys.modules
+    return (_outside_graphs if compiles else _integrate)(field, y, s, t, **options)
 
 
 def _integrate(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flowops import residuals
-from flowops._derivatives import recording
+from flowops._derivatives import records
 from flowops.maps import SolverStep
 from flowops.methods.point import CONDITIONAL, Difference, Differences, TermPoint
 from flowops.residuals import Sides
@@ -42,7 +42,7 @@ def lagrangian_velocity(k: TermPoint) -> Differences:
     r"""$v_{s,t}(x)$ against $b_t(X_{s,t}(x))-(t-s)\,\partial_tv_{s,t}(x)$."""
     left, right = average_velocity_sides(k, residuals.lagrangian_velocity, k.b, k.s, k.t, k.x)
     if k.warmup is not None:
-        with recording(not k.frozen):
+        with torch.set_grad_enabled(records(not k.frozen)):
             right = torch.lerp(k.b(k.t, k.X(k.s, k.t, k.x)), right, k.warmup)
     return {"lagrangian": Difference(left, right)}
 
@@ -51,14 +51,14 @@ def eulerian_velocity(k: TermPoint) -> Differences:
     r"""$v_{s,t}(x)$ against $b_s(x)+(t-s)(\partial_s+b_s\cdot\nabla)v_{s,t}(x)$."""
     left, right = average_velocity_sides(k, residuals.eulerian_velocity, k.b, k.s, k.t, k.x)
     if k.warmup is not None:
-        with recording(not k.frozen):
+        with torch.set_grad_enabled(records(not k.frozen)):
             right = torch.lerp(k.b(k.s, k.x), right, k.warmup)
     return {"eulerian": Difference(left, right)}
 
 
 def semigroup(k: TermPoint) -> Differences:
     r"""$X_{s,t}(x)$ against $X_{u,t}(X_{s,u}(x))$."""
-    with recording(not k.frozen):
+    with torch.set_grad_enabled(records(not k.frozen)):
         composed = k.target.compose([k.s, k.middle, k.t], k.x)
     return {"semigroup": Difference(k.X(k.s, k.t, k.x), composed)}
 
@@ -72,7 +72,7 @@ def semigroup_velocity(k: TermPoint) -> Differences:
 
 def consistency(k: TermPoint) -> Differences:
     r"""$X_{s,t}(x)$ against $X_{u,t}$ at $I_u$ of the same samples, or at a solver's step from $x$ to $u$."""
-    with recording(not k.frozen):
+    with torch.set_grad_enabled(records(not k.frozen)):
         end = k.target(k.middle, k.t, advanced(k))
     return {"consistency": Difference(k.X(k.s, k.t, k.x), end)}
 

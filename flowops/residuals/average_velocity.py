@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops._arguments import check_state, expand_time, expand_times, per_event
-from flowops._derivatives import recording
+from flowops._derivatives import records
 from flowops._types import TimeLike
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
@@ -37,7 +37,7 @@ def eulerian_velocity(
     Source: 2505.18825 (36); 2505.13447 (6). Checked by `theory_checks/test_average_velocity_equations.py`.
     """
     s, t = _times(s, t, x)
-    with recording(not frozen):
+    with torch.set_grad_enabled(records(not frozen)):
         velocity = b(s, x)
     if not frozen or torch.compiler.is_compiling() or _draws_masks(X):
         v, derivative = X.average_velocity_and_material_derivative(s, t, x, velocity)
@@ -67,7 +67,7 @@ def lagrangian_velocity(
     """
     s, t = _times(s, t, x)
     v = X.average_velocity(s, t, x)
-    with recording(not frozen):
+    with torch.set_grad_enabled(records(not frozen)):
         value, dt = X.value_and_dt(s, t, x)
         right = (v.detach() if frozen else v) - (dt - b(t, value))
     return finish(v, right, parts)
@@ -93,7 +93,7 @@ def semigroup_velocity(
     s, t = _times(s, t, x)
     gamma = expand_time(gamma, x, "gamma")
     u = torch.lerp(t, s, gamma.to(s.dtype))
-    with recording(not frozen):
+    with torch.set_grad_enabled(records(not frozen)):
         first = X.average_velocity(s, u, x)
         middle = (x + per_event(u - s, x) * first).to(x.dtype)
         second = X.average_velocity(u, t, middle)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import check_state, expand_time, expand_times
-from flowops._derivatives import recording
+from flowops._derivatives import records
 from flowops._types import TimeLike
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
@@ -62,7 +62,7 @@ def lagrangian(
     Checked by `theory_checks/test_lagrangian_equation.py`.
     """
     value, dt = X.value_and_dt(s, t, x)
-    with recording(not frozen):
+    with torch.set_grad_enabled(records(not frozen)):
         right = b(t, value)
     return finish(dt, right, parts)
 
@@ -90,7 +90,7 @@ def eulerian(
     if not (parts or frozen or target is not None):
         return X.material_derivative(s, t, x, b(s, x))
     left = X.ds(s, t, x)
-    with recording(not frozen):
+    with torch.set_grad_enabled(records(not frozen)):
         right = -(X if target is None else target).jvp(s, t, x, b(s, x))
     return finish(left, right, parts)
 

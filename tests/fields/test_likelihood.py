@@ -171,7 +171,10 @@ def test_single_precision_stays_single() -> None:
             "`tol` must be an option of the solver (method, rtol, atol, steps, adjoint, chunk, max_steps, on_failure); "
             "drop",
         ),
-        ({"method": "rk5"}, "`method` must be one of dopri8, dop853, dopri5, tsit5, bosh3, adaptive_heun, rodas5p, euler"),
+        (
+            {"method": "rk5"},
+            "`method` must be one of dopri8, dop853, dopri5, tsit5, bosh3, adaptive_heun, rodas5p, euler",
+        ),
     ],
 )
 def test_an_unknown_option_is_refused(option: dict[str, Any], sentence: str) -> None:

@@ -3,7 +3,7 @@ r"""Rows with a finite step towards a teacher's trajectory: their limits are the
 import torch
 
 from flowops._arguments import per_event
-from flowops._derivatives import recording
+from flowops._derivatives import records
 from flowops.maps import FrozenMap
 from flowops.methods.compared import advanced, consistency
 from flowops.methods.declare import row
@@ -24,7 +24,7 @@ EPSILON = Option(
 
 def discrete_lagrangian(k: TermPoint) -> Differences:
     r"""$X_{s,t}(x)$ against $X_{s,u}(x)+(t-u)\,b_u(X_{s,u}(x))$."""
-    with recording(not k.frozen):
+    with torch.set_grad_enabled(records(not k.frozen)):
         near = k.X(k.s, k.middle, k.x)
         right = near + (per_event(k.t - k.middle, k.x) * k.b(k.middle, near)).to(k.x.dtype)
     return {"lagrangian": Difference(k.X(k.s, k.t, k.x), right)}
@@ -33,7 +33,7 @@ def discrete_lagrangian(k: TermPoint) -> Differences:
 def trajectory_consistency(k: TermPoint) -> Differences:
     r"""$\bar X_{t,1}(X_{s,t}(x))$ against $\bar X_{t,1}(X_{u,t}(y))$, $y$ a solver's step from $x$ to time $u$."""
     final, one = FrozenMap(k.target), torch.ones_like(k.t)
-    with recording(not k.frozen):
+    with torch.set_grad_enabled(records(not k.frozen)):
         right = final(k.t, one, k.target(k.middle, k.t, advanced(k)))
     return {"consistency": Difference(final(k.t, one, k.X(k.s, k.t, k.x)), right)}
 

@@ -12,7 +12,7 @@ import torch
 
 from flowops import residuals
 from flowops._arguments import per_event
-from flowops._derivatives import recording
+from flowops._derivatives import records
 from flowops.fields import VelocityField
 from flowops.methods.compared import eulerian_velocity
 from flowops.methods.declare import preset, replaced, row
@@ -62,7 +62,7 @@ def improved_eulerian(k: TermPoint) -> Differences:
     r"""$v_{s,t}(x)$ against $\dot I_s+(t-s)(\partial_s+v_{s,s}\cdot\nabla)v_{s,t}(x)$."""
     b = k.b
     left, right = residuals.eulerian_velocity(k.X, b, k.s, k.t, k.x, parts=True, frozen=k.frozen)
-    with recording(not k.frozen):
+    with torch.set_grad_enabled(records(not k.frozen)):
         right = right + (CONDITIONAL.field(k)(k.s, k.x) - b(k.s, k.x))
     return {"eulerian": Difference(left, right)}
 
@@ -71,7 +71,7 @@ def alpha_step(k: TermPoint) -> Differences:
     r"""$v_{s,t}(x)$ against $\alpha w+(1-\alpha)v_{u,t}(x+(u-s)w)$, $w$ the velocity followed."""
     if k.alpha is None:
         return eulerian_velocity(k)
-    with recording(not k.frozen):
+    with torch.set_grad_enabled(records(not k.frozen)):
         own = k.options.follow == "own"
         w = k.target.average_velocity(k.s, k.middle, k.x) if own else k.b(k.s, k.x)
         y = (k.x + per_event(k.middle - k.s, k.x) * w).to(k.x.dtype)
