@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from flowops import SolutionOperator, VelocityField
-from flowops._solvers.alone import Alone, Trial
+from flowops._solvers.alone import Alone
 from flowops._solvers.control import Control
 from flowops._solvers.fixed import TABLEAUS
 from flowops._solvers.stepping import Explicit
 from flowops._solvers.tableaus import EMBEDDED, Embedded, Row, stability
+from flowops._solvers.trials import trial_of
 
 # How far the region reaches from zero along the negative real axis, and along the imaginary one.
 KNOWN = {
@@ -118,7 +119,7 @@ def alone(pair: Embedded, b: VelocityField, y: Tensor) -> Tensor:
     zero = torch.zeros(1).double()
     active = Alone(lambda _: b, y, zero, zero + 1, pair, Control(1e-3, 1e-3, pair.rate), 10)
     active.rhs, active.slope = b, b(zero, y)
-    trial = Trial(active)
+    trial = trial_of(active)
     trial(0.0, 1.0, 1.0)
     return torch.from_numpy(trial.end)
 
