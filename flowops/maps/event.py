@@ -25,12 +25,12 @@ class Event:
 
     Attributes:
         time: when the event occurred, `[batch]`; the end of the interval where it did not.
-        state: the states at these times, `[batch, ...]`.
+        state: the states at these times, `[batch, *event]`.
         occurred: for which samples it did, `[batch]`.
     """
 
-    time: Times
-    state: State
+    time: Tensor
+    state: Tensor
     occurred: Tensor
 
     @staticmethod
