@@ -16,7 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-Row = tuple[Fraction, ...]
+from flowops._solvers.tableaus import Adaptive, Row, row_of, rows_of
 
 
 @dataclass(frozen=True)
@@ -36,33 +36,25 @@ class Weights:
     drift: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Rosenbrock:
-    """A method with an error estimate.
+@dataclass(frozen=True, kw_only=True)
+class Rosenbrock(Adaptive):
+    """A linearly implicit method.
 
     Attributes:
-        name: what it is called.
-        order: the end of a step is right to O(h^(order + 1)).
-        rate: the error estimate is O(h^rate).
         gamma: the diagonal.
         a: weights of the stages, row `i` holds `i` entries; the last row are the weights of the end.
         g: weights of the stages in the equations, row `i` holds `i` entries.
         c: times of the stages; that of the end is 1.
         drift: factors of the derivative in time.
         errors: weights of the error estimate.
-        share: the tolerance of a step is this part of the one asked for.
     """
 
-    name: str
-    order: int
-    rate: int
     gamma: Fraction
     a: tuple[Row, ...]
     g: tuple[Row, ...]
     c: Row
     drift: Row
     errors: Row
-    share: float = 1.0
 
     boundary = math.inf
     """The whole negative real axis is stable."""
@@ -88,10 +80,6 @@ def _weights(name: str, dtype: torch.dtype, device: torch.device) -> Weights:
     return Weights(c, tuple(rows), float(method.gamma), tuple(map(float, method.drift)))
 
 
-def _row(text: str) -> Row:
-    return tuple(map(Fraction, text.split()))
-
-
 _LAST = "-7.502846399306121 2.561846144803919 -11.627539656261098 -0.18268767659942256 0.030198172008377946"
 
 ROSENBROCK = {
@@ -99,43 +87,37 @@ ROSENBROCK = {
     for method in (
         # Steinebach 2023, BIT 63:27: L-stable; the last two stages lie at the end, their arguments add up to it.
         Rosenbrock(
-            "rodas5p",
-            5,
-            5,
-            Fraction("0.21193756319429014"),
-            (
-                (),
-                _row("3"),
-                _row("2.849394379747939 0.45842242204463923"),
-                _row("-6.954028509809101 2.489845061869568 -10.358996098473584"),
-                _row("2.8029986275628964 0.5072464736228206 -0.3988312541770524 -0.04721187230404641"),
-                _row(_LAST),
-                _row(f"{_LAST} 1"),
-                _row(f"{_LAST} 1 1"),
-                _row(f"{_LAST} 1 1 1"),
+            name="rodas5p",
+            order=5,
+            rate=5,
+            gamma=Fraction("0.21193756319429014"),
+            a=rows_of(
+                "3",
+                "2.849394379747939 0.45842242204463923",
+                "-6.954028509809101 2.489845061869568 -10.358996098473584",
+                "2.8029986275628964 0.5072464736228206 -0.3988312541770524 -0.04721187230404641",
+                _LAST,
+                f"{_LAST} 1",
+                f"{_LAST} 1 1",
+                f"{_LAST} 1 1 1",
             ),
-            (
-                (),
-                _row("-14.155112264123755"),
-                _row("-17.97296035885952 -2.859693295451294"),
-                _row("147.12150275711716 -1.41221402718213 71.68940251302358"),
-                _row("165.43517024871676 -0.4592823456491126 42.90938336958603 -5.961986721573306"),
-                _row("24.854864614690072 -3.0009227002832186 47.4931110020768 5.5814197821558125 -0.6610691825249471"),
-                _row(
-                    "30.91273214028599 -3.1208243349937974 77.79954646070892 34.28646028294783 -19.097331116725623 "
-                    "-28.087943162872662"
-                ),
-                _row(
-                    "37.80277123390563 -3.2571969029072276 112.26918849496327 66.9347231244047 -40.06618937091002 "
-                    "-54.66780262877968 -9.48861652309627"
-                ),
+            g=rows_of(
+                "-14.155112264123755",
+                "-17.97296035885952 -2.859693295451294",
+                "147.12150275711716 -1.41221402718213 71.68940251302358",
+                "165.43517024871676 -0.4592823456491126 42.90938336958603 -5.961986721573306",
+                "24.854864614690072 -3.0009227002832186 47.4931110020768 5.5814197821558125 -0.6610691825249471",
+                "30.91273214028599 -3.1208243349937974 77.79954646070892 34.28646028294783 -19.097331116725623 "
+                "-28.087943162872662",
+                "37.80277123390563 -3.2571969029072276 112.26918849496327 66.9347231244047 -40.06618937091002 "
+                "-54.66780262877968 -9.48861652309627",
             ),
-            _row("0 0.6358126895828704 0.4095798393397535 0.9769306725060716 0.4288403609558664 1 1 1"),
-            _row(
+            c=row_of("0 0.6358126895828704 0.4095798393397535 0.9769306725060716 0.4288403609558664 1 1 1"),
+            drift=row_of(
                 "0.21193756319429014 -0.42387512638858027 -0.3384627126235924 1.8046452872882734 2.325825639765069 "
                 "0 0 0"
             ),
-            _row("0 0 0 0 0 0 0 1"),
+            errors=row_of("0 0 0 0 0 0 0 1"),
         ),
     )
 }

@@ -18,6 +18,25 @@ from torch import Tensor
 Row = tuple[Fraction, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Adaptive:
+    """A method whose steps follow from an estimate of their error.
+
+    Attributes:
+        name: what it is called.
+        order: the end of a step is right to O(h^(order + 1)).
+        rate: the error estimate is O(h^rate).
+        share: the tolerance of a step is this part of the one asked for. The estimate of a pair of order 5 is that of
+            its solution of order 4, and errors grow on the way: with a fifth, the end is within ten tolerances on
+            most problems of DETEST, as it is with order 8.
+    """
+
+    name: str
+    order: int
+    rate: int
+    share: float = 1.0
+
+
 @dataclass(frozen=True)
 class Coefficients:
     """The numbers of a pair as tensors of one dtype and device.
@@ -33,29 +52,19 @@ class Coefficients:
     errors: Tensor
 
 
-@dataclass(frozen=True)
-class Embedded:
+@dataclass(frozen=True, kw_only=True)
+class Embedded(Adaptive):
     """An explicit pair whose last stage is the end of the step.
 
     Attributes:
-        name: what it is called.
-        order: the end of a step is right to O(h^(order + 1)).
-        rate: the error estimate is O(h^rate).
         a: stage weights, row `i` holds `i` entries; the last row are the weights of the end.
         errors: weights of the error estimates; of two, the one of higher order first.
         boundary: how far the region of stability reaches on the negative real axis.
-        share: the tolerance of a step is this part of the one asked for. The estimate of a pair of order 5 is that of
-            its solution of order 4, and errors grow on the way: with a fifth, the end is within ten tolerances on
-            most problems of DETEST, as it is with order 8.
     """
 
-    name: str
-    order: int
-    rate: int
     a: tuple[Row, ...]
     errors: tuple[Row, ...]
     boundary: float
-    share: float = 1.0
 
     @property
     def stages(self) -> int:
@@ -107,12 +116,14 @@ def stability(a: Sequence[Row], b: Row) -> Row:
     return tuple(found)
 
 
-def _row(text: str) -> Row:
+def row_of(text: str) -> Row:
+    """Fractions and decimals, separated by spaces."""
     return tuple(Fraction(word) for word in text.split())
 
 
-def _rows(*texts: str) -> tuple[Row, ...]:
-    return ((), *(_row(text) for text in texts))
+def rows_of(*texts: str) -> tuple[Row, ...]:
+    """The rows of a tableau, the first of them empty."""
+    return ((), *(row_of(text) for text in texts))
 
 
 def _minus(row: Row, other: Row) -> Row:
@@ -120,11 +131,11 @@ def _minus(row: Row, other: Row) -> Row:
     return tuple(v - w for v, w in zip((*row, Fraction()), other, strict=True))
 
 
-_HEUN = _rows("1", "1/2 1/2")
+_HEUN = rows_of("1", "1/2 1/2")
 
-_BOGACKI_SHAMPINE = _rows("1/2", "0 3/4", "2/9 1/3 4/9")
+_BOGACKI_SHAMPINE = rows_of("1/2", "0 3/4", "2/9 1/3 4/9")
 
-_DORMAND_PRINCE = _rows(
+_DORMAND_PRINCE = rows_of(
     "1/5",
     "3/40 9/40",
     "44/45 -56/15 32/9",
@@ -133,7 +144,7 @@ _DORMAND_PRINCE = _rows(
     "35/384 0 500/1113 125/192 -2187/6784 11/84",
 )
 
-_TSITOURAS = _rows(
+_TSITOURAS = rows_of(
     "0.161",
     "-0.008480655492356989 0.335480655492357",
     "2.8971530571054935 -6.359448489975075 4.3622954328695815",
@@ -142,7 +153,7 @@ _TSITOURAS = _rows(
     "0.09646076681806523 0.01 0.4798896504144996 1.379008574103742 -3.290069515436081 2.32471052409977417",
 )
 
-_PRINCE_DORMAND = _rows(
+_PRINCE_DORMAND = rows_of(
     "1/18",
     "1/48 1/16",
     "1/32 0 3/32",
@@ -166,7 +177,7 @@ _PRINCE_DORMAND = _rows(
     "-1041891430/1371343529 760417239/1151165299 118820643/751138087 -528747749/2220607170 1/4",
 )
 
-_HAIRER = _rows(
+_HAIRER = rows_of(
     "5.26001519587677318785587544488e-2",
     "1.97250569845378994544595329183e-2 5.91751709536136983633785987549e-2",
     "2.95875854768068491816892993775e-2 0 8.87627564304205475450678981324e-2",
@@ -196,79 +207,83 @@ EMBEDDED = {
     for pair in (
         # Prince, Dormand 1981: RK8(7)13M, in fractions that are rounded to 18 digits.
         Embedded(
-            "dopri8",
-            8,
-            8,
-            _PRINCE_DORMAND,
-            (
+            name="dopri8",
+            order=8,
+            rate=8,
+            a=_PRINCE_DORMAND,
+            errors=(
                 _minus(
                     _PRINCE_DORMAND[-1],
-                    _row(
+                    row_of(
                         "13451932/455176623 0 0 0 0 -808719846/976000145 1757004468/5645159321 656045339/265891186 "
                         "-3867574721/1518517206 465885868/322736535 53011238/667516719 2/45 0 0"
                     ),
                 ),
             ),
-            5.17,
+            boundary=5.17,
         ),
         # Hairer, Nørsett, Wanner, Solving ODEs I, §II.10: eighth order with estimates of orders 5 and 3.
         Embedded(
-            "dop853",
-            8,
-            8,
-            _HAIRER,
-            (
-                _row(
+            name="dop853",
+            order=8,
+            rate=8,
+            a=_HAIRER,
+            errors=(
+                row_of(
                     "0.01312004499419488073250102996 0 0 0 0 -1.225156446376204440720569753 "
                     "-0.4957589496572501915214079952 1.664377182454986536961530415 -0.3503288487499736816886487290 "
                     "0.3341791187130174790297318841 0.08192320648511571246570742613 -0.02235530786388629525884427845 0"
                 ),
                 _minus(
                     _HAIRER[-1],
-                    _row(
+                    row_of(
                         "0.244094488188976377952755905512 0 0 0 0 0 0 0 0.733846688281611857341361741547 0 0 "
                         "0.0220588235294117647058823529412 0"
                     ),
                 ),
             ),
-            6.39,
-            0.3,
+            boundary=6.39,
+            share=0.3,
         ),
         # Dormand, Prince 1980.
         Embedded(
-            "dopri5",
-            5,
-            5,
-            _DORMAND_PRINCE,
-            (_minus(_DORMAND_PRINCE[-1], _row("5179/57600 0 7571/16695 393/640 -92097/339200 187/2100 1/40")),),
-            3.31,
-            0.2,
+            name="dopri5",
+            order=5,
+            rate=5,
+            a=_DORMAND_PRINCE,
+            errors=(
+                _minus(_DORMAND_PRINCE[-1], row_of("5179/57600 0 7571/16695 393/640 -92097/339200 187/2100 1/40")),
+            ),
+            boundary=3.31,
+            share=0.2,
         ),
         # Tsitouras 2011, published in decimals; here the last two rows sum up to one.
         Embedded(
-            "tsit5",
-            5,
-            5,
-            _TSITOURAS,
-            (
-                _row(
+            name="tsit5",
+            order=5,
+            rate=5,
+            a=_TSITOURAS,
+            errors=(
+                row_of(
                     "-0.00178001105222577714 -0.0008164344596567469 0.007880878010261995 -0.1447110071732629 "
                     "0.5823571654525552 -0.45808210592918697 0.015151515151515152"
                 ),
             ),
-            3.51,
-            0.2,
+            boundary=3.51,
+            share=0.2,
         ),
         # Bogacki, Shampine 1989.
         Embedded(
-            "bosh3",
-            3,
-            3,
-            _BOGACKI_SHAMPINE,
-            (_minus(_BOGACKI_SHAMPINE[-1], _row("7/24 1/4 1/3 1/8")),),
-            2.51,
+            name="bosh3",
+            order=3,
+            rate=3,
+            a=_BOGACKI_SHAMPINE,
+            errors=(_minus(_BOGACKI_SHAMPINE[-1], row_of("7/24 1/4 1/3 1/8")),),
+            boundary=2.51,
         ),
         # Heun's method over Euler's.
-        Embedded("adaptive_heun", 2, 2, _HEUN, (_minus(_HEUN[-1], _row("1 0 0")),), 2.0),
+        Embedded(
+            name="adaptive_heun", order=2, rate=2, a=_HEUN, errors=(_minus(_HEUN[-1], row_of("1 0 0")),), boundary=2.0
+        ),
     )
 }
