@@ -151,13 +151,12 @@ def measured(args: argparse.Namespace, cores: int) -> dict[str, Any]:
         if not apart < GAP:
             raise ValueError(f"`{name}` in JAX must be the loss that ours is, got a distance of {apart:.1e}; mend it.")
     steps, found = {}, {name: {} for name in args.rows}  # type: ignore[var-annotated]
-    with torch._dynamo.config.patch(recompile_limit=256):  # every row compiles the same code object
-        for name in args.rows:
-            for variant, step, memory in variants(name, args):
-                print(f"preparing {name}, {variant}, cores: {cores}", file=sys.stderr, flush=True)
-                step(), step()
-                steps[name, variant], found[name][variant] = step, {"memory": memory()}
-        times = medians(steps, args.rounds)
+    for name in args.rows:
+        for variant, step, memory in variants(name, args):
+            print(f"preparing {name}, {variant}, cores: {cores}", file=sys.stderr, flush=True)
+            step(), step()
+            steps[name, variant], found[name][variant] = step, {"memory": memory()}
+    times = medians(steps, args.rounds)
     for (name, variant), seconds in times.items():
         found[name][variant]["seconds"] = seconds.processor if cores == 1 else seconds.wall
     return {"found": found, "gap": max(gaps.values(), default=math.nan)}

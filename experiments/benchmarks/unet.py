@@ -48,10 +48,7 @@ def main(words: Sequence[str] | None = None) -> None:
         args.methods, args.compiled, args.batch, args.size, args.rounds = ["lsd"], [], 2, 8, 1
     chosen = variants(args.methods)
     keys = [(name, False) for name in chosen] + [(name, True) for name in chosen if name in args.compiled]
-    with torch._dynamo.config.patch(recompile_limit=256):  # every row compiles the same code object
-        found = measured(
-            {key: ImageTrainer(chosen[key[0]], args.batch, args.size, key[1]) for key in keys}, args.rounds
-        )
+    found = measured({key: ImageTrainer(chosen[key[0]], args.batch, args.size, key[1]) for key in keys}, args.rounds)
     size = f"Batch {args.batch}, UNet((3, {args.size}, {args.size})), {args.rounds} rounds, seed 0"
     lines = headlines(found, GOALS, "U-Net")
     publish(args, "Cost of a training step on images", __doc__, [about(size), rows(found)], lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -18,12 +19,28 @@ R = TypeVar("R")
 
 
 def compile_loss(function: Callable[P, R], **options: Any) -> Callable[P, R]:
-    """`torch.compile(function)` without the products with zeros; `options` are those of `torch.compile`."""
+    """`torch.compile(function)` without the products with zeros; `options` are those of `torch.compile`.
+
+    The compiler counts the compilations of a code, and gives the code up where one of them breaks; the losses of all
+    methods have the same code, so that each is compiled as a copy.
+    """
     passes = {
         "joint_custom_pre_pass": _as_pass(zeros.fold_zeros, zeros.__file__),
         "post_grad_custom_post_pass": _as_pass(sums.multiply_by_ones, sums.__file__),
     }
-    return torch.compile(function, options=passes, **options)
+    return torch.compile(_of_its_own(function), options=passes, **options)
+
+
+def _of_its_own(function: Callable[P, R]) -> Callable[P, R]:
+    """A function or method of Python that shares its code with no other; another callable as it is."""
+    if isinstance(function, MethodType):
+        return MethodType(_of_its_own(function.__func__), function.__self__)
+    if not isinstance(function, FunctionType):
+        return function
+    code = function.__code__.replace()
+    own = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    own.__kwdefaults__ = function.__kwdefaults__
+    return own
 
 
 @cache

@@ -60,7 +60,6 @@ def main(device: str, kind: str, *names: str) -> None:
     """Compare them all."""
     warnings.simplefilter("ignore")
     torch.backends.cudnn.allow_tf32 = False
-    torch._dynamo.config.recompile_limit = 64
     for name in names or METHODS:
         loss, slope = compared(name, kind, device)
         if not max(loss, slope) < TOLERANCE:
