@@ -24,6 +24,7 @@ ORDER = [
     "_named",
     "_keys",
     "_arguments",
+    "_zero_products",
     "_derivatives",
     "_compile",
     "_operator",
