@@ -5,7 +5,7 @@ $X+\delta(t-s)g$ the loss grows like $\delta^2$; behind a stop-gradient the grad
 the left side alone, $\nabla_\theta|a_\theta-b_{\theta_0}|^2$ at $\theta=\theta_0$ (by differences, without autograd).
 For `reflow` the exact map is that of the straightened coupling.
 
-Source: 2406.07507; 2505.18825 Props. 2.2, 3.1.
+Source: 2406.07507; 2505.18825 Props. 2.2, 2.3.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowops._keys import normal_like, rows_of
 from flowops.interpolants import Interpolant
+from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
 from flowops.times import UpperTriangle
 from flowops.times.law import Request
@@ -144,13 +145,18 @@ def draw_terms(
                 z=None if z is None else z[rows],
                 labels=None if labels is None else labels[rows],
                 kept=kept[rows],
-                guidance=None if scales is None else scales[rows],
+                guidance=None if scales is None else _scales_of(term, o, scales[rows]),
             )
         )
     # filled on the device: a tensor made of a number on the host is copied, and the host waits for the copy
     warmup = None if step is None or step >= o.warmup else x0.new_full((), step / o.warmup)
     held = x0.new_full((), alpha) if alpha else None
     return Draw(tuple(drawn), torch.tensor(seed), warmup, held, len(x0))
+
+
+def _scales_of(term: Term, o: Any, scales: Tensor) -> Tensor:
+    """The scales that a term has of those drawn: 1 on the diagonal where the map's own velocity is guided."""
+    return torch.ones_like(scales) if o.guides == "own" and term.velocity is CONDITIONAL else scales
 
 
 def share_of(rows: slice, k: int, n: int) -> tuple[slice, slice]:

@@ -21,7 +21,7 @@ from flowops.maps import FlowMap
 from flowops.methods.draw import Draw, TermDraw, draw_terms
 from flowops.methods.norms import Squared
 from flowops.methods.options import Option, values_of
-from flowops.methods.point import Difference, Teacher, TermPoint, teacher_solution
+from flowops.methods.point import CONDITIONAL, Difference, Operators, Teacher, TermPoint, teacher_solution
 from flowops.methods.result import MethodResult
 from flowops.methods.term import Term
 from flowops.methods.weights import Adaptive, Weight
@@ -244,36 +244,19 @@ class Method(nn.Module):
     ) -> TermPoint:
         """The operators conditioned on the term's labels, and the state that the term starts from."""
         o, s, x0, x1 = self.options, drawn.s, drawn.x0, drawn.x1
-        unconditional: FlowMap | None = None
-        unguided: Teacher = None
-        guidance: Tensor | None = None
+        held = Operators(X, teacher, average)
         if drawn.labels is not None:
-            if o.guidance != 1:
-                null = torch.full_like(drawn.labels, self._null_label(X, drawn.labels))  # type: ignore[arg-type]
-                unconditional, unguided = X.given(label=null), _given(teacher, label=null)
-                scale = torch.where(drawn.kept, o.guidance, 1.0) if drawn.guidance is None else drawn.guidance
-                guidance = scale.to(x0.dtype)
-            X, teacher = X.given(label=drawn.labels), _given(teacher, label=drawn.labels)
-            average = None if average is None else average.given(label=drawn.labels)
-        if unconditional is not None and (scales := drawn.guidance) is not None:
-            X, unconditional = X.given(guidance=scales), unconditional.given(guidance=torch.ones_like(scales))
-            average = None if average is None else average.given(guidance=scales)
-            if isinstance(teacher, FlowMap) and teacher.takes("guidance"):  # it is a guided flow itself
-                teacher, unguided = teacher.given(guidance=scales), None
+            held = self._conditioned(term, drawn, drawn.labels, held)
         if term.pairs == "teacher flow":
             zero, one = torch.zeros_like(s), torch.ones_like(s)
-            x1 = teacher_solution(teacher, unguided, guidance, zero, one, x0)
+            x1 = teacher_solution(held.teacher, held.unguided, held.guidance, zero, one, x0)
         if o.start == "interpolant" or term.share == "eta":
             x = interpolant.combination("value", s, x0, x1, drawn.z).to(x0.dtype)
         else:
             with torch.no_grad():
-                x = X(torch.zeros_like(s), s, x0)
+                x = held.X(torch.zeros_like(s), s, x0)
         return TermPoint(
-            X=X,
-            unconditional=unconditional,
-            teacher=teacher,
-            unguided=unguided,
-            average=average,
+            **held._asdict(),
             interpolant=interpolant,
             s=s,
             u=drawn.u,
@@ -282,13 +265,32 @@ class Method(nn.Module):
             x0=x0,
             x1=x1,
             z=drawn.z,
-            guidance=guidance,
             source=term.velocity,
             frozen=term.stop_gradient and o.stop_gradient,
             warmup=draw.warmup,
             alpha=draw.alpha,
             options=o,
         )
+
+    def _conditioned(self, term: Term, drawn: TermDraw, labels: Tensor, plain: Operators) -> Operators:
+        """The operators on the labels of a term, and where it is guided those that guidance takes besides."""
+        o, scales = self.options, drawn.guidance
+        own = o.guides == "own"
+        told = {"label": labels} if scales is None else {"label": labels, "guidance": scales}
+        X, average = plain.X.given(**told), None if plain.average is None else plain.average.given(**told)
+        teacher = _given(plain.teacher, label=labels)
+        if o.guidance == 1 or (own and term.velocity is CONDITIONAL):
+            return Operators(X, teacher, average)
+        null = torch.full_like(labels, self._null_label(plain.X, labels))  # type: ignore[arg-type]
+        one = {} if scales is None else {"guidance": torch.ones_like(scales)}
+        held = plain.average if own and o.ema_teacher and plain.average is not None else plain.X
+        unconditional, unguided = held.given(label=null, **one), _given(plain.teacher, label=null)
+        scale = torch.where(drawn.kept, o.guidance, 1.0) if scales is None else scales
+        if scales is not None and isinstance(teacher, FlowMap) and teacher.takes("guidance"):
+            teacher, unguided = teacher.given(guidance=scales), None  # it is a guided flow itself
+        conditional = held.given(label=labels, **one) if own else None
+        guidance = scale.to(drawn.x0.dtype)
+        return Operators(X, teacher, average, unconditional, unguided, guidance, conditional)
 
     def _per_sample(self, k: TermPoint, difference: Difference) -> Tensor:
         """Norm and weight of one difference, `[batch]`."""
@@ -347,6 +349,11 @@ def _check_together(row: Row, o: Any) -> None:
     if o.guidance != 1 and not any(t.guided and t.velocity for terms in row.forms.values() for t in terms):
         raise ValueError(
             "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
+        )
+    if o.guides == "own" and not isinstance(o.guidance, tuple):
+        raise ValueError(
+            f'`guidance` must be a pair (low, high) with guides="own", got {o.guidance}: the diagonal stays unguided, '
+            f"so that the map must be told the scale; pass (2.0, 2.0) for a single one."
         )
     if o.normalize is not None and not o.stop_gradient:
         raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")

@@ -163,7 +163,15 @@ EMA_TEACHER = Option(
     "True or False",
     among(True, False),
 )
-NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, START, EMA_TEACHER)
+GUIDES = Option(
+    "guides",
+    "target",
+    'what guidance replaces: "target", the conditional velocity on the diagonal, or "own", the velocity of the map off '
+    "it, while the diagonal stays that of scale 1",
+    '"target" or "own"',
+    among("target", "own"),
+)
+NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, START, EMA_TEACHER, GUIDES)
 """What a call asks of every row; one that does not offer it has the default."""
 
 SOLVER = Option(

@@ -39,16 +39,34 @@ class VelocitySource:
     field: Callable[[TermPoint], VelocityField]
 
 
+class Operators(NamedTuple):
+    """The operators of a term, conditioned on its labels.
+
+    Attributes:
+        X: the map.
+        teacher: a field or a map; None if the caller gave none.
+        average: the exponential average of the map; None if the caller gave none.
+        unconditional: the map on the null label, or None where there is no guidance.
+        unguided: the teacher on the null label, or None where there is no guidance.
+        guidance: scale per sample `[batch]`, or None for 1.
+        conditional: the map on the labels at scale 1, where it is its own velocity that is guided; else None.
+    """
+
+    X: FlowMap
+    teacher: Teacher
+    average: FlowMap | None
+    unconditional: FlowMap | None = None
+    unguided: Teacher = None
+    guidance: Tensor | None = None
+    conditional: FlowMap | None = None
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TermPoint:
     r"""One term's part of a batch.
 
     Attributes:
-        X: the map, conditioned on the labels.
-        unconditional: the map on the null label, or None where there is no guidance.
-        teacher: a field or a map, conditioned on the labels; None if the caller gave none.
-        unguided: the teacher on the null label, or None where there is no guidance.
-        average: the exponential average of the map, conditioned on the labels; None if the caller gave none.
+        X, teacher, average, unconditional, unguided, guidance, conditional: as in `Operators`.
         interpolant: $I$.
         s: start times `[batch]`.
         u: the time between, or None if the term has none.
@@ -57,7 +75,6 @@ class TermPoint:
         x0: base samples.
         x1: data samples.
         z: latents, or None.
-        guidance: scale per sample `[batch]`, or None for 1.
         source: where the velocity comes from.
         frozen: whether the term's stop-gradient is on.
         warmup: how much of the tangent counts, in [0, 1]; None for all of it.
@@ -66,10 +83,12 @@ class TermPoint:
     """
 
     X: FlowMap
-    unconditional: FlowMap | None
     teacher: Teacher
-    unguided: Teacher
     average: FlowMap | None
+    unconditional: FlowMap | None
+    unguided: Teacher
+    guidance: Tensor | None
+    conditional: FlowMap | None
     interpolant: Interpolant
     s: Tensor
     u: Tensor | None
@@ -78,7 +97,6 @@ class TermPoint:
     x0: Tensor
     x1: Tensor
     z: Tensor | None
-    guidance: Tensor | None
     source: VelocitySource | None
     frozen: bool
     warmup: Tensor | None
@@ -157,7 +175,9 @@ def _teacher(k: TermPoint) -> VelocityField:
 
 
 def _own(k: TermPoint) -> VelocityField:
-    return k.target.velocity()  # not guided: the diagonal has learned a guided target already
+    if k.conditional is None or k.unconditional is None or k.guidance is None:
+        return k.target.velocity()  # not guided: the diagonal has learned a guided target already
+    return guided(k.conditional.velocity(), k.unconditional.velocity(), k.guidance)
 
 
 def _conditional(k: TermPoint) -> VelocityField:

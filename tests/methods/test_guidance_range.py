@@ -183,6 +183,32 @@ def test_a_range_needs_labels_a_velocity_and_a_network_that_takes_it() -> None:
         method.draw(LearnedMap(Unscaled()), I, x0, x1, labels=LABELS, seed=1)
 
 
+@pytest.mark.parametrize("name", ["lsd", "esd"])
+def test_where_the_own_velocity_is_guided_the_diagonal_has_scale_one(name: str) -> None:
+    X = LearnedMap(Scaled())
+    own, target = (
+        [
+            term.guidance
+            for term in step(get_method(name, guidance=RANGE, guides=guides), X)[0].terms
+            if term is not None
+        ]
+        for guides in ("own", "target")
+    )
+    assert_close(own[0], torch.ones(6, dtype=torch.float64))
+    assert_close(own[1], target[1])  # the other draws stay
+
+
+def test_the_own_velocity_is_guided_with_a_range_and_where_there_is_one() -> None:
+    for guidance in (1.0, 2.0):
+        with pytest.raises(ValueError, match=r'`guidance` must be a pair \(low, high\) with guides="own", got'):
+            get_method("lsd", guidance=guidance, guides="own")
+    with pytest.raises(ValueError, match='`guides` must be "target" or "own", got \'teacher\''):
+        get_method("lsd", guidance=RANGE, guides="teacher")
+    for name in ("psd-u", "psd-m", "fm", "lmd"):  # no velocity off the diagonal, or none of their own
+        with pytest.raises(TypeError, match="guides"):
+            get_method(name, guidance=RANGE, guides="own")
+
+
 PROGRAM = """
 import torch
 from flowops import LearnedMap, interpolants
@@ -191,7 +217,7 @@ from flowops.networks import MLP
 
 X, I = LearnedMap(MLP(2, width=16, depth=1, labels=3, guidance=True)), interpolants.linear()
 x0, x1, labels = torch.randn(8, 2), torch.randn(8, 2), torch.arange(8) % 3
-method = get_method("lsd", guidance=(0.5, 3.0), label_dropout=0.2)
+method = get_method("lsd", guidance=(0.5, 3.0), label_dropout=0.2, guides="GUIDES")
 draw = method.draw(X, I, x0, x1, labels=labels, seed=3)
 compiled = method.compiled(backend="aot_eager", fullgraph=True)
 torch.testing.assert_close(compiled(X, I, draw).loss, method.evaluate(X, I, draw).loss)
@@ -199,5 +225,6 @@ torch.testing.assert_close(compiled(X, I, draw).loss, method.evaluate(X, I, draw
 
 
 @pytest.mark.slow
-def test_the_loss_compiles_in_one_graph(tmp_path: Path) -> None:
-    run(tmp_path, PROGRAM)
+@pytest.mark.parametrize("guides", ["target", "own"])
+def test_the_loss_compiles_in_one_graph(tmp_path: Path, guides: str) -> None:
+    run(tmp_path, PROGRAM.replace("GUIDES", guides))

@@ -100,7 +100,7 @@ pfmm = row(
     Term(residual=composed, stop_gradient=True, constant="steps of the previous map"),
     teacher="map",
     options=(K,),
-    source="2406.07507, Alg. 3; 2505.18825 (30), (31)",
+    source="2406.07507; 2505.18825 B.3 (30), (31)",
     summary=r"Progressive flow map matching, $|X_{s,t}(I_s)-\check X_{t_{K-1},t}\circ\dots\circ\check X_{s,t_1}|^2$ "
     r"with $K$ equal steps of the map $\check X$ of the previous round, the teacher.",
 )

@@ -9,7 +9,17 @@ from flowops.methods.compared import (
     semigroup_velocity,
 )
 from flowops.methods.declare import preset, replaced, row
-from flowops.methods.options import EMA_TEACHER, ETA, NORMALIZE, START, STOP_GRADIENT, Option, between, optional
+from flowops.methods.options import (
+    EMA_TEACHER,
+    ETA,
+    GUIDES,
+    NORMALIZE,
+    START,
+    STOP_GRADIENT,
+    Option,
+    between,
+    optional,
+)
 from flowops.methods.point import OWN
 from flowops.methods.rows.matching import FLOW_MATCHING_PART
 from flowops.methods.term import Term
@@ -42,9 +52,10 @@ lsd = row(
             ),
         ),
     },
-    options=SELF,
-    source="2505.18825 (13), (20), (94), Alg. 2",
-    summary=r"Lagrangian self-distillation: $|\partial_tX_{s,t}(I_s)-v_{t,t}(X_{s,t}(I_s))|^2$.",
+    options=(*SELF, GUIDES),
+    source="2505.18825 (13), (20), (94), Alg. 2, F.5 (100)",
+    summary=r"Lagrangian self-distillation: $|\partial_tX_{s,t}(I_s)-v_{t,t}(X_{s,t}(I_s))|^2$. The two terms weigh "
+    r"$\eta:1-\eta$, as in (20); Algs. 2-4 print $1:1$.",
 )
 
 esd = row(
@@ -65,8 +76,8 @@ esd = row(
             ),
         ),
     },
-    options=SELF,
-    source="2505.18825 (14), (20), (94), Alg. 3",
+    options=(*SELF, GUIDES),
+    source="2505.18825 (14), (20), (94), Alg. 3, F.5 (101)",
     summary=r"Eulerian self-distillation: $|\partial_sX_{s,t}(I_s)+\nabla X_{s,t}(I_s)\,v_{s,s}(I_s)|^2$.",
 )
 
