@@ -3,9 +3,9 @@ r"""Under the law of the times the terms of self-distillation weigh eta : 1 - et
 The expectation (20) over $p_{s,t}=\eta U_d+(1-\eta)U_{od}$ is $\eta\,\mathbb E_dL_b+(1-\eta)\,\mathbb E_{od}L_D$, and a
 batch of $n$ with $n_d$ rows on the diagonal estimates it by the mean over its rows,
 $\tfrac{n_d}n\bar L_b+\tfrac{n-n_d}n\bar L_D$: the rows of the library, $n_d$ the nearest number to $\eta n$. Algorithms
-1 to 4 print $\bar L_b+\bar L_D$, each the mean of its own rows. The gradients have one direction at $\eta=\tfrac12$ (and
-the norms $1:2$), and at no other; the row with the weight $n/n_d$ at $s=t$ and $n/(n-n_d)$ beside it is the algorithm
-as printed. The minimizer is the same, since there both terms are least.
+1 to 4 print $\bar L_b+\bar L_D$, each the mean of its own rows. The gradients have one direction at $\eta=\tfrac12$,
+where the norms are as $1:2$, and at no other; the row with the weight $n/n_d$ at $s=t$ and $n/(n-n_d)$ beside it is the
+algorithm as printed. The minimizer is the same, since there both terms are least.
 
 Hypotheses: none; weights are measured as the coefficients by which the gradient of a row is a combination of those of
 its two terms, each written down from a random network. Times by moments of 100,000 draws, within 6 standard errors
