@@ -128,34 +128,40 @@ class DataRatio(TimeLaw):
 
 @dataclass(frozen=True)
 class Annealed(TimeLaw):
-    r"""The intervals of `law`, shrunk to the fraction $\delta(k)$ of their length, so that $|t-s|\le\delta(k)$.
+    r"""The pairs of `law` with ends that are at most $\delta(k)$ from their starts: $t:=\min(t,s+\delta(k))$.
 
-    $\delta(k)=\mathrm{start}+(1-\mathrm{start})\min(k/\mathrm{steps},1)$ at training step $k$, and 1 for None. The
-    shorter interval lies uniformly inside the drawn one. At $\delta=1$ the pairs are those of `law`.
+    $\delta(k)=\mathrm{start}+(1-\mathrm{start})\min((k-\mathrm{after})_+/\mathrm{steps},1)$ at training step $k$, and 1
+    for None. The start times stay; of a backward pair the end is $\max(t,s-\delta(k))$. At $\delta=1$ the pairs are
+    those of `law`; at $\delta=0$, with `start=0` for the first `after` steps, they lie on the diagonal, where a term
+    with the map's own velocity is zero and flow matching is trained alone.
 
     Raises:
-        ValueError: unless $0\le$ `start` $\le1$ and `steps` is at least 1.
+        ValueError: unless $0\le$ `start` $\le1$, `steps` is at least 1 and `after` at least 0.
+
+    Source: Boffi, Albergo, Vanden-Eijnden 2505.18825 §F.2: $\delta(k)=k/N_{anneal}$ after $N_{fm}$ steps.
+    Checked by `theory_checks/test_annealing_widens_from_flow_matching.py`.
     """
 
     law: TimeLaw
     start: float
     steps: int
+    after: int = 0
 
     def __post_init__(self) -> None:
         check_law(self.law, TimeLaw)
         _check_unit(self.start, "start")
         whole(self.steps, "steps", 1)
+        whole(self.after, "after", 0)
 
     def delta(self, step: int | None) -> float:
         r"""$\delta(k)$, the longest interval at a training step; 1 for None."""
-        done = 1.0 if step is None else min(step / self.steps, 1.0)
+        done = 1.0 if step is None else min(max(step - self.after, 0) / self.steps, 1.0)
         return self.start * (1 - done) + done
 
     def draw(self, request: Request) -> Pair:
         s, t = self.law.draw(request)
-        place = request.uniform()
-        cut = (1 - self.delta(request.step)) * (t - s)
-        return Pair(s + place * cut, t - (1 - place) * cut)
+        delta = self.delta(request.step)
+        return Pair(s, torch.minimum(torch.maximum(t, s - delta), s + delta))
 
 
 Triple = tuple[Times, Times | None, Times]

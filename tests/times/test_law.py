@@ -53,11 +53,11 @@ FORWARD: list[TimeLaw] = [
 PAIRS: list[TimeLaw] = [FullSquare(), *FORWARD]
 STATIC = [law for law in PAIRS if not isinstance(law, (Annealed, Halving, Shrinking)) and "Doubling" not in repr(law)]
 CURRICULA: list[tuple[TimeLaw, int]] = [
-    (Annealed(FullSquare(), start=0.1, steps=100), 100),
+    (Annealed(FullSquare(), start=0.1, steps=3), 3),
     (Halving(levels=7, round_length=10), 60),
     (Ladder(Doubling(10, 80, steps=100)), 75),
     (Shrinking(steps_per_stage=10, stages=3), 20),
-    (DataRatio(Annealed(UpperTriangle(), start=0.1, steps=100), 0.5), 100),
+    (DataRatio(Annealed(UpperTriangle(), start=0.1, steps=3), 0.5), 3),
 ]
 # What a parameter must not be.
 PAIR_LAW: Any = UpperTriangle()
@@ -177,6 +177,11 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Except
         (lambda: Step(epsilon=0.0), ValueError, r"`epsilon` must lie in \(0, 1\], got 0.0"),
         (lambda: Annealed(SINGLE_LAW, 0.1, 5), TypeError, "`law` must be a law of pairs"),
         (lambda: Annealed(UpperTriangle(), 0.1, 0), ValueError, "`steps` must be a whole number of at least 1, got 0"),
+        (
+            lambda: Annealed(UpperTriangle(), 0.1, 5, -1),
+            ValueError,
+            "`after` must be a whole number of at least 0, got",
+        ),
         (lambda: Dyadic(0), ValueError, "`levels` must be a whole number of at least 1, got 0"),
         (lambda: Dyadic(25), ValueError, "`levels` must be at most 24, .* got 25"),
         (lambda: Halving(3, 0), ValueError, "`round_length` must be a whole number of at least 1"),

@@ -104,22 +104,23 @@ def test_every_row_is_as_likely_to_be_off_the_diagonal() -> None:
 
 
 @pytest.mark.parametrize(("step", "delta"), [(0, 0.2), (25, 0.4), (50, 0.6), (100, 1.0), (500, 1.0), (None, 1.0)])
-def test_annealing_shrinks_each_interval_by_a_fraction_that_grows_linearly(step: int | None, delta: float) -> None:
+def test_annealing_moves_ends_to_a_distance_that_grows_linearly(step: int | None, delta: float) -> None:
     law = Annealed(FullSquare(), start=0.2, steps=100)
     assert law.delta(step) == pytest.approx(delta, rel=1e-15)
     (s, t), (S, T) = draw(law, step=step), draw(FullSquare())
-    torch.testing.assert_close(t - s, delta * (T - S))
-    assert ((t - s).abs() <= delta).all()
-    if delta == 1:
-        assert torch.equal(s, S)
-        assert torch.equal(t, T)
-    else:
-        assert_law(((s - S) / ((1 - delta) * (T - S))), stats.uniform())
+    assert torch.equal(s, S)
+    far = (T - S).abs() > delta
+    assert torch.equal(t[~far], T[~far])
+    torch.testing.assert_close((t - s)[far], delta * (T - S)[far].sign(), rtol=0, atol=1e-15)
+    assert far.any() == (delta < 1)
 
 
-def test_annealing_from_zero_starts_on_the_diagonal() -> None:
-    s, t = draw(Annealed(UpperTriangle(), start=0.0, steps=10), step=0)
-    torch.testing.assert_close(s, t, rtol=0, atol=1e-15)
+def test_annealing_waits_on_the_diagonal() -> None:
+    law = Annealed(UpperTriangle(), start=0.0, steps=10, after=7)
+    assert [law.delta(step) for step in (0, 7, 8, 12, 17, 99, None)] == [0.0, 0.0, 0.1, 0.5, 1.0, 1.0, 1.0]
+    for step in (0, 7):
+        s, t = draw(law, step=step)
+        assert torch.equal(s, t)
 
 
 class TestMiddles:
