@@ -6,6 +6,7 @@ from flowops.problems.gaussian import gaussian
 from flowops.problems.linear import linear
 from flowops.problems.logistic import logistic
 from flowops.problems.mixture import gaussian_mixture
+from flowops.problems.pendulum import pendulum
 from flowops.problems.problem import Problem
 from flowops.problems.reference import REFERENCE
 from flowops.problems.rotation import rotation
@@ -20,6 +21,7 @@ __all__ = [
     "gaussian_mixture",
     "linear",
     "logistic",
+    "pendulum",
     "rotation",
     "time_dependent_scalar",
 ]

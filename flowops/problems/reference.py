@@ -16,6 +16,7 @@ from flowops.problems.gaussian import gaussian
 from flowops.problems.linear import linear
 from flowops.problems.logistic import logistic
 from flowops.problems.mixture import gaussian_mixture
+from flowops.problems.pendulum import pendulum
 from flowops.problems.problem import Problem
 from flowops.problems.rotation import rotation
 from flowops.problems.time_dependent import time_dependent_scalar
@@ -55,6 +56,7 @@ REFERENCE: Mapping[str, Callable[[Interpolant], AnyProblem]] = MappingProxyType(
         "rotation": lambda _: rotation(2.0),
         "logistic": lambda _: logistic(1.5),
         "time-dependent": lambda _: time_dependent_scalar(),
+        "pendulum": lambda _: pendulum(1.2),
         # given by a target, under any interpolant
         "gaussian": _gaussian,
         "mixture": _mixture,

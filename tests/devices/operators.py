@@ -17,7 +17,7 @@ from flowops.problems.reference import REFERENCE
 from tests.devices.cases import CUDA, META, NARROW, Body, Case, Device, Group, total
 
 CONTROL = "the step control of an adaptive solve looks at its errors on the host"
-BARE = ("logistic", "time-dependent")  # problems without parameters
+BARE = ("logistic", "time-dependent", "pendulum")  # problems without parameters
 DOUBLE = "the parameters of a problem are float64"
 PLAIN = (META, CUDA, NARROW)
 IMAGE = (3, 8, 8)

@@ -14,6 +14,7 @@ FACTORIES = {
     "rotation": lambda: problems.rotation(1.5),
     "logistic": lambda: problems.logistic(event=(2,)),
     "time_dependent_scalar": lambda: problems.time_dependent_scalar(event=(2,)),
+    "pendulum": lambda: problems.pendulum(),
     "gaussian": lambda: problems.gaussian([1.0, -1.0], [[2.0, 0.5], [0.5, 1.0]], linear()),
     "gaussian_mixture": lambda: problems.gaussian_mixture([0.3, 0.7], POINTS[:2], 0.2, linear()),
     "checkerboard": lambda: problems.checkerboard(linear()),

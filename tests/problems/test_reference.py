@@ -13,7 +13,7 @@ from flowops.interpolants import Interpolant, linear, trigonometric
 from flowops.problems import REFERENCE, Problem
 from flowops.problems.reference import gaussian_parameters
 
-ODES = {"linear", "rotation", "logistic", "time-dependent"}
+ODES = {"linear", "rotation", "logistic", "time-dependent", "pendulum"}
 SOLVED = {*ODES, "gaussian"}
 
 
