@@ -6,7 +6,7 @@ slice) are refused by `torch.compile` (pytorch issue "tangent have the same layo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -93,6 +93,21 @@ def call_with_constants(module: nn.Module, *arguments: Tensor) -> Any:
     """`module(*arguments)` with its parameters taken as constants: gradients pass through the arguments only."""
     constants = {name: parameter.detach() for name, parameter in module.named_parameters()}
     return torch.func.functional_call(module, constants, arguments)
+
+
+def held_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def value_and_jvp_of(module: nn.Module, direction: Mapping[str, Tensor], *arguments: Tensor) -> tuple[Tensor, Tensor]:
+    """`module(*arguments)` and its derivative when the held tensors named by `direction` move along it."""
+    held = held_tensors(module)
+
+    def value(*tensors: Tensor) -> Tensor:
+        return torch.func.functional_call(module, dict(zip(direction, tensors, strict=True)), arguments)
+
+    return value_and_jvp(value, tuple(held[name] for name in direction), tuple(direction.values()))
 
 
 def is_transformed() -> bool:

@@ -1,6 +1,7 @@
 r"""Flow maps: the two-time maps $X_{s,t}$, exact, solved, learned, rescheduled, guided, frozen."""
 
 from flowops._solvers import SolverError, Statistics
+from flowops.maps.action import action
 from flowops.maps.event import Event
 from flowops.maps.flow_map import FlowMap
 from flowops.maps.frozen import FrozenMap
@@ -14,8 +15,12 @@ from flowops.maps.parameterization import (
     SecondOrder,
 )
 from flowops.maps.reschedule import reschedule
+from flowops.maps.second_derivative import second_derivative
+from flowops.maps.sensitivity import sensitivity
 from flowops.maps.solution_operator import SolutionOperator
 from flowops.maps.solver_step import SolverStep
+from flowops.maps.splitting import Splitting
+from flowops.maps.stretching import lyapunov_exponents, lyapunov_spectrum, singular_values
 
 __all__ = [
     "FlowMap",
@@ -36,4 +41,12 @@ __all__ = [
     "reschedule",
     "GuidedMap",
     "FrozenMap",
+    "Splitting",
+    # measured
+    "action",
+    "lyapunov_exponents",
+    "lyapunov_spectrum",
+    "second_derivative",
+    "sensitivity",
+    "singular_values",
 ]

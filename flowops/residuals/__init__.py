@@ -4,10 +4,12 @@ Each residual vanishes on the flow map of $b$. Lagrangian or Eulerian together w
 with `tangent` and continuity, vanish only there (2505.18825 Prop. 2.2); alone, `identity`, `tangent`, `inverse`,
 `semigroup` and `liouville` also vanish on other maps: $X_{s,t}(x)=x$ is a semigroup. Each is `left - right`;
 `parts=True` returns the two sides instead, so that a loss can freeze one. The three `*_velocity` ones are the same
-identities written for the average velocity $v_{s,t}(x)=(X_{s,t}(x)-x)/(t-s)$.
+identities written for the average velocity $v_{s,t}(x)=(X_{s,t}(x)-x)/(t-s)$. `symplecticity`, `energy` and
+`jacobian_symmetry` are those of Hamiltonian flows and gradient fields, `tilting` that of rewards at time 1.
 """
 
 from flowops.residuals.average_velocity import eulerian_velocity, lagrangian_velocity, semigroup_velocity
+from flowops.residuals.geometry import energy, jacobian_symmetry, symplecticity
 from flowops.residuals.identities import (
     Sides,
     eulerian,
@@ -18,17 +20,22 @@ from flowops.residuals.identities import (
     semigroup,
     tangent,
 )
+from flowops.residuals.tilting import tilting
 
 __all__ = [
     "Sides",
+    "energy",
     "eulerian",
     "eulerian_velocity",
     "identity",
     "inverse",
+    "jacobian_symmetry",
     "lagrangian",
     "lagrangian_velocity",
     "liouville",
     "semigroup",
     "semigroup_velocity",
+    "symplecticity",
     "tangent",
+    "tilting",
 ]

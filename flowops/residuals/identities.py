@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from flowops._derivatives import records
 from flowops._types import TimeLike
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
+from flowops.maps.quadrature import along
 
 
 class Sides(NamedTuple):
@@ -144,13 +144,9 @@ def liouville(
     """
     check_state(x)
     s, t = expand_times(s, t, x)
-    rule = np.polynomial.legendre.leggauss(nodes)
-    points, weights = (torch.as_tensor(a, dtype=s.dtype).to(x.device, non_blocking=True) for a in rule)
-    tau = torch.lerp(s, t, (points[:, None] + 1) / 2).reshape(-1)
-    rows = torch.arange(len(x), device=x.device).repeat(nodes)
-    divergence = b.subset(rows).divergence(tau, X.subset(rows)(s[rows], tau, x[rows]))
-    integral = (weights[:, None] / 2 * divergence.reshape(nodes, -1)).sum(0)
-    return finish(FlowMap.log_abs_det(X, s, t, x), ((t - s) * integral).to(x.dtype), parts)
+    path = along(X, s, t, x, nodes)
+    divergence = b.subset(path.rows).divergence(path.times, path.states)
+    return finish(FlowMap.log_abs_det(X, s, t, x), ((t - s) * path.mean(divergence)).to(x.dtype), parts)
 
 
 def finish(left: Tensor, right: Tensor, parts: bool) -> Residual:

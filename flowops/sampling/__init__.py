@@ -7,6 +7,7 @@ from flowops.sampling.drawing import Conditioning, Drawn, Way, labels_of
 from flowops.sampling.export import export_sampler, load_sampler
 from flowops.sampling.noise import noise
 from flowops.sampling.sampler import gamma_sample, renoise, restart_sample, sample
+from flowops.sampling.tilted import Langevin, Tilted, tilt
 
 __all__ = [
     # where it starts
@@ -18,6 +19,10 @@ __all__ = [
     "gamma_sample",
     "restart_sample",
     "renoise",
+    # from a tilted law
+    "tilt",
+    "Tilted",
+    "Langevin",
     # along a velocity field
     "SOLVERS",
     "solve",
