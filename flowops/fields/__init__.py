@@ -5,6 +5,7 @@ from flowops.fields.contrast import uncontrasted
 from flowops.fields.divergence import DivergenceEstimate
 from flowops.fields.frozen import FrozenField, StoppedField
 from flowops.fields.guidance import guided
+from flowops.fields.helmholtz import Helmholtz, helmholtz
 from flowops.fields.lie_bracket import lie_bracket
 from flowops.fields.strain import logarithmic_norm, spin, strain
 from flowops.fields.velocity_field import VelocityField
@@ -12,10 +13,12 @@ from flowops.fields.velocity_field import VelocityField
 __all__ = [
     "DivergenceEstimate",
     "FrozenField",
+    "Helmholtz",
     "StoppedField",
     "VelocityField",
     "acceleration",
     "guided",
+    "helmholtz",
     "lie_bracket",
     "logarithmic_norm",
     "spin",
