@@ -56,7 +56,8 @@ class Perturbed(FlowMap):
 
 
 def test_all_residuals_are_here() -> None:
-    assert set(RESIDUALS) | {"Sides"} == set(residuals.__all__)
+    of_geometry = {"energy", "jacobian_symmetry", "symplecticity", "tilting"}
+    assert set(RESIDUALS) | of_geometry | {"Sides"} == set(residuals.__all__)
 
 
 @every_residual

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from flowops._arguments import check_like, check_state, expand_times
+from flowops._arguments import check_state, expand_times
 from flowops._derivatives import held_tensors, value_and_jvp_of
 from flowops._types import State, TimeLike
 from flowops.maps.flow_map import FlowMap
@@ -26,7 +26,8 @@ def sensitivity(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor, direction: Mapp
         direction: $\dot\theta$, by the names of `X.named_parameters()` and `X.named_buffers()`; the others rest.
 
     Raises:
-        ValueError: for a name that `X` does not have, a tensor of another shape than what it names, or none at all.
+        ValueError: for a name that `X` does not have, something else than a floating tensor of the shape of what it
+            names, or no name at all.
 
     Cost: one forward-mode pass. Source: Hairer, Nørsett, Wanner, Solving ODEs I, §I.14. Checked by
     `theory_checks/test_parameter_sensitivity.py`.
@@ -40,7 +41,12 @@ def sensitivity(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor, direction: Mapp
                 f"`direction` must name parameters or buffers of {type(X).__name__}, got {name!r}; it has "
                 f"{', '.join(held) or 'none'}."
             )
-        check_like(value, held[name], f"direction[{name!r}]", name)
+        if not isinstance(value, Tensor) or value.shape != held[name].shape or not value.is_floating_point():
+            given = f"{value.dtype} of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"`direction[{name!r}]` must be a floating tensor of shape {list(held[name].shape)}, got {given}; "
+                f"give one rate for every entry."
+            )
     if not direction:
         raise ValueError("`direction` must hold at least one parameter, got none; pass {name: tensor}.")
     return value_and_jvp_of(X, direction, s, t, x)[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,12 +123,24 @@ def adaptive(device: Device) -> Body:
     return lambda: total(X(0.0, 1.0, x))
 
 
+def squared(x: Tensor) -> Tensor:
+    """A number for each sample."""
+    return x.square().sum(1)
+
+
 def of_residual(name: str, device: Device) -> Body:
     """A residual with both sides, of a learned map and the field of another one."""
     X, b = device.module(learned), device.module(field)
     s, t, x = states(device)
     residual = getattr(residuals, name)
-    given = {"identity": (X, t, x), "tangent": (X, b, t, x), "inverse": (X, s, t, x), "semigroup": (X, s, t, t, x)}
+    given: dict[str, tuple[Any, ...]] = {
+        "identity": (X, t, x),
+        "tangent": (X, b, t, x),
+        "inverse": (X, s, t, x),
+        "semigroup": (X, s, t, t, x),
+    }
+    given |= {"energy": (X, squared, s, t, x), "symplecticity": (X, s, t, x), "jacobian_symmetry": (b, t, x)}
+    given |= {"tilting": (X, b, squared, t, x)}
     arguments = given.get(name, (X, s, t, s, x) if name == "semigroup_velocity" else (X, b, s, t, x))
     return lambda: total(*residual(*arguments, parts=True))
 

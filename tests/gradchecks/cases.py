@@ -116,6 +116,16 @@ def of_fields() -> Iterator[Case]:
 
     yield Case("uncontrasted", "uncontrasted", without, (U, *T_FIELD))
 
+    def decomposed(t: Tensor, w: Tensor) -> Any:
+        found = fields.helmholtz(other(w), t[0], (2.0, 3.0), nodes=3)
+        return found.gradient, found.solenoidal
+
+    yield Case("helmholtz", "helmholtz", decomposed, (T, W))
+    yield Case("acceleration", "acceleration", lambda t, x, w: fields.acceleration(field(w))(t, x), T_FIELD)
+    yield Case("bracket", "lie_bracket", lambda t, x, w: fields.lie_bracket(field(w), other(w))(t, x), T_FIELD)
+    for name in ("strain", "spin", "logarithmic_norm"):
+        yield Case(name, name, lambda t, x, w, name=name: getattr(fields, name)(field(w), t, x), T_FIELD)
+
 
 MAP_CALLS: dict[str, Callable[..., Any]] = {
     "__call__": lambda Y, s, t, x: Y(s, t, x),
@@ -169,7 +179,37 @@ def of_maps() -> Iterator[Case]:
             )
     yield Case("SolverStep", "SolverStep", lambda s, t, x, w: maps.SolverStep(field(w), "heun3")(s, t, x), ST)
     yield Case("FrozenMap", "FrozenMap", lambda s, t, x: maps.FrozenMap(derived(W))(s, t, x), STX)
+    yield Case("Splitting", "Splitting", lambda s, t, x, w: maps.Splitting(derived(w), learned(w))(s, t, x), ST)
+    yield from of_measurements()
     yield Case("GuidedMap", "GuidedMap", lambda s, t, x, w: maps.GuidedMap(derived(w), learned(w), 1.5)(s, t, x), ST)
+
+
+class Held(VelocityField):
+    """The field with its weights in a buffer."""
+
+    def __init__(self, w: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("w", w)
+        self.w: Tensor
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return torch.tanh(x @ self.w + over(t, x))
+
+
+def of_measurements() -> Iterator[Case]:
+    """What is measured on maps."""
+    calls: dict[str, Callable[..., Any]] = {
+        "action": lambda s, t, x, w: maps.action(derived(w), field(w), s, t, x, nodes=3),
+        "singular_values": lambda s, t, x, w: maps.singular_values(derived(w), s, t, x),
+        "lyapunov_exponents": lambda s, t, x, w: maps.lyapunov_exponents(derived(w), s, t, x),
+        "lyapunov_spectrum": lambda s, t, x, w: maps.lyapunov_spectrum(derived(w), [s, 0.5, t], x),
+        "second_derivative": lambda s, t, x, w: maps.second_derivative(derived(w), s, t, x, U, W),
+        "sensitivity": lambda s, t, x, w: maps.sensitivity(
+            SolutionOperator(Held(w), **FIXED), s, t, x, {"b.w": torch.eye(2).double()}
+        ),
+    }
+    for name, call in calls.items():
+        yield Case(name, name, call, ST)
 
 
 def of_schedules() -> Iterator[Case]:
@@ -244,6 +284,12 @@ def of_residuals() -> Iterator[Case]:
         "semigroup": lambda s, t, x, w: R.semigroup(derived(w), s, 0.5 * (s + t), t, x),
         "inverse": lambda s, t, x, w: R.inverse(derived(w), s, t, x),
         "liouville": lambda s, t, x, w: R.liouville(derived(w), field(w), s, t, x, nodes=3),
+        "symplecticity": lambda s, t, x, w: R.symplecticity(derived(w), s, t, x),
+        "energy": lambda s, t, x, w: R.energy(derived(w), lambda y: (y @ w * y).sum(1), s, t, x),
+        "jacobian_symmetry": lambda s, t, x, w: R.jacobian_symmetry(field(w), t, x + 0 * over(s, x)),
+        "tilting": lambda s, t, x, w: R.tilting(
+            derived(w), field(w), lambda y: (y @ w).sin().sum(1), t, x * over(s, x)
+        ),
         "eulerian_velocity": lambda s, t, x, w: R.eulerian_velocity(learned(w), field(w), s, t, x),
         "lagrangian_velocity": lambda s, t, x, w: R.lagrangian_velocity(learned(w), field(w), s, t, x),
         "semigroup_velocity": lambda s, t, x, w: R.semigroup_velocity(learned(w), s, 0.5 * (s + t), t, x),
