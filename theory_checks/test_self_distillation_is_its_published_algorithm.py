@@ -2,9 +2,10 @@ r"""Self-distillation is Algorithms 2-4 of its paper: `lsd`, `esd`, `psd-u`, `ps
 
 Each algorithm is derived anew on a random network $v_{s,t}$: $X_{s,t}(x)=x+(t-s)v_{s,t}(x)$, derivatives by central
 differences of fourth order through which gradients pass only where the paper has no stop-gradient; flow matching on a
-fraction $\eta$ of the batch.
+fraction $\eta$ of the batch. The two terms are weighed by the law (20), $\eta:1-\eta$, as the authors' code does; what
+the algorithms print, $1:1$, is in `test_terms_weigh_as_the_law_of_the_times.py`.
 
-Source: 2505.18825 (12)-(15), (22), (94), Algs. 2-4.
+Source: 2505.18825 (12)-(15), (20), (22), (94), Algs. 2-4.
 """
 
 from collections.abc import Callable
