@@ -115,6 +115,11 @@ def is_transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
+def is_concrete(x: Tensor) -> bool:
+    """Whether a look at the values of `x` is possible and free: on the CPU, under no transform and no compiler."""
+    return x.device.type == "cpu" and not is_transformed() and not torch.compiler.is_compiling()
+
+
 def is_tracked(x: Tensor) -> bool:
     """Whether a derivative with respect to `x` may be wanted; inside a transform that is not known, so it may."""
     return (torch.is_grad_enabled() and x.requires_grad) or is_transformed()

@@ -15,6 +15,7 @@ from flowops.interpolants.schedules import (
     variance_exploding,
     variance_preserving,
 )
+from flowops.interpolants.speed import Divergence, divergences, speed
 from flowops.interpolants.validation import Property, ValidationReport, validate
 
 __all__ = [
@@ -37,6 +38,10 @@ __all__ = [
     # the noise level as a clock
     "noise_level",
     "time_of_noise_level",
+    # the speed of the coefficients
+    "Divergence",
+    "divergences",
+    "speed",
     # the linter
     "Property",
     "ValidationReport",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import check_like, check_result, check_state, expand_time, per_event
+from flowops._derivatives import is_concrete
 from flowops._types import State, TimeLike, Times
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ def convert(I: Interpolant, t: TimeLike, x: Tensor, value: Tensor, source: str, 
     $$ \alpha\hat x_0+\beta\hat x_1=x,\qquad \dot\alpha\hat x_0+\dot\beta\hat x_1=b_t(x),\qquad
        \hat x_0=-\alpha\,\nabla\log\rho_t(x) $$
 
-    Finite at both ends wherever the limit is determined by `x` and `value`. It is not, and the result is not finite:
+    Finite at both ends wherever the limit is determined by `x` and `value`. It is not, and is refused:
     at $\beta_t=0$ from noise or score to denoiser or velocity; at $\alpha_t=0$ from the denoiser to anything else, and
     from velocity or noise to the score ($\hat x_0$ is known there, $\hat x_0/\alpha$ is not); where $\dot\alpha$ is
-    infinite from noise to velocity.
+    infinite from noise to velocity. On a device, inside a transform and in a compiled graph, where values cannot be
+    looked at, the result is not finite there.
 
     Where $\dot\alpha$ is infinite (variance preserving at $t=1$) the velocity's equation is multiplied by $\alpha$,
-    where $\dot\beta$ is, by $\beta$; of formulas, $\alpha\dot\alpha$ and $\beta\dot\beta$ are finite there.
+    where $\dot\beta$ is, by $\beta$; $\alpha\dot\alpha$ and $\beta\dot\beta$ are finite there, of callables by
+    their limits.
 
     Args:
         I: two-term interpolant whose base $x_0\sim N(0,I)$ is independent of the data.
@@ -42,7 +45,8 @@ def convert(I: Interpolant, t: TimeLike, x: Tensor, value: Tensor, source: str, 
         target: the same.
 
     Raises:
-        ValueError: for an unknown quantity, a gamma term, or a base that is not Gaussian.
+        ValueError: for an unknown quantity, a gamma term, a base that is not Gaussian, and a time at which `source`
+            does not determine `target`.
         TypeError, ValueError: for a state, value or time that does not match.
 
     Source: Tweedie's formula; Albergo, Boffi, Vanden-Eijnden 2303.08797.
@@ -54,7 +58,10 @@ def convert(I: Interpolant, t: TimeLike, x: Tensor, value: Tensor, source: str, 
     if source == target:
         return value
     x0, x1 = _endpoints(I, t, x, value, source)
-    return check_result(_reading(I, t, x, value, x0, x1, source, target), x, t, name="convert")
+    result = check_result(_reading(I, t, x, value, x0, x1, source, target), x, t, name="convert")
+    if is_concrete(result):
+        _check_determined(I, t, x, value, result, source, target)
+    return result
 
 
 def _endpoints(I: Interpolant, t: Times, x: State, value: State, source: str) -> tuple[Tensor, Tensor]:
@@ -98,6 +105,29 @@ def _reading(
     if source == "score":  # alpha_dot x0 = -(alpha alpha_dot) score, finite where alpha_dot is not
         return beta_term - per_event(I.alpha_alpha_dot(t), x) * value
     return beta_term + per_event(I.alpha_dot(t), x) * x0
+
+
+def _check_determined(
+    I: Interpolant, t: Times, x: State, value: State, result: State, source: str, target: str
+) -> None:
+    """Refuse the first time at which finite operands gave no finite result, or one of rounding alone."""
+    lost = (x.isfinite() & value.isfinite() & ~result.isfinite()).reshape(len(x), -1).any(1)
+    if source == "denoiser" or (target == "score" and source != "score"):
+        lost = lost | _vanishes(I.alpha(t))
+    if source in ("noise", "score") and target in ("denoiser", "velocity"):
+        lost = lost | _vanishes(I.beta(t))
+    if lost.any():
+        time = t[lost][:1]
+        alpha, beta, alpha_dot = (f(time).item() for f in (I.alpha, I.beta, I.alpha_dot))
+        raise ValueError(
+            f"`t` must be a time at which {source} determines {target}, got {time.item():.9g}, where alpha = "
+            f"{alpha:.3g}, beta = {beta:.3g} and alpha_dot = {alpha_dot:.3g}; take a time inside (0, 1)."
+        )
+
+
+def _vanishes(coefficient: Tensor) -> Tensor:
+    """Where a coefficient is zero, or the rounding of zero: nearer to it than the last time before an end."""
+    return coefficient.abs() < torch.finfo(coefficient.dtype).eps / 2
 
 
 def _check_quantities(I: Interpolant, source: str, target: str) -> None:

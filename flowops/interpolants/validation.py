@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from flowops.interpolants.coefficient import ENDS
+from flowops.interpolants.speed import divergences
 
 if TYPE_CHECKING:
     from flowops.interpolants.interpolant import Interpolant
@@ -68,10 +69,12 @@ class ValidationReport:
     Attributes:
         name: name of the interpolant.
         properties: every property checked, in order.
+        remarks: what a user should know of a schedule that may be sound all the same, a sentence each.
     """
 
     name: str
     properties: tuple[Property, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -99,9 +102,10 @@ class ValidationReport:
                 )
 
     def __str__(self) -> str:
-        """One line per property."""
+        """One line per property, and one per remark."""
         verdict = "valid" if self.ok else "usable, its end laws differ" if self.usable else "not usable"
-        return "\n".join([f"{self.name}: {verdict}", *map(str, self.properties)])
+        remarks = (f"note  {remark}" for remark in self.remarks)
+        return "\n".join([f"{self.name}: {verdict}", *map(str, self.properties), *remarks])
 
 
 def validate(I: Interpolant) -> ValidationReport:
@@ -111,10 +115,14 @@ def validate(I: Interpolant) -> ValidationReport:
     finite derivatives inside; derivatives that agree with central differences; $\mathrm{atan2}(\beta,\alpha)$ strictly
     increasing (the signal-to-noise ratio, not asked of three terms); $\alpha^2+\beta^2+\gamma^2>0$. A schedule that
     raises fails the properties that need it, with its message. Cost: some thousands of evaluations per coefficient.
+
+    Remarks, which are no failures: where $\int\dot\alpha^2+\dot\beta^2+\dot\gamma^2\,dt$ diverges, with the rate (see
+    `divergences`), and a derivative that is NaN at an end and has no limit from inside that could be found.
     """
     I = in_float64(I)
     with torch.no_grad():
-        return ValidationReport(I.name, tuple(_properties(I)))
+        properties = tuple(_properties(I))
+        return ValidationReport(I.name, properties, tuple(_remarks(I)))
 
 
 def _properties(I: Interpolant) -> Iterator[Property]:
@@ -130,6 +138,22 @@ def _properties(I: Interpolant) -> Iterator[Property]:
     if not I.has_latent:
         yield _attempt(_increasing, "signal-to-noise increases", lambda t: torch.atan2(I.beta(t), I.alpha(t)))
     yield _attempt(_nonzero, "alpha^2 + beta^2 + gamma^2 > 0", lambda t: _square_sum(I, t))
+
+
+def _remarks(I: Interpolant) -> Iterator[str]:
+    """What is infinite or unknown at the ends; nothing of a schedule that raises, whose properties fail."""
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    try:
+        for key in I.coefficients:
+            lost = getattr(I, f"{key}_dot")(ends).isnan() & getattr(I, f"{key}_{key}_dot")(ends).isnan()
+            for end in ends[lost].tolist():
+                yield (
+                    f"{key}_dot and {key} {key}_dot are NaN at t = {end:g} and no limit was found: fields and "
+                    f"conversions are not finite there; write the coefficient as a formula that is differentiable"
+                )
+        yield from map(str, divergences(I))
+    except Exception:  # noqa: BLE001  (what a callable of the user raises is told by the properties)
+        return
 
 
 def _attempt(check: Callable[..., Property], name: str, *arguments: object) -> Property:

@@ -14,6 +14,7 @@ TWO_TERMS = {
     **{name: factory() for name, factory in NAMED.items() if name != "encoding_decoding"},
     "root": Interpolant.from_expressions("1-t", "sqrt(t)"),
     "callables": Interpolant(lambda t: (1 - t) * (2 + t) / 2, lambda t: t * (1 + t) / 2),
+    "callable_roots": Interpolant(lambda t: torch.sqrt(-torch.expm1(t**2 - 1)), lambda t: torch.sqrt(torch.sin(t))),
 }
 PAIRS = [(a, b) for a, b in itertools.product(QUANTITIES, QUANTITIES) if a != b]
 MEAN, VARIANCE = 0.7, 0.3
@@ -72,11 +73,14 @@ def test_at_the_ends_every_determined_limit_is_met(
         pytest.skip("the velocity itself is infinite")
     t = torch.full((5,), end, dtype=torch.float64)
     exact = quantities(interpolant, t, x)
-    result = interpolant.convert(t, x, exact[source], source, target)
     if determined(interpolant, end, source, target):
+        result = interpolant.convert(t, x, exact[source], source, target)
         torch.testing.assert_close(result, exact[target], rtol=1e-9, atol=1e-9)
     else:
-        assert not (result.isfinite().all() and torch.allclose(result, exact[target]))
+        with pytest.raises(ValueError, match=f"a time at which {source} determines {target}, got {end:g}, where alpha"):
+            interpolant.convert(t, x, exact[source], source, target)
+        mapped = torch.func.vmap(lambda t, x, v: interpolant.convert(t, x, v, source, target))(t, x, exact[source])
+        assert not (mapped.isfinite().all() and torch.allclose(mapped, exact[target]))  # no look at values there
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -90,6 +94,25 @@ def test_linear_reads_the_endpoints_off_the_velocity_exactly(dtype: torch.dtype)
     assert I.convert(0.0, x, v, "denoiser", "noise").equal(x)
     assert I.convert(1.0, x, v, "noise", "denoiser").equal(x)
     assert I.convert(0.0, x, v, "denoiser", "velocity").equal(v - x)
+
+
+def test_a_zero_that_is_rounding_is_refused_and_the_last_time_before_an_end_is_not() -> None:
+    I = Interpolant(lambda t: torch.cos(torch.pi * t / 2), lambda t: torch.sin(torch.pi * t / 2))
+    x, v = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(5))
+    assert 0 < I.alpha(1.0).abs() < 1e-7
+    with pytest.raises(ValueError, match="velocity determines score, got 1, where alpha = -4"):
+        I.convert(1.0, x, v, "velocity", "score")
+    last = torch.tensor(1.0).nextafter(torch.tensor(0.0))
+    assert TWO_TERMS["linear"].convert(last, x, v, "velocity", "score").isfinite().all()
+
+
+def test_one_time_of_a_batch_is_named_and_a_sample_that_is_lost_already_is_not_blamed() -> None:
+    I, t = TWO_TERMS["linear"], torch.tensor([0.5, 1.0, 0.25])
+    x, v = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(6))
+    with pytest.raises(ValueError, match="got 1, where alpha = 0, beta = 1 and alpha_dot = -1; take a time inside"):
+        I.convert(t, x, v, "velocity", "score")
+    x[0, 0] = torch.nan
+    assert I.convert(t.clamp(max=0.5), x, v, "velocity", "score").isnan().sum() == 1
 
 
 def test_an_infinite_rate_leaves_the_denoiser_finite() -> None:
