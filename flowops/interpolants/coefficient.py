@@ -110,7 +110,7 @@ def limit_at_ends(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     r"""`function` of times, by its limit from inside where it is NaN at $t=0$ or $t=1$, of any shape.
 
     Six values inside are extrapolated by a polynomial. Where one of a degree less disagrees by more than
-    $\epsilon^{2/5}$, there is no limit that could be had so (a power that is not whole, a logarithm), and the NaN stays.
+    $\epsilon^{2/5}$ there is no limit that could be had so (a power that is not whole, a logarithm): the NaN stays.
     For an analytic function the limit is right to about $60\epsilon$ in float64 and to $10^{-5}$ in float32.
 
     Cost: none on the CPU where nothing is NaN; elsewhere, where the host would have to look, seven more evaluations.

@@ -1,7 +1,7 @@
 r"""The speed $c_t=|(\dot\alpha_t,\dot\beta_t,\dot\gamma_t)|$ of the coefficients, and where $\int c_t^2\,dt$ diverges.
 
-For independent $x_0,x_1,z$ with unit second moments $\mathbb E|\dot I_t|^2$ is $c_t^2$ per coordinate, so that a regression
-on $\dot I_t$ at uniform times has a finite loss only where $\int_0^1c_t^2\,dt$ is.
+For independent $x_0,x_1,z$ with unit second moments $\mathbb E|\dot I_t|^2$ is $c_t^2$ per coordinate, so that a
+regression on $\dot I_t$ at uniform times has a finite loss only where $\int_0^1c_t^2\,dt$ is.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Divergence:
 def divergences(I: Interpolant) -> tuple[Divergence, ...]:
     r"""Every coefficient and end for which $\int c_t^2\,dt$ is infinite, with the rate.
 
-    Where $f$ vanishes at an end and $h=f\dot f$ does not, $f^2\approx2|h|\delta$ and $\dot f^2\approx|h|/(2\delta)$: the
-    rate $|h|/2$ of a formula is exact, that of a callable as good as its limit. Any other power is measured at
+    Where $f$ vanishes at an end and $h=f\dot f$ does not, $f^2\approx2|h|\delta$ and $\dot f^2\approx|h|/(2\delta)$:
+    the rate $|h|/2$ of a formula is exact, that of a callable as good as its limit. Any other power is measured at
     distances from $2^{-22}$ to $2^{-26}$; one that does not settle there to 0.01 is left out.
 
     Args:

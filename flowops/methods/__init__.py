@@ -18,7 +18,7 @@ from flowops.methods.point import CONDITIONAL, OWN, TEACHER, Difference, TermPoi
 from flowops.methods.result import MethodResult, NonFinite
 from flowops.methods.table import METHODS, get_method, table
 from flowops.methods.term import Term
-from flowops.methods.weights import Adaptive, Constant, Learned, OfTimes, TimePower, Weight
+from flowops.methods.weights import Adaptive, Constant, InverseSpeed, Learned, OfTimes, TimePower, Weight
 
 __all__ = [
     # the table
@@ -56,6 +56,7 @@ __all__ = [
     "Constant",
     "TimePower",
     "OfTimes",
+    "InverseSpeed",
     "Adaptive",
     "Learned",
     # corrections

@@ -8,7 +8,7 @@ from typing import Any
 
 from flowops._named import meant
 from flowops.methods.method import TEACHERS, Method, Row
-from flowops.methods.options import SHARED, Option, form_option
+from flowops.methods.options import DIAGONAL, SHARED, Option, form_option
 from flowops.methods.term import Term
 
 
@@ -52,6 +52,7 @@ def row(
         )
     forms = dict(forms or {"": terms})
     own = (*options, *([form_option(forms)] if len(forms) > 1 else []))
+    own = _with(own, [DIAGONAL] if any(term.share == "eta" for some in forms.values() for term in some) else [])
     offered = _with(own, SHARED)
     names = {option.name for option in offered}
     for term in (term for some in forms.values() for term in some):
@@ -88,7 +89,9 @@ def preset(
         source: papers and equations.
         summary: one or two sentences.
     """
-    inherited = tuple(option for option in of.row.options if option not in SHARED and option.name != "form")
+    inherited = tuple(
+        option for option in of.row.options if option not in SHARED and option.name not in ("form", "diagonal")
+    )
     if options is not None:
         shared = {option.name for option in SHARED}
         inherited = _with(options, [option for option in inherited if option.name in shared])

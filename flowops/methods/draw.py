@@ -12,7 +12,7 @@ from flowops._keys import normal_like, rows_of
 from flowops.interpolants import Interpolant
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
-from flowops.times import UpperTriangle
+from flowops.times import Diagonal, UpperTriangle
 from flowops.times.law import Request
 
 
@@ -122,6 +122,8 @@ def draw_terms(
             drawn.append(None)
             continue
         law = last if term is terms[-1] else term.law or last
+        if term.share == "eta" and o.diagonal is not None:
+            law = Diagonal(o.diagonal)
         size = joint.stop - joint.start
         s, t = law.draw(Request(size, interpolant, step, generator, dtype, device))
         fraction: Tensor | float = torch.rand(size, generator=generator, dtype=dtype, device=device)

@@ -304,7 +304,8 @@ class Method(nn.Module):
         if self._weights:
             squared = loss if isinstance(o.norm, Squared) else Squared()(delta)
             for weight in self._weights:
-                loss = weight(loss, squared, k.s, k.t)
+                known = {"interpolant": k.interpolant} if weight.of_schedule else {}
+                loss = weight(loss, squared, k.s, k.t, **known)
         return difference.factor * loss
 
     def _null_label(self, X: FlowMap, labels: Tensor | None) -> int | None:

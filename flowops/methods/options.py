@@ -14,7 +14,7 @@ from flowops._named import check_options
 from flowops._solvers.fixed import TABLEAUS
 from flowops.methods.norms import as_norm
 from flowops.methods.weights import as_weight
-from flowops.times import TimeLaw
+from flowops.times import OneTime, TimeLaw
 
 Test = Callable[[Any], bool]
 INFINITY = float("inf")
@@ -103,7 +103,7 @@ LAW = Option(
 WEIGHT = Option(
     "weight",
     1.0,
-    "a number, a weight such as TimePower(2), a function of (s, t), or learned: a network beside the map",
+    "a number, a weight such as InverseSpeed(), a function of (s, t), or learned: a network beside the map",
     "a weight",
     _anything,
     convert=lambda value: None if isinstance(value, int | float) and value == 1 else as_weight(value),
@@ -171,7 +171,15 @@ GUIDES = Option(
     '"target" or "own"',
     among("target", "own"),
 )
-NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, START, EMA_TEACHER, GUIDES)
+DIAGONAL = Option(
+    "diagonal",
+    None,
+    "law of the time of the diagonal term, such as UniformAngle() or Uniform(0.0, 0.999); None for the row's own",
+    "None or a law of one time",
+    optional(lambda value: isinstance(value, OneTime)),
+)
+"""Offered by every row with a term on the part `eta` of the batch."""
+NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, START, EMA_TEACHER, GUIDES, DIAGONAL)
 """What a call asks of every row; one that does not offer it has the default."""
 
 SOLVER = Option(

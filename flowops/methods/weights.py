@@ -13,10 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from flowops._arguments import number
+from flowops.interpolants import Interpolant, speed
 
 
 class Weight(nn.Module):
-    r"""The weighted loss of each sample."""
+    r"""The weighted loss of each sample.
+
+    Attributes:
+        of_schedule: whether it is called with the keyword `interpolant` too.
+    """
+
+    of_schedule = False
 
     @abstractmethod
     def forward(self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor) -> Tensor:
@@ -56,6 +63,53 @@ class TimePower(Weight):
 
     def forward(self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor) -> Tensor:
         return ((t - s).abs() ** self.p).to(loss.dtype) * loss
+
+
+class InverseSpeed(Weight):
+    r"""$(c_\tau^2+c_0^2)^{-p/2}L$, with the speed $c_\tau=|(\dot\alpha,\dot\beta,\dot\gamma)_\tau|$ of the interpolant.
+
+    The cure of a loss that is infinite because $\int c_t^2\,dt$ is, as under `cosine` and `variance_preserving`. Flow
+    matching with a law of density $\rho$ then minimizes
+
+    $$\int_0^1\frac{\rho_t}{(c_t^2+c_0^2)^{p/2}}\,\mathbb E|v_t(I_t)-\dot I_t|^2\,dt,$$
+
+    another functional than the infinite one, with the same minimizer $b$: a positive factor of the time alone moves no
+    conditional mean. With $p=2$ the loss of a sample at $v=0$ is at most $|x_0|^2+|x_1|^2+|z|^2$ whatever the time, so
+    that for bounded $v$ and $c_0>0$ mean and variance are finite under every law. Where $c_t$ grows like
+    $(1-t)^{-1/2}$, uniform times need $p>0$ for a finite mean and $p>1$ for a finite variance; `UniformAngle` needs
+    $p>1$ and $p>\tfrac32$.
+
+    With $c_0=0$, $p=2$, `UniformAngle` and $\alpha^2+\beta^2=1$ it is the flow-matching loss of the trigonometric
+    interpolant, up to a constant and sample by sample. A schedule that stands still somewhere wants $c_0>0$.
+
+    Args:
+        p: the exponent.
+        floor: $c_0$; at 1 the weight is at most 1, and times of slow schedules keep theirs.
+        time: $\tau$: "start" $s$, where the rows that follow $\dot I_s$ take it, or "end" $t$, for `fmm`.
+
+    Raises:
+        ValueError: unless `p` is positive, `floor` not negative and `time` one of the two.
+    """
+
+    of_schedule = True
+
+    def __init__(self, p: float = 2.0, floor: float = 1.0, time: str = "start") -> None:
+        super().__init__()
+        self.p, self.floor, self.time = number(p, "p"), number(floor, "floor"), time
+        if self.p <= 0 or self.floor < 0:
+            raise ValueError(
+                f"`p` must be positive and `floor` not negative, got p={p}, floor={floor}; pass p=2, floor=1."
+            )
+        if time not in ("start", "end"):
+            raise ValueError(f'`time` must be "start" or "end", got {time!r}; only `fmm` wants "end".')
+
+    def forward(
+        self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, interpolant: Interpolant | None = None
+    ) -> Tensor:
+        if interpolant is None:
+            raise ValueError("`interpolant` must be given to InverseSpeed, got None; pass interpolant=I.")
+        c = speed(interpolant, s if self.time == "start" else t)
+        return ((c**2 + self.floor**2) ** (-self.p / 2)).to(loss.dtype) * loss
 
 
 class Adaptive(Weight):

@@ -20,13 +20,18 @@ from flowops.interpolants import Interpolant, named
 from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedMap
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
-from flowops.runs.calls import parse_law, parse_norm, parse_weight
+from flowops.runs.calls import parse_law, parse_norm, parse_one_time, parse_weight
 from flowops.runs.settings import HardwareConfig, TrainConfig, refuse_given
 
 M = TypeVar("M", bound=nn.Module)
 FAR = 0.1
 """How far a coefficient may miss its value at the data before the law there is no longer told as nearly theirs."""
-READERS: Mapping[str, Callable[[str], Any]] = {"law": parse_law, "norm": parse_norm, "weight": parse_weight}
+READERS: Mapping[str, Callable[[str], Any]] = {
+    "law": parse_law,
+    "diagonal": parse_one_time,
+    "norm": parse_norm,
+    "weight": parse_weight,
+}
 """How the values of some options of a method are read."""
 
 
@@ -133,6 +138,8 @@ def interpolant_of(config: TrainConfig, report: Callable[[str], None] = lambda _
         report(
             f"The schedule misses {missed.name}, it has {missed.value:.4g} there: the law at that end is another one."
         )
+    for remark in found.remarks:
+        report(f"Of the schedule: {remark}.")
     return interpolant
 
 

@@ -16,7 +16,9 @@ from flowops.methods import Norm, Weight
 
 LAWS: Mapping[str, Any] = {name: getattr(times, name) for name in times.__all__}
 NORMS: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.Squared, methods.PseudoHuber, methods.Lp)}
-WEIGHTS: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.Constant, methods.TimePower, methods.Adaptive)}
+WEIGHTS: Mapping[str, Any] = {
+    kind.__name__: kind for kind in (methods.Constant, methods.TimePower, methods.Adaptive, methods.InverseSpeed)
+}
 
 
 def parse_law(text: str) -> times.TimeLaw | None:
@@ -25,11 +27,30 @@ def parse_law(text: str) -> times.TimeLaw | None:
     Raises:
         ValueError: for anything else.
     """
+    law: times.TimeLaw | None = _parse_time(
+        text, "law", times.TimeLaw, "a law of pairs of times, such as UpperTriangle()"
+    )
+    return law
+
+
+def parse_one_time(text: str) -> times.OneTime | None:
+    """A law of one time, or None.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    law: times.OneTime | None = _parse_time(
+        text, "diagonal", times.OneTime, "a law of one time, such as UniformAngle()"
+    )
+    return law
+
+
+def _parse_time(text: str, setting: str, kind: type, wanted: str) -> Any:
     if text.lower() == "none":
         return None
-    law = parse_call(text, "law", LAWS, "a law of flowops.times with numbers, such as UpperTriangle()")
-    if not isinstance(law, times.TimeLaw):
-        raise ValueError(f"`law` must be a law of pairs of times, such as UpperTriangle(), got {text!r}.")
+    law = parse_call(text, setting, LAWS, "a law of flowops.times with numbers, such as UpperTriangle(UniformAngle())")
+    if not isinstance(law, kind):
+        raise ValueError(f"`{setting}` must be {wanted}, got {text!r}.")
     return law
 
 
@@ -94,7 +115,7 @@ def parse_call(text: str, setting: str, offered: Mapping[str, Any], wanted: str)
 
 def _makes_one(found: Any) -> bool:
     """Whether it is a factory rather than the thing itself, which may be a function of the times."""
-    if isinstance(found, times.TimeLaw | Norm | Weight) or not callable(found):
+    if isinstance(found, times.Law | Norm | Weight) or not callable(found):
         return False
     try:
         signature(found).bind()

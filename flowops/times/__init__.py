@@ -6,7 +6,7 @@ A law is called with a number of draws, `law(n, interpolant=..., step=..., gener
 
 from flowops.times.dyadic import Dyadic, Halving
 from flowops.times.ladder import Doubling, Karras, Ladder
-from flowops.times.law import Law, LogitNormal, LogNoise, OneTime, Pair, Request, TimeLaw, Uniform
+from flowops.times.law import Law, LogitNormal, LogNoise, OneTime, Pair, Request, TimeLaw, Uniform, UniformAngle
 from flowops.times.pairs import (
     Annealed,
     DataRatio,
@@ -34,6 +34,7 @@ __all__ = [
     "Uniform",
     "LogitNormal",
     "LogNoise",
+    "UniformAngle",
     # pairs
     "UpperTriangle",
     "FullSquare",

@@ -6,6 +6,7 @@ it. It draws by `draw(request)`; the call checks its arguments once and packs th
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -188,6 +189,35 @@ class LogNoise(OneTime):
     def draw(self, request: Request) -> Times:
         I = request.schedule(self)
         return time_of_noise_level(I, (self.mean + self.std * request.normal()).exp())
+
+
+@dataclass(frozen=True)
+class UniformAngle(OneTime):
+    r"""The time at which $\theta_t=\mathrm{atan2}(\beta_t,\alpha_t)$ is uniform on $[\theta_0,\theta_1]$.
+
+    Its density is $\dot\theta_t/(\theta_1-\theta_0)$: many times where the schedule is fast. For the trigonometric
+    interpolant it is `Uniform()`. Alone it makes a loss that diverges diverge faster: where $\alpha_t$ vanishes like
+    $\sqrt{1-t}$ the mean of $|\dot I_t|^2$ up to $1-\delta$ grows like $\delta^{-1/2}$, in place of
+    $\log(1/\delta)$ under uniform times. It belongs together with `methods.InverseSpeed`: see there.
+
+    Times are moved inside (0, 1), by less than their precision, so that every rate is finite.
+
+    Raises:
+        ValueError: at the draw, without an interpolant of two terms whose noise level falls.
+
+    Source: the density $|\dot\theta|$ of importance sampling in the clock of Lu, Song 2410.11081 (TrigFlow).
+    """
+
+    def draw(self, request: Request) -> Times:
+        I = request.schedule(self)
+        u = request.uniform()
+        ends = torch.tensor([0.0, 1.0], dtype=request.dtype, device=request.device)
+        alpha, beta = I.alpha(ends).detach(), I.beta(ends).detach()
+        first, last = torch.atan2(beta[0], alpha[0]), torch.atan2(alpha[1], beta[1])  # each from its own end
+        span = math.pi / 2 - first - last
+        t = time_of_noise_level(I, (last + span * (1 - u)).sin() / (first + span * u).sin())
+        eps = torch.finfo(request.dtype).eps
+        return t.clamp(eps**2, 1 - eps / 2)
 
 
 def _check_normal(mean: float, std: float) -> None:

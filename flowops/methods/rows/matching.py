@@ -37,7 +37,8 @@ fm = row(
     Term(residual=tangent, velocity=CONDITIONAL, law=Diagonal(), middle=on_diagonal),
     source="Lipman et al. 2210.02747; Albergo, Boffi, Vanden-Eijnden 2303.08797; 2505.18825 (3)",
     summary=r"Flow matching, $|v_{t,t}(I_t)-\dot I_t|^2$; its minimizer is $b_t$, its minimum the conditional "
-    r"variance. Both sides are infinite under `cosine` and `variance_preserving`, where $\int\dot\alpha_t^2dt$ is.",
+    r"variance. Both sides are infinite under `cosine` and `variance_preserving`, where $\int\dot\alpha_t^2dt$ is: "
+    r"`weight=InverseSpeed()` makes them finite and keeps the minimizer.",
 )
 
 fmm = row(
