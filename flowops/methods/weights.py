@@ -103,6 +103,10 @@ class InverseSpeed(Weight):
         if time not in ("start", "end"):
             raise ValueError(f'`time` must be "start" or "end", got {time!r}; only `fmm` wants "end".')
 
+    def extra_repr(self) -> str:
+        """The arguments, so that the repr is the call."""
+        return f"p={self.p}, floor={self.floor}, time={self.time!r}"
+
     def forward(
         self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, interpolant: Interpolant | None = None
     ) -> Tensor:
