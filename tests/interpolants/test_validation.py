@@ -147,3 +147,29 @@ def test_the_report_reads_line_by_line() -> None:
     assert "2 at t = 1, wanted 1" in str(report.failures[0])
     with pytest.raises(dataclasses.FrozenInstanceError):
         report.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [("0.99*(1-t)", "t"), ("1-t", "2*t")])
+def test_a_schedule_that_misses_base_or_data_is_usable_and_not_valid(alpha: str, beta: str) -> None:
+    report = Interpolant.from_expressions(alpha, beta).validate()
+    assert report.usable
+    assert not report.ok
+    assert not report.remarks
+
+
+def test_an_infinite_loss_is_a_remark_with_its_rate_and_no_failure() -> None:
+    report = NAMED["cosine"]().validate()
+    assert report.ok
+    (remark,) = report.remarks
+    assert remark.startswith("the integral of alpha_dot^2 over [0, 1-d] grows like 0.009714 log(1/d) (by its formula)")
+    assert f"note  {remark}" == str(report).splitlines()[-1]
+    assert not NAMED["linear"]().validate().remarks
+    (own,) = Interpolant(lambda t: (1 - t) ** 0.3, lambda t: t).validate().remarks
+    assert "grows like 0.225 d^-0.4 (an estimate)" in own
+
+
+def test_a_derivative_without_a_limit_at_an_end_is_remarked() -> None:
+    report = Interpolant(lambda t: torch.sqrt((1 - t) * (1 + torch.sqrt(1 - t)) / 2), lambda t: t).validate()
+    assert report.ok
+    assert report.remarks[0].startswith("alpha_dot and alpha alpha_dot are NaN at t = 1 and no limit was found")
+    assert not Interpolant(lambda t: torch.sqrt((1 - t) ** 2), lambda t: t).validate().remarks
