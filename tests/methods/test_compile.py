@@ -13,17 +13,17 @@ import warnings
 warnings.simplefilter("ignore")
 import torch
 from flowops import LearnedMap, interpolants
-from flowops.methods import get_method
+from flowops.methods import InverseSpeed, get_method
 from flowops.networks import MLP
 
 generator = torch.Generator().manual_seed(0)
 X = LearnedMap(MLP(2, width=16, depth=2, labels=2, generator=generator))
-I = interpolants.linear()
+I = interpolants.cosine()
 x0, x1 = torch.randn(2, 32, 2, generator=generator)
 methods = {
     "lsd": get_method("lsd", eta=0.5, label_dropout=0.1, null_label=2),
     "meanflow": get_method("meanflow", eta=0.5, p=1.0, guidance=1.5, null_label=2),
-    "ct": get_method("ct", norm="pseudo-huber"),
+    "ct": get_method("ct", norm="pseudo-huber", weight=InverseSpeed()),
 }
 for name, method in methods.items():
     compiled = method.compiled(fullgraph=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-from flowops.methods import Adaptive, Lp, PseudoHuber, TimePower
-from flowops.runs.calls import parse_law, parse_norm, parse_weight
+from flowops.methods import Adaptive, InverseSpeed, Lp, PseudoHuber, TimePower
+from flowops.runs.calls import parse_law, parse_norm, parse_one_time, parse_weight
 from flowops.times import (
     Diagonal,
     Dyadic,
@@ -19,6 +19,7 @@ from flowops.times import (
     LogNoise,
     TimeLaw,
     Uniform,
+    UniformAngle,
     UpperTriangle,
 )
 
@@ -35,6 +36,20 @@ from flowops.times import (
 )
 def test_a_law_is_read_from_its_own_repr(law: TimeLaw) -> None:
     assert parse_law(repr(law)) == law
+
+
+def test_a_law_of_the_diagonal_is_one_of_a_single_time() -> None:
+    for law in (Uniform(0.0, 0.999), UniformAngle()):
+        assert parse_one_time(repr(law)) == law
+    assert parse_one_time("none") is None
+    with pytest.raises(ValueError, match=r"`diagonal` must be a law of one time, such as UniformAngle\(\), got 'Diag"):
+        parse_one_time("Diagonal()")
+
+
+def test_a_weight_by_speed_is_read_from_its_own_repr() -> None:
+    weight = parse_weight(repr(InverseSpeed(1.5, 0.0, "end")))
+    assert isinstance(weight, InverseSpeed)
+    assert (weight.p, weight.floor, weight.time) == (1.5, 0.0, "end")
 
 
 OWN = EndpointFixed(Uniform(0.2, 0.4))

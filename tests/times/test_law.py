@@ -11,7 +11,15 @@ from scipy import stats
 from torch import Tensor
 
 from flowops import times
-from flowops.interpolants import Interpolant, edm, linear, trigonometric, variance_preserving
+from flowops.interpolants import (
+    Interpolant,
+    cosine,
+    edm,
+    encoding_decoding,
+    linear,
+    trigonometric,
+    variance_preserving,
+)
 from flowops.times import (
     Annealed,
     DataRatio,
@@ -32,10 +40,11 @@ from flowops.times import (
     Step,
     TimeLaw,
     Uniform,
+    UniformAngle,
     UpperTriangle,
 )
 
-ONE_TIME: list[OneTime] = [Uniform(), Uniform(0.2, 0.4), LogitNormal(-0.4, 1.0), LogNoise(-1.1, 2.0)]
+ONE_TIME: list[OneTime] = [Uniform(), Uniform(0.2, 0.4), LogitNormal(-0.4, 1.0), LogNoise(-1.1, 2.0), UniformAngle()]
 FORWARD: list[TimeLaw] = [
     UpperTriangle(),
     UpperTriangle(LogitNormal(0.4, 1.0)),
@@ -124,7 +133,8 @@ def test_the_repr_is_the_call(law: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "law", [LogNoise(0.0, 1.0), Shrinking(Uniform()), Ladder(5, Karras()), Ladder(5, law=LogNoise(0.0, 1.0))]
+    "law",
+    [LogNoise(0.0, 1.0), UniformAngle(), Shrinking(Uniform()), Ladder(5, Karras()), Ladder(5, law=LogNoise(0.0, 1.0))],
 )
 def test_laws_in_noise_levels_ask_for_the_interpolant(law: Any) -> None:
     with pytest.raises(ValueError, match="`interpolant` must be given to .* stated in noise levels"):
@@ -256,3 +266,36 @@ def test_log_noise_beyond_the_schedule_falls_on_its_ends() -> None:
     for end in (0.0, 1.0):
         count = int((t == end).sum())
         assert stats.binomtest(count, N, outside).pvalue > RATE
+
+
+ANGLE_SCHEDULES = [trigonometric(), cosine(), variance_preserving(), edm()]
+
+
+@pytest.mark.parametrize("I", ANGLE_SCHEDULES, ids=lambda I: I.name)
+def test_uniform_angle_is_uniform_in_the_angle_between_those_of_the_ends(I: Interpolant) -> None:
+    t, ends = many(UniformAngle(), interpolant=I), torch.tensor([0.0, 1.0], dtype=torch.float64)
+    first, last = torch.atan2(I.beta(ends), I.alpha(ends)).tolist()
+    assert_law(torch.atan2(I.beta(t), I.alpha(t)), stats.uniform(first, last - first))
+    if I.name == "trigonometric":
+        torch.testing.assert_close(t, many(Uniform()))
+    if I.name == "variance_preserving":
+        assert stats.kstest(t.numpy(), "uniform").pvalue < RATE
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("I", ANGLE_SCHEDULES, ids=lambda I: I.name)
+def test_uniform_angle_draws_no_time_at_which_a_rate_is_infinite(
+    I: Interpolant, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = 1 - torch.finfo(dtype).eps / 2
+    ends = torch.tensor([0.0, torch.finfo(dtype).tiny, largest, 1.0], dtype=dtype)
+    monkeypatch.setattr(Request, "uniform", lambda _: ends)
+    t = UniformAngle()(4, interpolant=I, dtype=dtype)
+    assert (t.diff() >= 0).all()
+    assert ((t > 0) & (t < 1)).all()
+    assert (I.alpha_dot(t).isfinite() & I.beta_dot(t).isfinite()).all()
+
+
+def test_uniform_angle_wants_two_terms() -> None:
+    with pytest.raises(ValueError, match="`I` must have two terms, got the encoding_decoding interpolant"):
+        UniformAngle()(3, interpolant=encoding_decoding())

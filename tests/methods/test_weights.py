@@ -1,0 +1,103 @@
+"""The weight by the inverse speed of the schedule, and the law of the diagonal term."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from flowops import LearnedMap
+from flowops.interpolants import cosine, encoding_decoding, linear, speed, variance_preserving
+from flowops.methods import METHODS, InverseSpeed, get_method
+from flowops.times import Diagonal, EndpointFixed, Uniform, UniformAngle, UpperTriangle
+from tests.examples import normal
+from tests.methods.rows import call, learned
+
+
+@pytest.mark.parametrize(("p", "floor"), [(2.0, 1.0), (1.0, 0.5), (3.0, 0.0)])
+@pytest.mark.parametrize("name", ["fm", "meanflow", "lsd"])
+def test_the_weight_is_a_power_of_the_speed_at_the_start_time(name: str, p: float, floor: float) -> None:
+    I, X = variance_preserving(), learned()
+    plain, weighted = (
+        call(METHODS[name].with_options(**o), interpolant=I, X=X) for o in ({}, {"weight": InverseSpeed(p, floor)})
+    )
+    assert_close(weighted.per_sample, (speed(I, plain.s) ** 2 + floor**2) ** (-p / 2) * plain.per_sample)
+
+
+def test_the_weight_may_look_at_the_end_time() -> None:
+    I, X = cosine(), learned()
+    plain = call(METHODS["fmm"], interpolant=I, X=X)
+    weighted = call(get_method("fmm", weight=InverseSpeed(time="end")), interpolant=I, X=X)
+    assert_close(weighted.per_sample, plain.per_sample / (speed(I, plain.t) ** 2 + 1))
+
+
+def test_three_terms_have_a_speed_and_the_linear_schedule_a_constant_weight() -> None:
+    three = call(get_method("fm", weight=InverseSpeed()), interpolant=encoding_decoding())
+    assert three.loss.isfinite()
+    plain, weighted = (call(get_method("fm", **o), interpolant=linear()) for o in ({}, {"weight": InverseSpeed()}))
+    assert_close(weighted.per_sample, plain.per_sample / 3)
+
+
+class Zero(torch.nn.Module):
+    """The zero field."""
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_sample_outweighs_the_others_however_near_the_end(dtype: torch.dtype) -> None:
+    I, n = variance_preserving(), 2000
+    x0, x1 = normal(n, 2, seed=0, dtype=dtype), normal(n, 2, seed=1, dtype=dtype)
+    near = 1 - torch.logspace(-1, -7, n, dtype=dtype)
+    draw = get_method("fm").draw(LearnedMap(Zero()), I, x0, x1, seed=0)
+    draw = draw._replace(terms=(draw.terms[0]._replace(s=near, t=near),))
+    bound = x0.square().sum(1) + x1.square().sum(1)
+    weighted = get_method("fm", weight=InverseSpeed()).evaluate(LearnedMap(Zero()), I, draw).per_sample
+    assert (weighted <= bound * (1 + 1e-5)).all()
+    assert (get_method("fm").evaluate(LearnedMap(Zero()), I, draw).per_sample > 1000 * bound).any()
+
+
+def test_the_repr_is_the_call_and_wrong_arguments_are_refused() -> None:
+    assert repr(InverseSpeed(3.0, 0.0, "end")) == "InverseSpeed(p=3.0, floor=0.0, time='end')"
+    wrong: list[dict[str, Any]] = [{"p": 0.0}, {"floor": -1.0}]
+    for arguments in wrong:
+        with pytest.raises(ValueError, match="`p` must be positive and `floor` not negative, got p="):
+            InverseSpeed(**arguments)
+    with pytest.raises(ValueError, match='`time` must be "start" or "end", got \'middle\''):
+        InverseSpeed(time="middle")
+    losses = torch.ones(2)
+    with pytest.raises(ValueError, match="`interpolant` must be given to InverseSpeed, got None"):
+        InverseSpeed()(losses, losses, losses, losses)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, m in METHODS.items() if "diagonal" in vars(m.options) and any(t.share == "eta" for t in m.terms)],
+)
+def test_the_diagonal_has_a_law_of_its_own(name: str) -> None:
+    narrow = Uniform(0.25, 0.26)
+    result = call(get_method(name, eta=0.5, diagonal=narrow), 8, interpolant=cosine())
+    assert ((result.s[:4] >= 0.25) & (result.s[:4] <= 0.26)).all()
+    assert_close(result.t[:4], result.s[:4], rtol=0, atol=0)
+    plain = call(get_method(name, eta=0.5), 8, interpolant=cosine())
+    assert not ((plain.s[:4] >= 0.25) & (plain.s[:4] <= 0.26)).all()
+
+
+def test_the_two_laws_of_a_row_are_apart() -> None:
+    result = call(get_method("lsd", eta=0.5, diagonal=UniformAngle(), law=EndpointFixed()), 8, interpolant=cosine())
+    assert (result.t[4:] == 1).all()
+    assert (result.t[:4] < 1).all()
+
+
+def test_only_rows_with_a_diagonal_part_offer_its_law() -> None:
+    for name in ("fm", "lmd", "cd"):
+        with pytest.raises(TypeError, match="`diagonal` must be an option of"):
+            get_method(name, diagonal=Uniform())
+    wrong: list[Any] = [Diagonal(), UpperTriangle(), "uniform"]
+    for law in wrong:
+        with pytest.raises(ValueError, match="`diagonal` must be None or a law of one time"):
+            get_method("lsd", diagonal=law)
