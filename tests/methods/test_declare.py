@@ -245,7 +245,9 @@ class TestPreset:
         made = preset("lsd-half", METHODS["lsd"], "eta=0.5", options=(ETA(0.5),), source="this test", summary="Half.")
         assert made.row.forms == METHODS["lsd"].row.forms
         assert_close(call(made).loss, call(get_method("lsd", eta=0.5)).loss)
-        with pytest.raises(TypeError, match="`normalize` must be an option of lsd-half, which has c, eta, form"):
+        with pytest.raises(
+            TypeError, match="`normalize` must be an option of lsd-half, which has c, diagonal, eta, form"
+        ):
             made.with_options(normalize=0.1)
 
     @pytest.mark.parametrize(
