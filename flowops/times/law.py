@@ -125,6 +125,10 @@ class TimeLaw(Law[Pair]):
 class Uniform(OneTime):
     r"""Uniform on [`low`, `high`], a part of [0, 1].
 
+    With `high` $=1-\delta$ it truncates a loss that diverges at the data: its minimizer is $b$ up to there and unknown
+    beyond. A sampler that stops there too misses the data by
+    $W_2\le(d\,\alpha_{1-\delta}^2+(1-\beta_{1-\delta})^2\mathbb E|x_1|^2)^{1/2}$, which single points attain.
+
     Raises:
         ValueError: unless $0\le$ `low` $<$ `high` $\le1$.
     """
