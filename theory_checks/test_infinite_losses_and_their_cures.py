@@ -63,7 +63,7 @@ def exact(I: Interpolant) -> VelocityField:
     return problems.gaussian([MEAN], VARIANCE, I).b
 
 
-def nodes(I: Interpolant, order: int = 8) -> tuple[Tensor, ...]:
+def nodes(I: Interpolant, order: int = 8) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """Points $(x_0,x_1,z)$ and weights of a Gauss-Hermite rule, exact for polynomials of degree 15."""
     points, weights = np.polynomial.hermite_e.hermegauss(order)
     y, w = torch.tensor(points), torch.tensor(weights / weights.sum())
@@ -80,7 +80,9 @@ def losses(I: Interpolant, field: Any, t: Tensor, dtype: torch.dtype = torch.flo
     x0, x1 = (x.repeat(n, 1).to(dtype) for x in (x0, x1))
     method, X, times = get_method("fm", **options), LearnedMap(AsNetwork(field)), t.repeat_interleave(size).to(dtype)
     draw = method.draw(X, I, x0, x1, seed=0)
-    term = draw.terms[0]._replace(s=times, t=times, z=None if z is None else z.repeat(n, 1).to(dtype))
+    (term,) = draw.terms
+    assert term is not None
+    term = term._replace(s=times, t=times, z=None if z is None else z.repeat(n, 1).to(dtype))
     return method.evaluate(X, I, draw._replace(terms=(term,))).per_sample.reshape(n, size)
 
 
@@ -178,7 +180,7 @@ def test_on_the_circle_it_is_the_loss_of_the_angle_clock(check: Check, name: str
     check.sees(wrong - wanted, half - wanted, 1e-6)
 
 
-CURES = {
+CURES: dict[str, dict[str, Any]] = {
     "weight": {"weight": InverseSpeed()},
     "strong weight": {"weight": InverseSpeed(3.0, 0.5)},
     "truncation": {"law": Diagonal(Uniform(0.0, 0.999))},

@@ -54,7 +54,9 @@ def test_no_sample_outweighs_the_others_however_near_the_end(dtype: torch.dtype)
     x0, x1 = normal(n, 2, seed=0, dtype=dtype), normal(n, 2, seed=1, dtype=dtype)
     near = 1 - torch.logspace(-1, -7, n, dtype=dtype)
     draw = get_method("fm").draw(LearnedMap(Zero()), I, x0, x1, seed=0)
-    draw = draw._replace(terms=(draw.terms[0]._replace(s=near, t=near),))
+    (term,) = draw.terms
+    assert term is not None
+    draw = draw._replace(terms=(term._replace(s=near, t=near),))
     bound = x0.square().sum(1) + x1.square().sum(1)
     weighted = get_method("fm", weight=InverseSpeed()).evaluate(LearnedMap(Zero()), I, draw).per_sample
     assert (weighted <= bound * (1 + 1e-5)).all()
