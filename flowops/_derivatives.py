@@ -117,7 +117,7 @@ def is_transformed() -> bool:
 
 def is_concrete(x: Tensor) -> bool:
     """Whether a look at the values of `x` is possible and free: on the CPU, under no transform and no compiler."""
-    return x.device.type == "cpu" and not is_transformed() and not torch.compiler.is_compiling()
+    return not torch.compiler.is_compiling() and x.device.type == "cpu" and not is_transformed()
 
 
 def is_tracked(x: Tensor) -> bool:

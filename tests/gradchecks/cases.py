@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops import FlowMap, Interpolant, LearnedMap, SolutionOperator, VelocityField, fields, maps, residuals
-from flowops.interpolants import NAMED, convert, linear, named, noise_level, time_of_noise_level, trigonometric
+from flowops.interpolants import NAMED, convert, linear, named, noise_level, speed, time_of_noise_level, trigonometric
 from flowops.maps.schedule_change import ScheduleChange
 from tests.examples import normal, over, uniform
 
@@ -333,6 +333,7 @@ def of_interpolants() -> Iterator[Case]:
     yield Case(
         "method convert", "Interpolant.convert", lambda t, x, v: linear().convert(t, x, v, "noise", "score"), (T, X, U)
     )
+    yield Case("speed", "speed", lambda t: speed(latent, t), (T,))
     yield Case("noise level", "noise_level", lambda t: noise_level(trigonometric(), t), (T,))
 
 

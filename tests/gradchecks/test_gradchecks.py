@@ -35,6 +35,8 @@ NO_OPERATORS = {
     "Property": "a record",
     "ValidationReport": "a record",
     "validate": "a report",
+    "Divergence": "a record",
+    "divergences": "a report",
 }
 NO_DERIVATIVES = {
     "forward": "what a call calls",
