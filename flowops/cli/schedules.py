@@ -48,13 +48,15 @@ def run(args: Sequence[str]) -> int:
 
 
 def overview() -> Iterator[str]:
-    """Each named schedule, its formulas, and which of its properties fail."""
+    """Each named schedule, its formulas, and which of its properties fail, and remarks."""
     for name in NAMED:
         interpolant = named(name)
-        yield f"{name}: {_verdict(interpolant.validate())}"
+        report = interpolant.validate()
+        yield f"{name}: {_verdict(report)}"
         for symbol, formula in interpolant.expressions.items():
             if formula is not None:
                 yield f"  {symbol:<5} = {formula}"
+        yield from (f"  note: {remark}" for remark in report.remarks)
     yield ""
     yield "flowops schedules NAME shows every property; flowops schedules --alpha ... --beta ... checks your own."
 

@@ -13,6 +13,9 @@ def test_every_named_schedule_stands_with_formulas_and_verdict(flowops: Console)
     assert all(f"\n{name}: " in f"\n{said}" for name in NAMED)
     assert "linear: valid\n  alpha = 1-t\n  beta  = t\n" in said
     assert "edm: usable, fails alpha(0) = 1, alpha(1) = 0, beta(0) = 0\n" in said
+    assert (
+        said.count("  note: the integral of alpha_dot^2 over [0, 1-d] grows like") == 2
+    )  # cosine, variance preserving
 
 
 def test_a_sound_schedule_passes(flowops: Console) -> None:
