@@ -1,0 +1,157 @@
+r"""Wrong maps of every reference problem, and how far from the truth their residuals allow them to be.
+
+A converse is executed as a lower bound of the residual: the distance to the flow map, computed from the values of both
+maps, does not exceed what the residual allows. Bounds are integrals along the way from $s$ to $t$, by Simpson's
+rule on a grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import cumulative_simpson, simpson
+from torch import Tensor
+
+from flowops import FlowMap, SolutionOperator, VelocityField, interpolants, problems, residuals
+from theory_checks.cases import ROUGH, draw
+from theory_checks.strategies import SmoothField, normal
+
+NODES = 17
+SHARES = np.linspace(0, 1, NODES)  # of the way
+SOLVER = 1e-7  # tolerance of the maps that are solved
+QUADRATURE = 1e-4  # relative error of Simpson's rule on these nodes, over all problems
+STARTS, ENDS = (0.1, 0.9, 0.4, 0.0), (0.9, 0.2, 0.4, 1.0)  # forward, backward, on the diagonal, all the way
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A field, its flow map, and four states with their times."""
+
+    name: str
+    b: VelocityField
+    X: FlowMap
+    x: Tensor
+    s: Tensor
+    t: Tensor
+
+    @property
+    def size(self) -> int:
+        """Numbers in one state."""
+        return self.x[0].numel()
+
+    @property
+    def deltas(self) -> tuple[float, ...]:
+        """Sizes of the perturbation: one where every evaluation is a solve."""
+        return (0.1,) if isinstance(self.X, SolutionOperator) else (0.3, 1e-2, 1e-4)
+
+
+@cache
+def references() -> tuple[Reference, ...]:
+    """Every kind of reference problem, and a smooth field of image-shaped states.
+
+    Where the field is not Lipschitz at the data, times end at 0.8.
+    """
+    I = interpolants.trigonometric()
+    every = []
+    for name, make in problems.REFERENCE.items():
+        problem = make(I)
+        X = problem.X or problem.b.flow_map(rtol=SOLVER, atol=SOLVER)
+        every.append(_reference(name, problem.b, X, draw(problem, 0.5, 4, seed=1), 0.8 if name in ROUGH else 1.0))
+    b = SmoothField((2, 2, 2), seed=7).requires_grad_(False)
+    X = b.flow_map(rtol=SOLVER, atol=SOLVER)
+    return (*every, _reference("smooth field 2x2x2", b, X, normal(1, 4, 2, 2, 2), 1.0))
+
+
+def closed_forms() -> list[Reference]:
+    """Those whose maps are formulas, which derivatives pass without rules."""
+    return [r for r in references() if not isinstance(r.X, SolutionOperator)]
+
+
+def _reference(name: str, b: VelocityField, X: FlowMap, x: Tensor, horizon: float) -> Reference:
+    s, t = (horizon * torch.tensor(times, dtype=torch.float64) for times in (STARTS, ENDS))
+    return Reference(name, b, X, x, s, t)
+
+
+EVERY = pytest.mark.parametrize(
+    "reference",
+    [pytest.param(r, id=r.name, marks=[pytest.mark.slow] if r.name in ROUGH else []) for r in references()],
+)
+CLOSED = pytest.mark.parametrize("reference", [pytest.param(r, id=r.name) for r in closed_forms()])
+
+
+class Way(NamedTuple):
+    """Times from `s` to `t`, `[NODES, batch]`, and `s`, `t` and `x` once for each of them, `[NODES * batch, ...]`."""
+
+    tau: Tensor
+    s: Tensor
+    t: Tensor
+    x: Tensor
+
+    @property
+    def times(self) -> Tensor:
+        """The times as one batch."""
+        return self.tau.flatten()
+
+    def by_node(self, values: Tensor) -> Tensor:
+        """One number for each time and sample."""
+        return values.reshape(self.tau.shape)
+
+
+def way(s: Tensor, t: Tensor, x: Tensor) -> Way:
+    """The grid of times between `s` and `t`, sample by sample."""
+    share = torch.from_numpy(SHARES).to(x.dtype)[:, None]
+    return Way(s + share * (t - s), s.repeat(NODES), t.repeat(NODES), x.repeat(NODES, *[1] * (x.ndim - 1)))
+
+
+def norm(x: Tensor) -> Tensor:
+    """Euclidean norms of the samples."""
+    return x.detach().flatten(1).norm(dim=1) if x.ndim > 1 else x.detach().abs()
+
+
+def logarithmic_norm(b: VelocityField, t: Tensor, y: Tensor, z: Tensor, direction: Tensor) -> Tensor:
+    r"""The largest eigenvalue of $\pm$ the symmetric part of $\nabla b_t$ over the segment from $y$ to $z$."""
+    size, worst = y[0].numel(), torch.full_like(direction, -torch.inf)
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        J = b.jacobian(t, torch.lerp(y, z, share)).detach().reshape(-1, size, size)
+        worst = torch.maximum(worst, torch.linalg.eigvalsh(direction[:, None, None] * (J + J.mT) / 2)[:, -1])
+    return worst
+
+
+def integral(values: Tensor, length: Tensor) -> Tensor:
+    r"""$|\int_s^tf_\tau\,d\tau|$ of $f\ge0$ on the nodes."""
+    return torch.from_numpy(simpson(values.numpy(), x=SHARES, axis=0)).to(length) * length
+
+
+def lagrangian_bound(b: VelocityField, X: FlowMap, wrong: FlowMap, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+    r"""$e^{\int_s^t\mu}|\hat X_{s,s}(x)-x|+\int_s^te^{\int_\tau^t\mu}|r_{s,\tau}(x)|\,d\tau$ for $s\le t$.
+
+    $r$ is the Lagrangian residual and $\mu$ the logarithmic norm over the segment between both maps; backward in time
+    that of $-b$.
+    """
+    w = way(s, t, x)
+    near, truth = wrong(w.s, w.times, w.x).detach(), X(w.s, w.times, w.x).detach()
+    residual = w.by_node(norm(residuals.lagrangian(wrong, b, w.s, w.times, w.x)))
+    direction = torch.where(w.t < w.s, -1.0, 1.0).to(x.dtype)
+    mu = w.by_node(logarithmic_norm(b, w.times, near, truth, direction))
+    length = (t - s).abs()
+    growth = torch.from_numpy(cumulative_simpson(mu.numpy(), x=SHARES, axis=0, initial=0)).to(mu) * length
+    weight = (growth[-1] - growth).exp()
+    return weight[0] * norm(residuals.identity(wrong, s, x)) + integral(weight * residual, length)
+
+
+def eulerian_bound(b: VelocityField, X: FlowMap, wrong: FlowMap, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+    r"""$|\hat X_{t,t}(x_t)-x_t|+|\int_s^t|r_{\tau,t}(x_\tau)|\,d\tau|$ with the Eulerian residual on $x_\tau=X_{s,\tau}(x)$."""
+    w = way(s, t, x)
+    truth = X(w.s, w.times, w.x).detach()
+    residual = w.by_node(norm(residuals.eulerian(wrong, b, w.times, w.t, truth)))
+    return norm(residuals.identity(wrong, t, truth[-len(x) :])) + integral(residual, (t - s).abs())
+
+
+def share_of(distance: Tensor, bound: Tensor) -> Tensor:
+    """The largest quotient of distance and bound; below a hundred roundings there is no bound."""
+    return (distance / bound.clamp(min=100 * torch.finfo(bound.dtype).eps)).max()
