@@ -145,7 +145,7 @@ def lagrangian_bound(b: VelocityField, X: FlowMap, wrong: FlowMap, s: Tensor, t:
 
 
 def eulerian_bound(b: VelocityField, X: FlowMap, wrong: FlowMap, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-    r"""$|\hat X_{t,t}(x_t)-x_t|+|\int_s^t|r_{\tau,t}(x_\tau)|\,d\tau|$ with the Eulerian residual on $x_\tau=X_{s,\tau}(x)$."""
+    r"""$|\hat X_{t,t}(x_t)-x_t|+|\int_s^t|r_{\tau,t}(x_\tau)|\,d\tau|$, $r$ the Eulerian residual on the true path."""
     w = way(s, t, x)
     truth = X(w.s, w.times, w.x).detach()
     residual = w.by_node(norm(residuals.eulerian(wrong, b, w.times, w.t, truth)))
