@@ -1,7 +1,8 @@
 r"""One-sided Lipschitz: (b_t(x)-b_t(y)).(x-y) <= C_t |x-y|^2 gives |X_{s,t}(x)-X_{s,t}(y)| <= e^{int C} |x-y|.
 
-So there is one solution from every state. For differentiable $b$ the least $C_t$ over a segment is the largest eigenvalue $\mu$ of the symmetric part of
-$\nabla b_t$ on it; for $s\le t$ two solutions part at most by $e^{\int_s^tC}$. The condition is one of forward time; backward that of $-b$ counts.
+So there is one solution from every state. For differentiable $b$ the least $C_t$ over a segment is the largest
+eigenvalue $\mu$ of the symmetric part of $\nabla b_t$ on it; for $s\le t$ two solutions part at most by
+$e^{\int_s^tC}$. The condition is one of forward time; backward that of $-b$ counts.
 
 * $\dot x=3x^{2/3}$ is continuous and has no such $C$ at 0: the maps $X_{s,t}(x)=x$ and
   $X_{s,t}(x)=(x^{1/3}+t-s)^3$ both solve the Lagrangian equation from $x=0$, with $X_{s,s}=\mathrm{id}$.
