@@ -136,7 +136,7 @@ def minimize(loss: Loss, X: Family, steps: int = 80) -> Family:
         value.backward()
         return value
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     return X
 
 

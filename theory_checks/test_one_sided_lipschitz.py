@@ -40,7 +40,7 @@ def parted(r: Reference, gap: float, factor: float = 1.0) -> tuple[Tensor, Tenso
     other = y.repeat(len(w.tau), *[1] * (y.ndim - 1))
     paths = [r.X(w.s, w.times, start).detach() for start in (w.x, other)]
     direction = torch.where(w.t < w.s, -1.0, 1.0).to(r.x.dtype)
-    mu = w.by_node(logarithmic_norm(r.b, w.times, *paths, direction))
+    mu = w.by_node(logarithmic_norm(r.b, w.times, paths[0], paths[1], direction))
     distances = w.by_node(norm(paths[1] - paths[0]))
     return distances[-1], distances[0] * (factor * integral(mu, (r.t - r.s).abs())).exp()
 
