@@ -3,8 +3,9 @@ r"""Progressive flow map matching is exact: K steps of a map that is right up to
 The loss $\mathbb E|\hat X_{s,t}(I_s)-\check X_{t_{K-1},t}\circ\dots\circ\check X_{s,t_1}(I_s)|^2$ has the composition
 of $K$ equal steps as its only minimizer, whatever the map $\check X$ of the previous round. If
 $\check X_{s,t}=X_{s,t}$ for $|t-s|\le h$, that is the flow map for $|t-s|\le Kh$, by the semigroup property, and
-$\log_K(1/h)$ rounds reach every pair. No step of the argument is an approximation: the error of a round is what the errors of $K$ steps are carried on
-to, $|\hat X_{s,t}-X_{s,t}|\le\sum_kL_k\,|\check X_{t_k,t_{k+1}}-X_{t_k,t_{k+1}}|$.
+$\log_K(1/h)$ rounds reach every pair. No step of the argument is an approximation: the error of a round is what the
+errors of $K$ steps are carried on to,
+$|\hat X_{s,t}-X_{s,t}|\le\sum_kL_k\,|\check X_{t_k,t_{k+1}}-X_{t_k,t_{k+1}}|$.
 
 Hypotheses: $X$ the flow map of a Lipschitz field; $K$ equal steps.
 
