@@ -57,14 +57,19 @@ class Case:
         return self.draw(n, seed)
 
     def scale(self, s: Any, t: Any, x: Tensor) -> Tensor:
-        """The size of the end point and of its derivatives, which every residual is measured against.
+        """The size of each sample's end point and of its derivatives, which its residual is measured against.
 
         A closed form says it for free; for a solved map the size of the start point has to do.
         """
         if self.fine is not self.X:
-            return 1 + x.detach().abs().max()
+            return 1 + size(x)
         value, dt = self.X.value_and_dt(s, t, x)
-        return 1 + value.detach().abs().max() + dt.detach().abs().max() + self.X.ds(s, t, x).detach().abs().max()
+        return 1 + size(value) + size(dt) + size(self.X.ds(s, t, x))
+
+
+def size(x: Tensor) -> Tensor:
+    """The largest entry of every sample, `[batch, 1, ...]`."""
+    return x.detach().abs().reshape(len(x), -1).amax(1).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def schedule_cases() -> dict[str, Interpolant]:

@@ -2,7 +2,8 @@ r"""Adaptive weights, other norms and tangent normalization move the minimizer o
 
 With $r=b_t(I_t)-\dot I_t$ the gradient is $\mathbb E[\psi(r)\cdot\nabla_\theta v]$, and
 $\mathbb E[\psi(r)\mid I_t]=0$ follows from $\mathbb E[r\mid I_t]=0$ for $\psi(r)=2r$ only, or where the law of $r$ is
-symmetric (a Gaussian pair). Predicted from the posterior law of $x_1$ by quadrature, without the library:
+symmetric (a Gaussian pair). Predicted from the posterior law of $x_1$ by quadrature, without the library; the printed
+shifts by another route, the normal laws of $\dot I_t$ given mode and state, with error and Faddeeva functions:
 
 | option | $\psi(r)$ | minimizer of `fm` | off $b$ on a skew mixture |
 |---|---|---|---|
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import wofz
 from torch import Tensor
 
 from flowops import LearnedMap, VelocityField, interpolants, problems
@@ -40,6 +42,7 @@ from theory_checks.method_families import Family
 from theory_checks.method_measurements import PAIRS, at, by_theta, call
 from theory_checks.method_settings import MEAN, VARIANCE, Setting, quadrature_settings
 from theory_checks.method_settings import sampled as samples_of
+from theory_checks.quadrature import panels
 from theory_checks.test_contrastive_minimizer import AsNetwork
 from theory_checks.test_methods_are_stationary import conditional_variance
 from theory_checks.verdicts import Check
@@ -56,13 +59,14 @@ class Option:
     options: dict[str, Any]
     psi: Callable[[Tensor], Tensor]
     shift: float
+    resolved: float = 3e-4  # by the grid of samples
 
 
 OPTIONS = {
     "p=1": Option({"p": 1.0, "c": 0.1}, lambda r: 2 * r / (r.square() + 0.1), 9.8),
     "p=1/2": Option({"p": 0.5, "c": 0.1}, lambda r: 2 * r / (r.square() + 0.1).sqrt(), 4.7),
     "pseudo-huber": Option({"norm": PseudoHuber(0.1)}, lambda r: r / (r.square() + 0.01).sqrt(), 5.1),
-    "l1": Option({"norm": "l1"}, torch.sign, 5.2),
+    "l1": Option({"norm": "l1"}, torch.sign, 5.2, 2e-2),  # a sign jumps between the nodes
 }
 NORMALIZED = Option({"normalize": 0.3}, lambda r: 2 * r / (r.abs() + 0.3), math.nan)  # no option of fm
 
@@ -132,7 +136,7 @@ def test_the_gradient_of_flow_matching_at_the_field(check: Check, key: str) -> N
     plain = by_theta(at(method, skew(), aspect, X, T, T), X)
     found = by_theta(at(method.with_options(**option.options), skew(), aspect, X, T, T), X)
     wanted = predicted(X, option.psi, T, T)
-    check.vanishes((found - wanted).norm() / wanted.norm(), 0.05)
+    check.vanishes((found - wanted).norm() / wanted.norm(), option.resolved)
     assert wanted.norm() > 100 * plain.norm()
 
 
@@ -140,12 +144,12 @@ def test_the_gradient_of_flow_matching_at_the_field(check: Check, key: str) -> N
 def test_the_gradient_of_meanflow_at_the_exact_map(check: Check, key: str) -> None:
     r"""There the residual is $\nabla X_{s,t}(I_s)\,(b_s-\dot I_s)$."""
     option = NORMALIZED if key == "normalize" else OPTIONS[key]
-    setting, aspect = skew(50), only("meanflow", "rest")
+    setting, aspect = skew(60), only("meanflow", "rest")
     X = Family(setting.X, 1)
     found = by_theta(at(aspect.of(METHODS["meanflow"], **option.options), setting, aspect, X, S, T), X)
     x = posterior(S).x
     wanted = predicted(X, option.psi, S, T, setting.X.jvp(S, T, x, torch.ones_like(x)))
-    check.vanishes((found - wanted).norm() / wanted.norm(), 0.05)
+    check.vanishes((found - wanted).norm() / wanted.norm(), 1e-3)
 
 
 def minimizer(psi: Callable[[Tensor], Tensor]) -> Tensor:
@@ -159,13 +163,66 @@ def minimizer(psi: Callable[[Tensor], Tensor]) -> Tensor:
     return (low + high) / 2
 
 
+@dataclass(frozen=True)
+class Mixture:
+    r"""The law of $\dot I_t$ given the state, a mixture of normal laws: weights, means, variances, `[modes, n]`."""
+
+    share: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+def velocity_given(x: Tensor, t: float) -> tuple[Tensor, Mixture]:
+    """The density of the states, and the law there: mode by mode state and velocity are jointly normal."""
+    weights, means, variances = (torch.tensor(p, dtype=torch.float64)[:, None] for p in zip(*MODES, strict=True))
+    own, both = (1 - t) ** 2 + t**2 * variances, t * variances - (1 - t)
+    joint = weights * torch.exp(-((x - t * means) ** 2) / (2 * own)) / (2 * math.pi * own).sqrt()
+    mean = means + both / own * (x - t * means)
+    return joint.sum(0), Mixture(joint / joint.sum(0), mean, (1 + variances - both**2 / own).expand_as(mean))
+
+
+def closed_mean(key: str, v: Tensor, given: Mixture) -> Tensor:
+    r"""$\mathbb E\psi(v-\dot I_t)$ by the error function, by Faddeeva's, or by panels where no closed form is known."""
+    off, s = v - given.mean, given.variance.sqrt()
+    if key == "l1":
+        return (given.share * torch.erf(off / (math.sqrt(2) * s))).sum(0)
+    if key == "p=1":  # E r/(r^2+c) = -sqrt(pi/2)/s Im w(z)
+        z = (-off.numpy() + 1j * math.sqrt(0.1)) / (math.sqrt(2) * s.numpy())
+        return (given.share * -2 * math.sqrt(math.pi / 2) / s * torch.from_numpy(wofz(z).imag)).sum(0)
+    r, w = panels(9.0, number=30)
+    density = torch.exp(-((r - off[..., None]) ** 2) / (2 * s[..., None] ** 2)) / (
+        math.sqrt(2 * math.pi) * s[..., None]
+    )
+    return (given.share * (density @ (w * OPTIONS[key].psi(r)))).sum(0)
+
+
+def shift(key: str) -> float:
+    """Of the minimizer, in percent of the field's size."""
+    x, w = panels(4.0, number=40, nodes=8)
+    density, given = velocity_given(x, T)
+    b = (given.share * given.mean).sum(0)
+    low, high = b - 3, b + 3
+    for _ in range(40):
+        middle = (low + high) / 2
+        below = closed_mean(key, middle, given) < 0
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return float(100 * ((w * density) @ (middle - b).square() / ((w * density) @ b.square())).sqrt())
+
+
+@pytest.mark.parametrize("key", OPTIONS)
+def test_the_minimizer_of_flow_matching_is_off_by_the_printed_share(check: Check, key: str) -> None:
+    """Normal laws mode by mode share neither grid nor formula with `posterior`: against it, and against the table."""
+    p = posterior(T)
+    off, size = ((p.law * y[:, 0].square()).sum().sqrt() for y in (minimizer(OPTIONS[key].psi) - p.b, p.b))
+    found = shift(key)
+    check.at_most(abs(found - 100 * float(off / size)), 0.06 if key == "l1" else 2e-3, where="by the two routes")
+    check.at_most(abs(found - OPTIONS[key].shift), 0.05, where="in the last printed digit")
+
+
 @pytest.mark.parametrize("key", OPTIONS)
 def test_the_minimizer_of_flow_matching_is_another_field(check: Check, key: str) -> None:
     option, p, aspect = OPTIONS[key], posterior(T), only("fm", "all")
     moved = minimizer(option.psi)
-    shift = float((p.law * (moved - p.b)[:, 0].square()).sum().sqrt())
-    size = float((p.law * p.b[:, 0].square()).sum().sqrt())
-    check.at_most(abs(100 * shift / size - option.shift), 0.1)
 
     def field(_t: Tensor, x: Tensor) -> Tensor:
         return torch.from_numpy(np.interp(x.numpy(), p.x[:, 0].numpy(), moved[:, 0].numpy()))
@@ -174,7 +231,7 @@ def test_the_minimizer_of_flow_matching_is_another_field(check: Check, key: str)
     method = METHODS["fm"].with_options(**option.options)
     here = by_theta(at(method, skew(), aspect, X, T, T), X).norm()
     there = predicted(X, option.psi, T, T).norm()
-    check.vanishes(here / there, 0.05)
+    check.vanishes(here / there, 0.01 if key != "l1" else 0.03)
 
 
 @pytest.mark.parametrize("name", ["fm", "meanflow"])
