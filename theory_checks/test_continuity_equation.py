@@ -1,9 +1,15 @@
 r"""Continuity equation: d/dt rho_t + div(b_t rho_t) = 0, weakly and pointwise.
 
-Weakly: $\frac{d}{dt}\int\varphi\,\rho_t=\int\nabla\varphi\cdot b_t\,\rho_t$ for smooth $\varphi$, the integrals by
-Gauss-Legendre panels and the derivative by eighth-order central differences; pointwise:
+Weakly: $\frac{d}{dt}\int\varphi\,\rho_t=\int\nabla\varphi\cdot b_t\,\rho_t$, the integrals by Gauss-Legendre panels and
+the derivative by eighth-order central differences; pointwise:
 $\partial_t\log\rho_t+\nabla\!\cdot b_t+b_t\cdot\nabla \log\rho_t=0$ by automatic differentiation of the closed-form
 density of a mixture.
+
+Hypotheses: $\varphi$ once continuously differentiable with
+$\mathbb E|\varphi(I_t)|+\mathbb E|\nabla\varphi(I_t)||\dot I_t|<\infty$ locally uniformly in $t$: compact support is
+enough, and so is at most quadratic growth where $x_0$ and $x_1$ have second moments, as for the three functions here.
+Pointwise, $\rho_t>0$ once continuously differentiable in $(t,x)$ and $b_t$ in $x$, at times inside $(0,1)$, where the
+base has smoothed the law.
 
 Source: 2505.18825 Lemma A.1 (23); 2303.08797.
 """

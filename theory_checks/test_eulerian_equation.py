@@ -1,7 +1,9 @@
 r"""Eulerian equation: d/ds X_{s,t}(x) + grad X_{s,t}(x) b_s(x) = 0.
 
-Hypotheses: $b$ Lipschitz in $x$; with $X_{t,t}=\mathrm{id}$ it characterizes the flow map. The derivatives are the
-generic forward-mode ones of the map's values, never rules of the map's own.
+Hypotheses: $b$ continuous in $t$ and once continuously differentiable in $x$, with a continuous derivative, so that
+$\nabla X$ exists (for a field that is only Lipschitz the equation holds almost everywhere in $x$). With
+$X_{t,t}=\mathrm{id}$ it characterizes the flow map among maps that are once continuously differentiable in $(s,x)$. The
+derivatives are the generic forward-mode ones of the map's values, never rules of the map's own.
 
 Source: 2505.18825 Prop. 2.2 (9), (46), (93).
 """

@@ -1,7 +1,9 @@
 r"""Tangent condition: d/dt X_{s,t}(x) tends to b_t(x) as s -> t, at first order.
 
-Hypotheses: $X$ is the flow map of a field that is once differentiable in time; then
-$(X_{s,s+h}(x)-x)/h-b_s(x)=\tfrac h2(\partial_s+b_s\cdot\nabla)b_s(x)+O(h^2)$.
+Hypotheses: $X$ is the flow map of $b$, continuous in $(t,x)$ and locally Lipschitz in $x$, for the limit; once
+continuously differentiable in $(t,x)$ for the rate,
+$(X_{s,s+h}(x)-x)/h-b_s(x)=\tfrac h2(\partial_s+b_s\cdot\nabla)b_s(x)+o(h)$, whose remainder is $O(h^2)$ where these
+first derivatives are Lipschitz. The first order is measured where its coefficient is not zero.
 
 Source: 2505.18825 Lemma 2.1 (5).
 """
