@@ -8,11 +8,12 @@ first derivatives are Lipschitz. The first order is measured where its coefficie
 Source: 2505.18825 Lemma 2.1 (5).
 """
 
+import pytest
 import torch
 from hypothesis import given
 
 from flowops import residuals
-from theory_checks.cases import SINGLE, Case
+from theory_checks.cases import SINGLE, Case, size
 from theory_checks.controls import Perturbed
 from theory_checks.strategies import Example, examples
 from theory_checks.verdicts import Check
@@ -32,9 +33,14 @@ def test_quotients_approach_the_field_at_first_order(case: Case, check: Check) -
     check.order(errors, steps, expected=1.0)
 
 
-def test_single_precision(case: Case, check: Check) -> None:
+@pytest.mark.parametrize("t", [0.0, 0.6, 1.0])
+def test_single_precision(case: Case, check: Check, t: float) -> None:
+    """The implied field and the field, each against the field in double precision."""
     x = case.states(3, 2).float()
-    check.vanishes(residuals.tangent(case.X, case.b, 0.6, x), SINGLE, scale=1 + case.b(0.6, x).abs())
+    exact = case.b(t, x.double())
+    for side in residuals.tangent(case.X, case.b, t, x, parts=True):
+        assert side.dtype == torch.float32
+        check.vanishes(side - exact, SINGLE, scale=1 + size(exact))
 
 
 def test_negative_control(case: Case, check: Check) -> None:

@@ -5,8 +5,9 @@ $$\mathbb E|\partial_sX_{s,t}(I_s)+\nabla X_{s,t}(I_s)\,\dot I_s|^2=\mathbb E|\p
   +\mathbb E|\nabla X_{s,t}(I_s)\,(\dot I_s-b_s(I_s))|^2.$$
 At the exact map the first part and its gradient vanish; the second is a penalty of $\nabla X$ and pulls on it: along
 $X_{s,t}(x)+\theta(t-s)\,Mx$, with any matrix $M\in\mathbb R^{d\times d}$ (here the identity plus a random one), its
-derivative at $\theta=0$ is $2(t-s)\,\mathbb E[M\eta\cdot\nabla X\,\eta]$ with $\eta=\dot I_s-b_s(I_s)$. For a Gaussian pair $\nabla X=A=V_t^{1/2}V_s^{-1/2}$ and $\eta$ is independent of $I_s$ with
-covariance $C_s$, so the penalty is $\mathrm{tr}(A^2C_s)$ and its pull $2(t-s)\,\mathrm{tr}(M^\top AC_s)$. For an
+derivative at $\theta=0$ is $2(t-s)\,\mathbb E[M\eta\cdot\nabla X\,\eta]$ with $\eta=\dot I_s-b_s(I_s)$.
+For a Gaussian pair $\nabla X=A=V_t^{1/2}V_s^{-1/2}$ and $\eta$ is independent of $I_s$ with covariance $C_s$, so the
+penalty is $\mathrm{tr}(A^2C_s)$ and its pull $2(t-s)\,\mathrm{tr}(M^\top AC_s)$. For an
 eigenvalue $\lambda$ of the data's covariance, $V=\alpha^2+\lambda\beta^2+\gamma^2$,
 $P=\tfrac12\dot V$, $C=\dot\alpha^2+\lambda\dot\beta^2+\dot\gamma^2-P^2/V$, which for two terms is
 $\lambda(\alpha\dot\beta-\beta\dot\alpha)^2/V$. With the stop-gradient (`meanflow`) the pull is zero, and so it is for
