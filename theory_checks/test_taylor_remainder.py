@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from flowops import FlowMap, VelocityField
-from theory_checks.cases import SINGLE, Case
+from theory_checks.cases import SINGLE, Case, size
 from theory_checks.verdicts import Check
 
 POINTS, WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(24))
@@ -46,8 +46,8 @@ def defect(X: FlowMap, b: VelocityField, s: float, t: float, x: Tensor) -> Tenso
 @pytest.mark.parametrize(("s", "t"), TIMES)
 def test_the_remainder_is_the_integral(case: Case, check: Check, s: float, t: float) -> None:
     x = case.states(3, 1)
-    size = 1 + x.abs().max() + remainder(case.X, case.b, s, t, x).abs().max()
-    check.vanishes(defect(case.X, case.b, s, t, x), case.tolerance, scale=size)
+    scale = 1 + size(x) + size(remainder(case.X, case.b, s, t, x))
+    check.vanishes(defect(case.X, case.b, s, t, x), case.tolerance, scale=scale)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -63,8 +63,8 @@ def test_half_the_acceleration_is_the_next_order(case: Case, check: Check, sign:
 
 def test_single_precision(case: Case, check: Check) -> None:
     x = case.states(3, 3).float()
-    size = 1 + x.abs().max() + remainder(case.X, case.b, 0.55, 0.95, x).abs().max()
-    check.vanishes(defect(case.X, case.b, 0.55, 0.95, x), SINGLE, scale=size)
+    scale = 1 + size(x) + size(remainder(case.X, case.b, 0.55, 0.95, x))
+    check.vanishes(defect(case.X, case.b, 0.55, 0.95, x), SINGLE, scale=scale)
 
 
 def test_negative_control(case: Case, check: Check) -> None:
