@@ -93,7 +93,7 @@ def test_the_excess_bounds_the_distance_in_a_family(check: Check, schedule: str)
 def test_from_random_starts_minimization_arrives_at_the_flow_map(
     check: Check, schedule: str, weight: Weight | None
 ) -> None:
-    for theta in starts(3, seed=20):
+    for theta in starts(2, seed=20):
         found = minimize(loss(schedule, weight), pairs(schedule).family(0.5 * theta))
         check.vanishes(found.theta, ARRIVED)
 
