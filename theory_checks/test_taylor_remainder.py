@@ -19,7 +19,7 @@ from flowops import FlowMap, VelocityField
 from theory_checks.cases import SINGLE, Case, size
 from theory_checks.verdicts import Check
 
-POINTS, WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(24))
+POINTS, WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(14))
 TIMES = [(0.1, 0.45), (0.9, 0.6), (0.3, 0.3)]
 
 
@@ -50,13 +50,12 @@ def test_the_remainder_is_the_integral(case: Case, check: Check, s: float, t: fl
     check.vanishes(defect(case.X, case.b, s, t, x), case.tolerance, scale=scale)
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_half_the_acceleration_is_the_next_order(case: Case, check: Check, sign: float) -> None:
+def test_half_the_acceleration_is_the_next_order(case: Case, check: Check) -> None:
     x, s = case.states(3, 2), torch.tensor(0.3, dtype=torch.float64)
     steps = 0.01 * 0.5 ** torch.arange(4)
     two = case.b(s, x).detach(), acceleration(case.b, s.expand(len(x)), x).detach() / 2
     errors = []
-    for h in (sign * steps).tolist():
+    for h in (-steps).tolist():  # backward in time
         errors.append(((case.fine(0.3, 0.3 + h, x) - x) / h - two[0] - h * two[1]).detach().norm())
     check.order(torch.stack(errors), steps, expected=2.0)
 
