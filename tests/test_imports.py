@@ -50,7 +50,12 @@ ORDER = [
 RANK = {name: rank for rank, name in enumerate(ORDER)}
 # The two classes that offer what is built on them, with imports inside the functions that need them.
 FACADES = {
-    "fields/velocity_field.py": ("fields/algebra.py", "fields/likelihood.py", "maps/solution_operator.py"),
+    "fields/velocity_field.py": (
+        "fields/algebra.py",
+        "fields/clock.py",
+        "fields/likelihood.py",
+        "maps/solution_operator.py",
+    ),
     "interpolants/interpolant.py": ("interpolants/conversion.py", "interpolants/validation.py"),
 }
 OUTSIDE = {"theory_checks", "tests", "experiments"}

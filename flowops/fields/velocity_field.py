@@ -16,6 +16,7 @@ from flowops._types import Jacobian, PerSample, State, TimeLike, Times
 from flowops.fields.divergence import DivergenceEstimate, exact_divergence, hutchinson_divergence
 
 if TYPE_CHECKING:
+    from flowops.fields.clock import Clock
     from flowops.fields.likelihood import Base
     from flowops.maps import SolutionOperator
 
@@ -150,6 +151,10 @@ class VelocityField(Operator):
         from flowops.maps import SolutionOperator
 
         return SolutionOperator(self, **solver)
+
+    def clock(self) -> Clock | None:
+        """The clock in which a `SolutionOperator` solves, if there is one in which this field is more regular."""
+        return None
 
     def reversed(self) -> VelocityField:
         r"""The field of the reversed clock, $\tilde b_t(x)=-b_{1-t}(x)$, whose flow is $X_{1-s,1-t}$."""

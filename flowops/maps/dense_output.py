@@ -2,14 +2,15 @@ r"""One solve that can be asked for the state at every time on its way."""
 
 from __future__ import annotations
 
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from flowops._solvers import Starts
 from flowops._types import State, Times
-from flowops.fields import VelocityField
+from flowops.fields import Clock, VelocityField
+from flowops.maps.passage import Passage
 
 
 @runtime_checkable
@@ -23,6 +24,15 @@ class Solved(Protocol):
 
     def _flow(self, s: Times, t: Times, x: State, starts: Starts | None = None, first: float | None = None) -> State:
         """The solve, at checked operands."""
+
+    def _inside(self, clock: Clock) -> Any:
+        """The operator of the field in its clock."""
+
+
+def dense_output(X: Solved, s: Times, t: Times, x: State) -> DenseOutput | MovedOutput:
+    """One solve to `t`, in the clock of the field if it has one."""
+    clock = X.b.clock()
+    return DenseOutput(X, s, t, x) if clock is None else MovedOutput(X, clock, s, t, x)
 
 
 class DenseOutput:
@@ -63,3 +73,27 @@ class DenseOutput:
         wide = under_way.reshape(under_way.shape + (1,) * (self.end.ndim - 1))
         states = torch.where(wide, self.starts, self.end)
         return torch.cat([times, self.t[None]]), torch.cat([states, self.end[None]])
+
+
+class MovedOutput:
+    r"""The same for a field that is solved in a clock of its own; times and states are those of the field."""
+
+    def __init__(self, X: Solved, clock: Clock, s: Times, t: Times, x: State) -> None:
+        self.X, self.s, self.t, self.x, self.clock = X, s, t, x, clock
+        way = Passage(X.b, clock, s, t)
+        self.inner = dense_output(X._inside(clock), way.s, way.t, way.enter(x))
+        self.end: Tensor = way.leave(self.inner.end, x)
+
+    def __call__(self, times: Tensor) -> Tensor:
+        """The states at `times` (`[k, batch]`), `[k, batch, *event]`."""
+        way = Passage(self.X.b, self.clock, self.s, times)
+        return way.leave(self.inner(way.t), self.x)
+
+    def nodes(self) -> tuple[Tensor, Tensor]:
+        """Where steps start and end, times `[steps + 1, batch]` and states; a sample that has arrived rests."""
+        places, states = self.inner.nodes()
+        times = self.clock.time(places).clamp(torch.minimum(self.s, self.t), torch.maximum(self.s, self.t))
+        times = torch.cat([self.s[None], times[1:-1], self.t[None]])
+        times = torch.where(places == places[-1], self.t, times)
+        times[0] = self.s
+        return times, Passage(self.X.b, self.clock, self.s, times).leave(states, self.x)

@@ -11,7 +11,7 @@ from torch import Tensor
 from flowops._arguments import per_event
 from flowops._derivatives import is_tracked, value_and_vjp
 from flowops._types import State, Times
-from flowops.maps.dense_output import DenseOutput
+from flowops.maps.dense_output import DenseOutput, MovedOutput
 
 _ORDER = 2  # derivatives are right up to this one
 
@@ -39,7 +39,7 @@ class Event:
         return Event(*(torch.cat([getattr(p, name) for p in parts]) for name in ("time", "state", "occurred")))
 
 
-def first_event(dense: DenseOutput, g: Function, direction: int) -> Event:
+def first_event(dense: DenseOutput | MovedOutput, g: Function, direction: int) -> Event:
     r"""The first zero of $g(\tau,X_{s,\tau}(x))$ with a change of sign between the ends of a step.
 
     The time is found without derivatives. Steps of Newton from it, which leave it where it is, give it those of
@@ -75,7 +75,7 @@ def first_event(dense: DenseOutput, g: Function, direction: int) -> Event:
     return Event(time, reached, occurred)
 
 
-def _rate(dense: DenseOutput, g: Function, t: Times, x: State) -> Tensor:
+def _rate(dense: DenseOutput | MovedOutput, g: Function, t: Times, x: State) -> Tensor:
     """The derivative of `g` along the solution, `[batch]`, as a number."""
     slope = dense.X.b(t, x)
 

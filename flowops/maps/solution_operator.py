@@ -10,12 +10,14 @@ from torch import Tensor
 
 from flowops._arguments import check_like, check_state, expand_time, per_event
 from flowops._derivatives import push_basis, push_columns
-from flowops._solvers import Solver, Starts, Statistics, refuse_vmap
+from flowops._solvers import Solver, SolverError, Starts, Statistics, refuse_vmap
 from flowops._types import Jacobian, PerSample, State, TimeLike, Times
-from flowops.fields import VelocityField
-from flowops.maps.dense_output import DenseOutput
+from flowops.fields import Clock, VelocityField
+from flowops.maps.dense_output import DenseOutput, dense_output
 from flowops.maps.event import Event, Function, first_event
 from flowops.maps.flow_map import FlowMap, grid_of
+from flowops.maps.mean_slope import mean_slope
+from flowops.maps.passage import Passage
 
 Slopes = Callable[..., tuple[Tensor, ...]]
 
@@ -92,7 +94,7 @@ class SolutionOperator(FlowMap):
         if not (self.solver.own or self.solver.fixed):
             raise ValueError(f"`method` must be one of flowops for statistics, got {self.solver.method!r}; drop it.")
         s, t = self._operands(s, t, x)
-        parts, statistics = self.solver.solve_with_statistics(self._system(_equation), (x,), s, t)
+        parts, statistics = self._run(self.b, s, t, (x,), _equation)
         assert statistics is not None
         return parts[0], statistics
 
@@ -137,7 +139,7 @@ class SolutionOperator(FlowMap):
 
             return slopes
 
-        return self._solve(t, s, (self(s, t, x), w), backward)[1]
+        return self._solve(t, s, (self(s, t, x), w), backward, power=-1)[1]
 
     def jacobian(self, s: TimeLike, t: TimeLike, x: Tensor) -> Jacobian:
         r"""$\nabla X_{s,t}(x)$ by the variational equation for all directions. Cost: one solve of width $1+d$."""
@@ -160,11 +162,17 @@ class SolutionOperator(FlowMap):
         def slopes(b: VelocityField) -> Slopes:
             return lambda tau, y, _: (b(tau, y), b.divergence(tau, y))
 
-        return self._solve(s, t, (x, x.new_zeros(len(x))), slopes)[1]
+        return self._solve(s, t, (x, x.new_zeros(len(x))), slopes, power=0)[1]
 
     def average_velocity(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
-        r"""$v_{s,t}(x)=\int_0^1b_{s+r(t-s)}(X_{s,s+r(t-s)}(x))\,dr$, solved as $\dot z=b(x+(t-s)z)$: no quotient."""
+        r"""$v_{s,t}(x)=\int_0^1b_{s+r(t-s)}(X_{s,s+r(t-s)}(x))\,dr$, solved as $\dot z=b(x+(t-s)z)$: no quotient.
+
+        Where the field may be infinite at an end (`Clock.singular`), it is the quotient with its limit, as for any map.
+        """
         s, t = self._operands(s, t, x)
+        clock = self.b.clock()
+        if clock is not None and clock.singular:
+            return mean_slope(lambda q: self(s, q, x), lambda q: self.dt(s, q, x), s, t, x, clock.reach(s, t))
 
         def system(rows: Tensor | None) -> Slopes:
             own = slice(None) if rows is None else rows
@@ -194,6 +202,10 @@ class SolutionOperator(FlowMap):
         every = torch.stack([expand_time(s, x, "s"), *(expand_time(t, x, "times") for t in grid_of(times))])
         refuse_vmap(every, x)
         start, ends = every[0], every[1:]
+        clock = self.b.clock()
+        if clock is not None:
+            way = Passage(self.b, clock, start, ends)
+            return way.leave(self._inside(clock).path(way.s, way.t, way.enter(x)), x)
         return torch.cat([X._dense_path(start[own], ends[:, own], x[own]) for X, own in self._chunks(x)], 1)
 
     def until(self, s: TimeLike, t: TimeLike, x: Tensor, g: Function, *, direction: int = 0) -> Event:
@@ -230,7 +242,7 @@ class SolutionOperator(FlowMap):
             raise ValueError(f"`direction` must be -1, 0 or 1, got {direction!r}; pass one of them.")
         s, t = self._operands(s, t, x)
         refuse_vmap(s, t, x)
-        parts = [DenseOutput(X, s[own], t[own], x[own]) for X, own in self._chunks(x)]
+        parts = [dense_output(X, s[own], t[own], x[own]) for X, own in self._chunks(x)]
         return Event.join([first_event(dense, g, direction) for dense in parts])
 
     def _chunks(self, x: State) -> list[tuple[SolutionOperator, Any]]:
@@ -254,22 +266,52 @@ class SolutionOperator(FlowMap):
         return DenseOutput(self, s, last, x)(ends)
 
     def _flow(self, s: Times, t: Times, x: State, starts: Starts | None = None, first: float | None = None) -> State:
-        return self._solve(s, t, (x,), _equation, starts, first)[0]
+        return self._solve(s, t, (x,), _equation, starts=starts, first=first)[0]
+
+    def _inside(self, clock: Clock) -> SolutionOperator:
+        """The operator of the field in its clock, by the same solver."""
+        inner = SolutionOperator(clock.b)
+        inner.solver = self.solver
+        return inner
 
     def _solve(
+        self, s: Times, t: Times, parts: tuple[Tensor, ...], slopes: Callable[[VelocityField], Slopes], **options: Any
+    ) -> tuple[Tensor, ...]:
+        return self._run(self.b, s, t, parts, slopes, **options)[0]
+
+    def _run(
         self,
+        b: VelocityField,
         s: Times,
         t: Times,
         parts: tuple[Tensor, ...],
         slopes: Callable[[VelocityField], Slopes],
-        starts: Starts | None = None,
-        first: float | None = None,
-    ) -> tuple[Tensor, ...]:
-        wanted = self.b.dependencies()
-        return self.solver.solve(self._system(slopes), parts, s, t, wanted, starts=starts, first=first)
+        power: int = 1,
+        **options: Any,
+    ) -> tuple[tuple[Tensor, ...], Statistics | None]:
+        """The solve of `b` for a state and what goes with it, in the clock of the field if it has one.
 
-    def _system(self, slopes: Callable[[VelocityField], Slopes]) -> Callable[[Tensor | None], Slopes]:
-        return lambda rows: slopes(self.b if rows is None else self.b.subset(rows))
+        `power` says how a part beside the state scales with it: directions by 1, covectors by -1, logarithms by 0.
+        """
+        clock = b.clock()
+        if clock is None:
+            wanted = b.dependencies()
+            system = _system(b, slopes)
+            return self.solver.solve_with_statistics(system, parts, s, t, wanted, **options)
+        way, size = Passage(b, clock, s, t), parts[0].shape[1:].numel()
+        x, beside = parts[0], parts[1:]
+        inside = (way.enter(x), *(way.enter_beside(part, power) for part in beside))
+        try:
+            (y, *others), statistics = self._run(clock.b, way.s, way.t, inside, slopes, power, **options)
+        except SolverError as error:
+            error.add_note("Its time and state are those of the field's own clock, b.clock().")
+            raise
+        pairs = zip(others, beside, strict=True)
+        return (way.leave(y, x), *(way.leave_beside(z, part, power, size) for z, part in pairs)), statistics
+
+
+def _system(b: VelocityField, slopes: Callable[[VelocityField], Slopes]) -> Callable[[Tensor | None], Slopes]:
+    return lambda rows: slopes(b if rows is None else b.subset(rows))
 
 
 def _equation(b: VelocityField) -> Slopes:

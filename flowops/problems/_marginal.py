@@ -6,21 +6,26 @@ $\mathbb E[\dot\alpha_tx_0+\dot\gamma_tz\mid\sigma_t\varepsilon]=\dot\sigma_t\va
 $$b_t(x)=\dot\sigma_t\,\mathbb E[\varepsilon\mid x]+\dot\beta_t\,\mathbb E[x_1\mid x],\qquad
 \nabla\log\rho_t(x)=-\mathbb E[\varepsilon\mid x]/\sigma_t.$$
 
-A problem supplies the two conditional means. The layout in here is `[..., batch]`: sums over coordinates and components
+A problem supplies the two conditional means. The field depends on time through the angle
+$\theta_t=\mathrm{atan2}(\beta_t,\sigma_t)$ and the scale $c_t=\mathrm{hypot}(\beta_t,\sigma_t)$ alone, so that the flows of
+all schedules are one, $X_{s,t}(x)=c_t\,Y_{\theta_s,\theta_t}(x/c_s)$ with that of $\cos\theta$ and $\sin\theta$. The layout in here is `[..., batch]`: sums over coordinates and components
 then run over leading axes, where they are several times faster, and times `[batch]` need no reshaping.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from flowops._types import PerSample, State, TimeLike, Times
-from flowops.fields import VelocityField
-from flowops.interpolants import Interpolant
+from flowops.fields import Clock, VelocityField
+from flowops.interpolants import Interpolant, trigonometric
+from flowops.interpolants.validation import in_float64
 from flowops.problems._checks import check_event
 
 
@@ -45,17 +50,41 @@ class MarginalField(VelocityField):
         super().__init__()
         self.interpolant = interpolant
         self.event = event
+        self._rising = _rises(interpolant)
 
     @abstractmethod
     def _posterior(self, beta: Tensor, sigma: Tensor, y: Tensor) -> Posterior:
         r"""Conditional means for $\beta_t,\sigma_t$ of shape `[batch]` and states `y` of shape `[d, batch]`."""
 
+    def clock(self) -> Clock | None:
+        r"""$\tau=2\theta/\pi$ and $c$ of the module's text, where $\theta$ does not fall; none for its own field.
+
+        A solve then takes the steps of the trigonometric schedule for every schedule: also where $\dot\sigma_t$ is
+        infinite at an end, as for `cosine` and `variance_preserving`, and a law of points makes $b_t$ infinite with it.
+        """
+        if not self._rising or self.interpolant is _angle():
+            return None
+        b = self._rebuild(lambda _: None)
+        b.interpolant = _angle()
+        return Clock(b, self._place, self._singular)
+
+    _singular = False  # whether the field is infinite where the rate of the angle is
+
+    def _place(self, t: Times) -> tuple[Times, Times]:
+        beta, variance = self.interpolant.beta(t), noise_variance(self.interpolant, t)[0]
+        sigma = variance.sqrt() if self.interpolant.has_latent else self.interpolant.alpha(t).abs()
+        return torch.atan2(beta, sigma) * (2 / math.pi), torch.hypot(beta, sigma)
+
     def forward(self, t: Times, x: State) -> State:
         t, y = self._columns(t, x)
+        return self._rows_of(self._slope(t, y)[0], x)
+
+    def _slope(self, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""$b_t$ and $\mathbb E[x_1\mid x]$ for columns, `[d, batch]` each."""
         beta = self.interpolant.beta(t)
         sigma, sigma_dot = noise_level(self.interpolant, t)
         mean = self._posterior(beta, sigma, y)
-        return self._rows_of(sigma_dot * mean.noise + gain_rate(self.interpolant, t, beta) * mean.data, x)
+        return sigma_dot * mean.noise + gain_rate(self.interpolant, t, beta) * mean.data, mean.data
 
     def score(self, t: TimeLike, x: Tensor) -> State:
         r"""$\nabla\log\rho_t(x)$. Cost: about one call of the field."""
@@ -84,6 +113,20 @@ class MarginalField(VelocityField):
     @staticmethod
     def _rows_of(columns: Tensor, x: State) -> Tensor:
         return columns.mT.reshape(x.shape)
+
+
+@cache
+def _angle() -> Interpolant:
+    """The schedule in whose clock the solves are done."""
+    return trigonometric()
+
+
+def _rises(interpolant: Interpolant) -> bool:
+    """Whether the angle does not fall, so that it is a clock."""
+    times = torch.linspace(0, 1, 257, dtype=torch.float64)
+    exact = in_float64(interpolant)
+    angle = torch.atan2(exact.beta(times), noise_variance(exact, times)[0].sqrt()).detach()
+    return bool((angle.diff() >= -1e-9).all())
 
 
 def check_interpolant(interpolant: object) -> Interpolant:

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from flowops._types import State, Times
 from flowops.interpolants import Interpolant
+from flowops.interpolants.validation import in_float64
 from flowops.problems._checks import as_weights, finite
-from flowops.problems._marginal import MarginalField, Posterior, check_interpolant
+from flowops.problems._marginal import MarginalField, Posterior, check_interpolant, noise_level
 from flowops.problems.problem import Problem, standard_normal
 
 _ELEMENTS = 2**22  # of the largest temporary tensor, [d, points of a chunk, batch]
@@ -57,6 +59,16 @@ class EmpiricalField(MarginalField):
     Distances are sums of squared differences, never expanded squares, which float32 would lose near $t=1$. The points
     are taken in chunks whose softmaxes are merged, so memory does not grow with their number.
 
+    **The end.** Where $\sigma_1=0$ the law at $t=1$ is one of points $\beta_1x_i$, and $b_1$ exists on them alone: if
+    $\sigma_t$ vanishes like $(1-t)^p$, $b_t(\beta_1x_i)\to(1-p)\dot\beta_1x_i$ (0 for `linear` and `trigonometric`,
+    $\dot\beta_1x_i/2$ for `cosine` and `variance_preserving`). That is `b(1, x)` for states on a point to half of their
+    digits. Elsewhere $b_t(x)\approx-p\,(x-\beta_tx_i)/(1-t)$ for the nearest $x_i$, which grows without bound; the value
+    at $t=1-\epsilon$ stands for it, $\epsilon$ the precision of the time. A trajectory ends on its point as
+    $\beta_tx_i+\sigma_te$ with a noise $e$ of its own: its slope $\dot\beta_tx_i+\dot\sigma_te$ has a limit only where
+    $\dot\sigma_1$ is finite, and is no function of the state there, so that $\partial_tX_{s,t}$ at $t=1$, which is
+    `b(1, X)`, is not this limit. `X(s, 1, x)` is right for every schedule, $\nabla X_{s,1}=0$, and $\log|\det|$ at the
+    end, which is $-\infty$, is that of a noise of size $\epsilon$.
+
     Cost: $O(Nd)$ per sample.
     """
 
@@ -66,6 +78,18 @@ class EmpiricalField(MarginalField):
         self.register_buffer("log_weights", weights.log())
         self.points: Tensor
         self.log_weights: Tensor
+        self._end = _end_of(interpolant)
+        self._singular = self._end is not None
+
+    def forward(self, t: Times, x: State) -> State:
+        if self._end is None:
+            return super().forward(t, x)
+        gain, rate = self._end
+        t, y = self._columns(t, x)
+        eps = torch.finfo(t.dtype).eps
+        slope, point = self._slope(t.clamp(max=1 - eps), y)
+        gap, size = (y - gain * point).square().sum(0), point.square().sum(0)
+        return self._rows_of(torch.where((t >= 1) & (gap <= eps * (1 + size)), rate * point, slope), x)
 
     def draw(self, n: int, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device) -> Tensor:
         """`n` draws from the data set, with replacement, `[n, *event]`."""
@@ -83,6 +107,18 @@ class EmpiricalField(MarginalField):
             data = data + (chunk_data - data) * torch.exp(chunk_total - total)
         log_density = total - len(y) * (sigma.log() + 0.5 * math.log(2 * math.pi))
         return Posterior((y - beta * data) / sigma, data, log_density)
+
+
+def _end_of(interpolant: Interpolant) -> tuple[float, float] | None:
+    r"""$\beta_1$ and $(1-p)\dot\beta_1$ where $\sigma_t$ vanishes like $(1-t)^p$; None where it does not vanish."""
+    exact = in_float64(interpolant)
+    t = 1 - torch.tensor([0.0, 1e-7, 2e-7], dtype=torch.float64)
+    sigma, sigma_dot = (z.detach() for z in noise_level(exact, t))
+    if sigma[0] > 1e-12:
+        return None
+    one, two = ((t - 1) * sigma_dot / sigma)[1:].tolist()
+    gain, rate = (f(torch.ones((), dtype=torch.float64)).item() for f in (exact.beta, exact.beta_dot))
+    return gain, (1 - (2 * one - two)) * rate
 
 
 def _denoise(points: Tensor, log_weights: Tensor, beta: Tensor, sigma: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
