@@ -6,10 +6,12 @@ $\mathbb E[\dot\alpha_tx_0+\dot\gamma_tz\mid\sigma_t\varepsilon]=\dot\sigma_t\va
 $$b_t(x)=\dot\sigma_t\,\mathbb E[\varepsilon\mid x]+\dot\beta_t\,\mathbb E[x_1\mid x],\qquad
 \nabla\log\rho_t(x)=-\mathbb E[\varepsilon\mid x]/\sigma_t.$$
 
-A problem supplies the two conditional means. The field depends on time through the angle
-$\theta_t=\mathrm{atan2}(\beta_t,\sigma_t)$ and the scale $c_t=\mathrm{hypot}(\beta_t,\sigma_t)$ alone, so that the flows of
-all schedules are one, $X_{s,t}(x)=c_t\,Y_{\theta_s,\theta_t}(x/c_s)$ with that of $\cos\theta$ and $\sin\theta$. The layout in here is `[..., batch]`: sums over coordinates and components
-then run over leading axes, where they are several times faster, and times `[batch]` need no reshaping.
+A problem supplies the two conditional means. The laws depend on time through the angle
+$\theta_t=\mathrm{atan2}(\beta_t,\sigma_t)$ and the scale $c_t=\mathrm{hypot}(\beta_t,\sigma_t)$ alone, so that the flows
+of all schedules are one: $X_{s,t}(x)=c_t\,Y_{\theta_s,\theta_t}(x/c_s)$ with the flow $Y$ of $\cos\theta,\sin\theta$.
+
+The layout in here is `[..., batch]`: sums over coordinates and components then run over leading axes, where they are
+several times faster, and times `[batch]` need no reshaping.
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ class Posterior(NamedTuple):
 class MarginalField(VelocityField):
     r"""$b_t(x)=\mathbb E[\dot I_t\mid I_t=x]$ for a data law with known conditional means; see the module's text.
 
-    Where $\sigma_t$ vanishes it is replaced by the precision $\epsilon$ of the time, so that everything is finite for
-    all $t\in[0,1]$; where only $\dot\sigma_t$ is infinite, $\sigma_t\dot\sigma_t$ takes its place.
+    Where only $\dot\sigma_t$ is infinite, $\sigma_t\dot\sigma_t$ takes its place, and the field of a smooth law is its
+    limit at both ends. Where $\sigma_t$ itself vanishes, quotients by it take the precision $\epsilon$ of the time for
+    it: of a law without a density, field, score and density have no limit there, and what is returned is finite without
+    being one (that of noise of size $\epsilon$; `EmpiricalField` says what its field is at $t=1$).
 
     Source: Albergo, Boffi, Vanden-Eijnden 2303.08797 §2.
     """

@@ -59,15 +59,16 @@ class EmpiricalField(MarginalField):
     Distances are sums of squared differences, never expanded squares, which float32 would lose near $t=1$. The points
     are taken in chunks whose softmaxes are merged, so memory does not grow with their number.
 
-    **The end.** Where $\sigma_1=0$ the law at $t=1$ is one of points $\beta_1x_i$, and $b_1$ exists on them alone: if
-    $\sigma_t$ vanishes like $(1-t)^p$, $b_t(\beta_1x_i)\to(1-p)\dot\beta_1x_i$ (0 for `linear` and `trigonometric`,
-    $\dot\beta_1x_i/2$ for `cosine` and `variance_preserving`). That is `b(1, x)` for states on a point to half of their
-    digits. Elsewhere $b_t(x)\approx-p\,(x-\beta_tx_i)/(1-t)$ for the nearest $x_i$, which grows without bound; the value
-    at $t=1-\epsilon$ stands for it, $\epsilon$ the precision of the time. A trajectory ends on its point as
-    $\beta_tx_i+\sigma_te$ with a noise $e$ of its own: its slope $\dot\beta_tx_i+\dot\sigma_te$ has a limit only where
-    $\dot\sigma_1$ is finite, and is no function of the state there, so that $\partial_tX_{s,t}$ at $t=1$, which is
-    `b(1, X)`, is not this limit. `X(s, 1, x)` is right for every schedule, $\nabla X_{s,1}=0$, and $\log|\det|$ at the
-    end, which is $-\infty$, is that of a noise of size $\epsilon$.
+    **The end.** Where $\sigma_1=0$ the law at $t=1$ is one of points $\beta_1x_i$, and $b_t$ has a limit on them alone:
+    if $\sigma_t$ vanishes like $(1-t)^p$, $b_t(\beta_1x_i)\to(1-p)\dot\beta_1x_i$ (0 for `linear` and
+    `trigonometric`, $\dot\beta_1x_i/2$ for `cosine` and `variance_preserving`). That is `b(1, x)` for states that are on
+    a point to half of their digits. Elsewhere $b_t(x)\approx-p\,(x-\beta_tx_i)/(1-t)$ with the nearest $x_i$ is
+    infinite in the limit; the value at $t=1-\epsilon$ stands for it, with the precision $\epsilon$ of the time.
+
+    A trajectory ends as $\beta_tx_i+\sigma_te$ with a noise $e$ of its own. Its slope
+    $\dot\beta_tx_i+\dot\sigma_te$ is no function of the point, and infinite where $\dot\sigma_1$ is: it is not
+    `X.dt(s, 1, x)`, which is `b(1, X)`. `X(s, 1, x)` is a point for every schedule, $\nabla X_{s,1}$ is zero, and
+    $\log|\det\nabla X_{s,1}|$, which is $-\infty$, is given as that of noise of size $\epsilon$.
 
     Cost: $O(Nd)$ per sample.
     """

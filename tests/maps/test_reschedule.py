@@ -217,7 +217,7 @@ class TestRefusals:
     def test_a_range_outside(self) -> None:
         sentence = (
             "`new` must have its signal-to-noise ratios beta/alpha inside those of `old`, got [0.02, 100] outside "
-            "[0.1, 10]; take an old schedule that reaches further."
+            "[0.1, 10]; take an old schedule that reaches further, or pass truncate=True to hold the clock there."
         )
         with pytest.raises(ValueError, match=re.escape(sentence)):
             reschedule(Identity(), variance_exploding(0.1, 10.0), variance_exploding())
