@@ -33,8 +33,8 @@ def reschedule(
     derivatives in time are the limits that those of smooth laws have, to the precision of the operator; close to it
     they lose $\epsilon\dot\tau$.
 
-    **A truncated clock.** A variance-preserving schedule starts at $\beta/\alpha=0.0066$ and linear at 0: its field says
-    nothing of the noisier laws between. With `truncate=True` $\tau$ is held at its end there, and states are only
+    **A truncated clock.** A variance-preserving schedule starts at $\beta/\alpha=0.0066$ and linear at 0: its field
+    says nothing of the noisier laws between. With `truncate=True` $\tau$ is held at its end there, and states are only
     rescaled, as if what lies beyond were pure noise already (or data, at the other end). At the truncated start the
     law is off by at most
 
@@ -66,7 +66,7 @@ def reschedule(
 
 
 class RescheduledField(VelocityField):
-    r"""$\bar b_{t'}(x)=\bar\rho_{t'}x+\dot\tau\,(c\,b_\tau(x/c)-\rho_\tau x)$ with the rates $\rho$ of the two scales."""
+    r"""$\bar b_{t'}(x)=\bar\rho_{t'}x+\dot\tau\,(c\,b_\tau(x/c)-\rho_\tau x)$ with the rates $\rho$ of both scales."""
 
     def __init__(self, b: VelocityField, change: ScheduleChange) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class RescheduledMap(FlowMap):
         return _times(c_t, self.X(sigma, tau, _over(x, c_s)))
 
     def value_and_dt(self, s: TimeLike, t: TimeLike, x: Tensor) -> tuple[State, State]:
-        r"""Value and $\bar\rho_t\bar X+\dot\tau_tc\,(\partial_\tau X-\rho_\tau X)$ with the rates $\rho$ of the scales."""
+        r"""Value and $\bar\rho_t\bar X+\dot\tau_tc\,(\partial_\tau X-\rho_\tau X)$, $\rho$ the rates of the scales."""
         s, t = self._operands(s, t, x)
         end = self.change.regular(t)
         sigma, c_s = self.change.place(s)
@@ -117,7 +117,7 @@ class RescheduledMap(FlowMap):
         return value, _times(radius_rate(self.change.new, end), value) + moved.to(x.dtype)
 
     def ds(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
-        r"""$c_t\,\big(\dot\sigma_s\,(\partial_\sigma X+\nabla X\,\rho_\sigma y)-\nabla X\,\bar\rho_sy\big)$ at $y=x/c_s$."""
+        r"""$c_t\,(\dot\sigma_s\,(\partial_\sigma X+\rho_\sigma\nabla X\,y)-\bar\rho_s\nabla X\,y)$ at $y=x/c_s$."""
         s, t = self._operands(s, t, x)
         start = self.change.regular(s)
         (sigma, c_s), (tau, c_t) = self.change.place(start), self.change.place(t)

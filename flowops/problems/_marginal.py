@@ -7,7 +7,7 @@ $$b_t(x)=\dot\sigma_t\,\mathbb E[\varepsilon\mid x]+\dot\beta_t\,\mathbb E[x_1\m
 \nabla\log\rho_t(x)=-\mathbb E[\varepsilon\mid x]/\sigma_t.$$
 
 A problem supplies the two conditional means. The laws depend on time through the angle
-$\theta_t=\mathrm{atan2}(\beta_t,\sigma_t)$ and the scale $c_t=\mathrm{hypot}(\beta_t,\sigma_t)$ alone, so that the flows
+$\theta_t=\mathrm{atan2}(\beta_t,\sigma_t)$ and the scale $c_t=\mathrm{hypot}(\beta_t,\sigma_t)$ alone, so the flows
 of all schedules are one: $X_{s,t}(x)=c_t\,Y_{\theta_s,\theta_t}(x/c_s)$ with the flow $Y$ of $\cos\theta,\sin\theta$.
 
 The layout in here is `[..., batch]`: sums over coordinates and components then run over leading axes, where they are

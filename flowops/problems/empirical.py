@@ -61,14 +61,14 @@ class EmpiricalField(MarginalField):
 
     **The end.** Where $\sigma_1=0$ the law at $t=1$ is one of points $\beta_1x_i$, and $b_t$ has a limit on them alone:
     if $\sigma_t$ vanishes like $(1-t)^p$, $b_t(\beta_1x_i)\to(1-p)\dot\beta_1x_i$ (0 for `linear` and
-    `trigonometric`, $\dot\beta_1x_i/2$ for `cosine` and `variance_preserving`). That is `b(1, x)` for states that are on
-    a point to half of their digits. Elsewhere $b_t(x)\approx-p\,(x-\beta_tx_i)/(1-t)$ with the nearest $x_i$ is
+    `trigonometric`, $\dot\beta_1x_i/2$ for `cosine` and `variance_preserving`). That is `b(1, x)` for states on a
+    point to half of their digits. Elsewhere $b_t(x)\approx-p\,(x-\beta_tx_i)/(1-t)$ with the nearest $x_i$ is
     infinite in the limit; the value at $t=1-\epsilon$ stands for it, with the precision $\epsilon$ of the time.
 
     A trajectory ends as $\beta_tx_i+\sigma_te$ with a noise $e$ of its own. Its slope
     $\dot\beta_tx_i+\dot\sigma_te$ is no function of the point, and infinite where $\dot\sigma_1$ is: it is not
-    `X.dt(s, 1, x)`, which is `b(1, X)`. `X(s, 1, x)` is a point for every schedule, $\nabla X_{s,1}$ is zero, and
-    $\log|\det\nabla X_{s,1}|$, which is $-\infty$, is given as that of noise of size $\epsilon$.
+    `X.dt(s, 1, x)`, which is `b(1, X)`. `X(s, 1, x)` is a point for every schedule and $\nabla X_{s,1}$ is zero;
+    $\log|\det\nabla X_{s,1}|$ is $-\infty$, at which no solve arrives.
 
     Cost: $O(Nd)$ per sample.
     """
