@@ -14,14 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowops import Interpolant, interpolants, reschedule
-from theory_checks.cases import CLOSED_FORM, SINGLE, SOLVED, draw, exact_map, gaussian, mixture
+from flowops import Interpolant, VelocityField, interpolants, reschedule
+from theory_checks.cases import CLOSED_FORM, SOLVED, draw, exact_map, gaussian, mixture
 from theory_checks.controls import values_only
 from theory_checks.verdicts import Check
 
 pytestmark = [pytest.mark.slow, pytest.mark.two_terms]
 
 OLD = {"linear": interpolants.linear(), "trigonometric": interpolants.trigonometric(), "cosine": interpolants.cosine()}
+SINGLE = 40 * torch.finfo(torch.float32).eps  # the ends are limits, and lose no digits
 edge_times = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.001, 0.999))
 
 
@@ -76,23 +77,47 @@ def test_commutes_with_composition_and_solution(interpolant: Interpolant, check:
     old = OLD["linear"]
     x = draw(mixture(interpolant), 0.3, 3, seed=3)
     b = mixture(old).b
-    moved_map, map_of_moved = reschedule(b.flow_map(), old, interpolant), reschedule(b, old, interpolant).flow_map()
+    moved_map, moved = reschedule(b.flow_map(), old, interpolant), reschedule(b, old, interpolant)
+    in_new_time = VelocityField.from_function(lambda t, y: moved(t, y)).flow_map()  # knows of no better clock
     value = moved_map(0.3, 0.9, x)
     check.vanishes(moved_map(0.6, 0.9, moved_map(0.3, 0.6, x)) - value, SOLVED, scale=1 + value.abs())
-    check.vanishes(map_of_moved(0.3, 0.9, x) - value, SOLVED, scale=1 + value.abs().max())
+    for route in (in_new_time, moved.flow_map()):
+        check.vanishes(route(0.3, 0.9, x) - value, SOLVED, scale=1 + value.abs().max())
 
 
-def test_single_precision(old: Interpolant, interpolant: Interpolant, check: Check) -> None:
-    truth = gaussian(interpolant)
-    x = draw(truth, 0.4, 3, seed=4)
-    b = truth.b(0.4, x)
-    check.vanishes(reschedule(gaussian(old).b, old, interpolant)(0.4, x.float()) - b, SINGLE, scale=1 + b.abs().max())
+def test_truncated_clock(check: Check) -> None:
+    old, new = interpolants.variance_preserving(), OLD["linear"]
+    truth = gaussian(new)
+    moved = reschedule(exact_map(gaussian(old)), old, new, truncate=True)
+    x = draw(truth, 0.2, 3, seed=6)
+    for s, t in ((0.2, 1.0), (1.0, 0.01), (0.4, 0.4)):
+        value = exact_map(truth)(s, t, x)
+        check.vanishes(moved(s, t, x) - value, CLOSED_FORM, scale=1 + value.abs())
+    for t in (0.0, 0.003, 1.0):  # a flow, and that of its field, across the truncated end
+        check.vanishes(moved(0.2, t, moved(t, 0.2, x)) - x, CLOSED_FORM, scale=1 + x.abs())
+        b = reschedule(gaussian(old).b, old, new, truncate=True)(t, moved(0.2, t, x))
+        check.vanishes(values_only(moved).dt(0.2, t, x) - b, CLOSED_FORM, scale=1 + b.abs().max())
 
 
-def test_negative_control(interpolant: Interpolant, check: Check) -> None:
+@pytest.mark.parametrize("t", [0.0, 0.4, 1.0])
+def test_single_precision(old: Interpolant, interpolant: Interpolant, check: Check, t: float) -> None:
+    for problem in (gaussian, mixture):
+        truth = problem(interpolant)
+        x = draw(truth, t, 3, seed=4).float()
+        b = truth.b(t, x.double())
+        check.vanishes(reschedule(problem(old).b, old, interpolant)(t, x) - b, SINGLE, scale=1 + b.abs().max())
+    exact, moved = exact_map(gaussian(interpolant)), reschedule(exact_map(gaussian(old)), old, interpolant)
+    for name, args in (("dt", (0.3, t)), ("ds", (t, 0.3))):
+        x = draw(gaussian(interpolant), args[0], 3, seed=4).float()
+        value = getattr(exact, name)(*args, x.double())
+        check.vanishes(getattr(moved, name)(*args, x) - value, SINGLE, scale=1 + value.abs().max())
+
+
+@pytest.mark.parametrize("t", [0.4, 1.0])
+def test_negative_control(interpolant: Interpolant, check: Check, t: float) -> None:
     old = OLD["linear"]
     truth = gaussian(interpolant)
-    x = draw(truth, 0.4, 3, seed=5)
-    exact, b = truth.b(0.4, x), gaussian(old).b
-    wrong, half = (reschedule((1 + d) * b, old, interpolant)(0.4, x) - exact for d in (1e-3, 5e-4))
+    x = draw(truth, t, 3, seed=5)
+    exact, b = truth.b(t, x), gaussian(old).b
+    wrong, half = (reschedule((1 + d) * b, old, interpolant)(t, x) - exact for d in (1e-3, 5e-4))
     check.sees(wrong, half, CLOSED_FORM)

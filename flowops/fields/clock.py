@@ -23,7 +23,7 @@ class Clock:
 
     Attributes:
         b: the field whose flow is $Y$.
-        place: $t\mapsto(\tau(t),c_t)$, elementwise for any shape; $\tau$ does not decrease from 0 to 1, and may have an
+        place: $t\mapsto(\tau(t),c_t)$ for times `[n]`; $\tau$ does not decrease from 0 to 1, and may have an
             infinite slope at either end.
         singular: whether the field itself may be infinite where $\dot\tau$ is.
     """
@@ -42,9 +42,10 @@ class Clock:
         near = torch.where(self.steep(ends)[:, None], ends[:, None], torch.inf)
         return torch.minimum((s - near).abs(), (t - near).abs()).amin(0).clamp(max=1)
 
-    def time(self, tau: Times) -> Times:
-        r"""The $t$ with $\tau(t)=$ `tau`, without derivatives."""
-        return increasing_root(lambda t: self.place(t)[0], self._rate, tau.detach())
+    def time(self, tau: Tensor) -> Tensor:
+        r"""The $t$ with $\tau(t)=$ `tau`, of any shape, without derivatives."""
+        root = increasing_root(lambda t: self.place(t)[0], self._rate, tau.detach().reshape(-1))
+        return root.reshape(tau.shape)
 
     def _rate(self, t: Times) -> Times:
         return value_and_jvp(lambda q: self.place(q)[0], (t,), (torch.ones_like(t),))[1]

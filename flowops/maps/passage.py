@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowops._arguments import per_event
 from flowops._derivatives import is_tracked
-from flowops._types import PerSample, State, Times
+from flowops._types import State, Times
 from flowops.fields import Clock, VelocityField
 
 
@@ -22,7 +22,7 @@ class Passage:
         t: $\tau$ of the ends, `[*ends, batch]`.
     """
 
-    def __init__(self, b: VelocityField, clock: Clock, s: Times, t: Times) -> None:
+    def __init__(self, b: VelocityField, clock: Clock, s: Times, t: Tensor) -> None:
         self._b, self._clock = b, clock
         self._begin, self._finish = s, t
         self.s, self._start = self._place(s)
@@ -34,7 +34,7 @@ class Passage:
             x = x - self._moved(self._b, self._begin, x)
         return (x / per_event(self._start, x)).to(x.dtype)
 
-    def leave(self, y: State, x: State) -> State:
+    def leave(self, y: Tensor, x: State) -> Tensor:
         """The states of the ends, `[*ends, batch, *event]`, from those in the clock; `x` where no time passes."""
         z = (y * self._wide(self._end, x)).to(x.dtype)
         z = self._rested(z, x)
@@ -53,12 +53,14 @@ class Passage:
             return part + (size * (self._end / self._start).log()).to(part.dtype)
         return self._rested((part * per_event(self._end, part) ** power).to(part.dtype), before)
 
-    def _place(self, t: Times) -> tuple[Times, Times]:
-        if not is_tracked(t):
-            return self._clock.place(t)
-        steep, held = self._clock.steep(t), self._clock.place(t.detach())
-        free = self._clock.place(torch.where(steep, 0.5, t))
-        return torch.where(steep, held[0], free[0]), torch.where(steep, held[1], free[1])
+    def _place(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        t = times.reshape(-1)
+        tau, c = self._clock.place(t.detach() if is_tracked(t) else t)
+        if is_tracked(t):
+            steep = self._clock.steep(t)
+            free = self._clock.place(torch.where(steep, 0.5, t))
+            tau, c = torch.where(steep, tau, free[0]), torch.where(steep, c, free[1])
+        return tau.reshape(times.shape), c.reshape(times.shape)
 
     def _moved(self, b: VelocityField, t: Times, x: State) -> State:
         """How far the state moves along the field while the time moves, where the clock is steep."""
@@ -79,6 +81,6 @@ class Passage:
         return z + torch.where(self._wide(self._begin == self._finish, x), x - z, 0).detach()
 
     @staticmethod
-    def _wide(values: Tensor | PerSample, x: Tensor) -> Tensor:
+    def _wide(values: Tensor, x: Tensor) -> Tensor:
         """Numbers `[*ends, batch]`, ready to multiply states `[*ends, batch, *event]`."""
         return values.reshape(values.shape + (1,) * (x.ndim - 1))

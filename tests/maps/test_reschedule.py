@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops import FlowMap, Interpolant, LearnedMap, SolutionOperator, VelocityField, reschedule
+from flowops import FlowMap, Interpolant, LearnedMap, SolutionOperator, VelocityField, problems, reschedule
 from flowops.interpolants import (
     cosine,
     edm,
@@ -73,21 +73,81 @@ def test_fields_and_maps_become_those_of_the_new_schedule(old: Any, new: Any, ev
 
 @pairs
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_both_ends_are_finite_and_right(old: Any, new: Any, dtype: torch.dtype) -> None:
+def test_both_ends_are_as_exact_as_the_operator(old: Any, new: Any, dtype: torch.dtype) -> None:
     I, J = old(), new()
     ends = torch.tensor([0.0, 1.0], dtype=dtype)
-    X = reschedule(flow(I), I, J)
-    tolerance = 20 * torch.finfo(dtype).eps ** 0.5
+    tolerance = 40 * torch.finfo(dtype).eps
+    truth, moved = (problems.gaussian([MEAN] * 2, VARIANCE, K) for K in (J, I))
+    X, b = reschedule(moved.X, I, J), reschedule(moved.b, I, J)
     x = states(J, ends.double(), 2).to(dtype)
     for s, t in ((ends, ends.flip(0)), (ends, ends), (ends, torch.full_like(ends, 0.5))):
-        value, exact = X(s, t, x), flow(J)(s.double(), t.double(), x.double())
-        assert value.dtype == dtype
-        assert_close(value.double(), exact, rtol=tolerance, atol=tolerance)
-    velocity = reschedule(field(I), I, J)(ends, x)
-    assert velocity.isfinite().all()
-    if torch.isfinite(field(J)(ends, x)).all():
-        tolerance = 50 * torch.finfo(dtype).eps ** 0.3
-        assert_close(velocity.double(), field(J)(ends.double(), x.double()), rtol=tolerance, atol=tolerance)
+        for name, args in (("__call__", (s, t)), ("dt", (t, s)), ("ds", (s, t))):
+            value = getattr(X, name)(*args, x)
+            exact = getattr(truth.X, name)(*(r.double() for r in args), x.double())
+            assert value.dtype == dtype
+            assert (value - exact).abs().max() <= tolerance * (1 + exact.abs().max()), name
+    exact = truth.b(ends.double(), x.double())
+    assert (b(ends, x) - exact).abs().max() <= tolerance * (1 + exact.abs().max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_callable_with_an_infinite_slope_is_met_beside_its_end(dtype: torch.dtype) -> None:
+    J = Interpolant(lambda t: (1 - t).sqrt(), lambda t: t)
+    ends = torch.tensor([0.0, 1.0], dtype=dtype)
+    x = normal(2, 2).to(dtype)
+    exact = problems.gaussian([MEAN] * 2, VARIANCE, Interpolant.from_expressions("sqrt(1-t)", "t")).b(ends, x)
+    value = reschedule(problems.gaussian([MEAN] * 2, VARIANCE, linear()).b, linear(), J)(ends, x)
+    assert (value - exact).abs().max() <= 20 * torch.finfo(dtype).eps ** (2 / 3) * (1 + exact.abs().max())
+
+
+class TestATruncatedClock:
+    OLD, NEW = variance_preserving(), linear()
+
+    def gaussian(self, I: Interpolant) -> Any:
+        return problems.gaussian([MEAN], VARIANCE, I)
+
+    def laws_apart(self, t: float) -> float:
+        """W2 between the normal laws at `t` that the truncated map and the right one make of the base."""
+        states = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        X = reschedule(self.gaussian(self.OLD).X, self.OLD, self.NEW, truncate=True)
+        y, z = X(0.0, t, states)[:, 0], self.gaussian(self.NEW).X(0.0, t, states)[:, 0]
+        return torch.hypot(y[0] - z[0], (y[1] - y[0]) - (z[1] - z[0])).item()
+
+    def test_its_defect_is_bounded_and_the_bound_is_sharp(self) -> None:
+        change = reschedule(self.gaussian(self.OLD).b, self.OLD, self.NEW, truncate=True).change
+        start, end = change.defect(1, MEAN**2 + VARIANCE)
+        ratio = (self.OLD.beta(0.0) / self.OLD.alpha(0.0)).item()
+        truncated = ratio / (1 + ratio)
+        assert end == 0
+        assert 0.5 * start < self.laws_apart(truncated) <= start < 0.0105
+        assert 0.2 * start < self.laws_apart(1.0) <= start  # this flow contracts
+
+    def test_nothing_is_lost_beyond_the_truncated_end(self) -> None:
+        t, x = torch.tensor([0.0066, 0.3, 1.0], dtype=torch.float64), normal(3, 1)
+        b = reschedule(self.gaussian(self.OLD).b, self.OLD, self.NEW, truncate=True)
+        assert_close(b(t, x), self.gaussian(self.NEW).b(t, x))
+        X, exact = reschedule(self.gaussian(self.OLD).X, self.OLD, self.NEW, truncate=True), self.gaussian(self.NEW).X
+        assert_close(X(t, t.flip(0), x), exact(t, t.flip(0), x))
+        assert_close(X.dt(t, t.flip(0), x), exact.dt(t, t.flip(0), x))
+        assert_close(X.ds(t, t.flip(0), x), exact.ds(t, t.flip(0), x))
+
+    @pytest.mark.usefixtures("unchecked")
+    def test_its_field_is_that_of_its_map(self) -> None:
+        b = reschedule(self.gaussian(self.OLD).b, self.OLD, self.NEW, truncate=True)
+        X = reschedule(self.gaussian(self.OLD).X, self.OLD, self.NEW, truncate=True)
+        t, x = torch.tensor([0.0, 0.003, 0.2], dtype=torch.float64), normal(3, 1)
+        assert_close(X.velocity()(t, x), b(t, x))
+        assert_close(b(t[:2], x[:2]), x[:2] * (2 * t[:2] - 1)[:, None] / (t[:2] ** 2 + (1 - t[:2]) ** 2)[:, None])
+        assert_close(b.flow_map()(t, 1.0, x), X(t, 1.0, x), rtol=1e-9, atol=1e-9)
+        assert_close(X(0.4, 0.0, X(0.0, 0.4, x)), x)
+
+    def test_the_other_end_and_ranges_that_fit(self) -> None:
+        old = variance_exploding(0.05, 20.0)
+        start, end = reschedule(Identity(), old, linear(), truncate=True).change.defect(1, 4.0)
+        assert_close((start, end), (0.1, 0.05), rtol=0.02, atol=0)
+        fits = reschedule(Identity(), linear(), old, truncate=True).change
+        assert not fits.truncated
+        assert fits.defect(1, 4.0) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -169,7 +229,8 @@ def test_a_solution_operator_can_be_rescheduled() -> None:
     assert_near(X.log_abs_det(s, t, x), exact.log_abs_det(s, t, x), 1e-7)
     assert_near(X.average_velocity(s, t, x), exact.average_velocity(s, t, x), 1e-7)
     assert_near(X.velocity()(t, x), field(J)(t, x), 1e-7)
-    assert_near(SolutionOperator(reschedule(field(I), I, J))(s, t, x), exact(s, t, x), 1e-7)
+    moved = reschedule(field(I), I, J)
+    assert_near(SolutionOperator(moved)(s, t, x), exact(s, t, x), 1e-7)
 
 
 def test_a_learned_map_is_rescheduled_with_its_parameters() -> None:

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from flowops import problems
-from flowops.interpolants import Interpolant, linear, trigonometric
+from flowops.interpolants import (
+    Interpolant,
+    cosine,
+    linear,
+    trigonometric,
+    variance_exploding,
+    variance_preserving,
+)
 
 MODULE = sys.modules["flowops.problems.empirical"]  # the package exports the function of the same name
 BRIDGE = Interpolant.from_expressions("1-t", "t", "sqrt(2*t*(1-t))")
@@ -60,6 +67,50 @@ def test_chunks_do_not_change_the_field(interpolant, event, generator, monkeypat
     for elements in (1, 7 * x.numel()):
         monkeypatch.setattr(MODULE, "_ELEMENTS", elements)
         torch.testing.assert_close(values(), whole)
+
+
+ENDS = {
+    "linear": (linear(), 0.0),
+    "trigonometric": (trigonometric(), 0.0),
+    "cosine": (cosine(), 0.5),
+    "variance preserving": (variance_preserving(), 0.5),
+    "square roots": (Interpolant.from_expressions("sqrt(1-t)", "t**2"), 0.5),
+    "fast": (Interpolant.from_expressions("(1-t)**3", "t*(3-t)/2"), -2.0),
+}
+
+
+class TestTheEnd:
+    """What the field of points is at t = 1, where their law has no density."""
+
+    @pytest.mark.parametrize(("interpolant", "share"), ENDS.values(), ids=list(ENDS))
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_on_a_point_it_is_the_limit_of_the_field_there(self, interpolant, share, dtype):
+        points = torch.tensor([[1.0, -2.0], [0.5, 1.0]], dtype=torch.float64)
+        b = problems.empirical(points, interpolant).b
+        value = b(1.0, points.to(dtype))
+        wanted = share * interpolant.beta_dot(torch.ones(1, dtype=torch.float64)) * points
+        torch.testing.assert_close(value.double(), wanted, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(b(1 - 1e-6, points), wanted, rtol=1e-3, atol=1e-5)  # cosine: .012 at 1 - 1e-3
+
+    @pytest.mark.parametrize(("interpolant", "share"), ENDS.values(), ids=list(ENDS))
+    def test_elsewhere_it_points_to_the_nearest_point_and_grows_without_bound(self, interpolant, share):
+        points = torch.tensor([[0.0, 0.0], [3.0, 0.0]], dtype=torch.float64)
+        b, x = problems.empirical(points, interpolant).b, torch.tensor([[1.0, 0.5], [2.5, -0.1]]).double()
+        towards = points - x
+        sizes = []
+        for t in (1 - 1e-5, 1 - 1e-7, 1.0):
+            value = b(t, x)
+            sizes.append(value.norm(dim=1))
+            assert (torch.cosine_similarity(value, towards) > 1 - 1e-3).all()
+        assert (sizes[1] > 50 * sizes[0]).all()
+        assert (sizes[2] > 1e12).all()
+        assert sizes[2].isfinite().all()
+
+    def test_with_noise_left_at_the_end_nothing_is_special(self):
+        I = variance_exploding()
+        b = problems.empirical(torch.zeros(1, 1, dtype=torch.float64), I).b
+        x = torch.tensor([[0.0], [0.3]], dtype=torch.float64)
+        torch.testing.assert_close(b(1.0, x), x * (I.alpha_dot(1.0) / I.alpha(1.0)).double(), rtol=1e-6, atol=0)
 
 
 def test_a_far_chunk_does_not_spoil_the_others(monkeypatch):
