@@ -11,7 +11,7 @@ from flowops._types import State, Times
 from flowops.interpolants import Interpolant
 from flowops.interpolants.validation import in_float64
 from flowops.problems._checks import as_weights, finite
-from flowops.problems._marginal import MarginalField, Posterior, check_interpolant, noise_level
+from flowops.problems._marginal import MarginalField, Posterior, check_interpolant, noise_variance
 from flowops.problems.problem import Problem, standard_normal
 
 _ELEMENTS = 2**22  # of the largest temporary tensor, [d, points of a chunk, batch]
@@ -114,10 +114,10 @@ def _end_of(interpolant: Interpolant) -> tuple[float, float] | None:
     r"""$\beta_1$ and $(1-p)\dot\beta_1$ where $\sigma_t$ vanishes like $(1-t)^p$; None where it does not vanish."""
     exact = in_float64(interpolant)
     t = 1 - torch.tensor([0.0, 1e-7, 2e-7], dtype=torch.float64)
-    sigma, sigma_dot = (z.detach() for z in noise_level(exact, t))
-    if sigma[0] > 1e-12:
+    variance, half_rate = (z.detach() for z in noise_variance(exact, t))
+    if variance[0] > 1e-24:
         return None
-    one, two = ((t - 1) * sigma_dot / sigma)[1:].tolist()
+    one, two = ((t - 1) * half_rate / variance)[1:].tolist()
     gain, rate = (f(torch.ones((), dtype=torch.float64)).item() for f in (exact.beta, exact.beta_dot))
     return gain, (1 - (2 * one - two)) * rate
 

@@ -90,10 +90,12 @@ class TestTheEnd:
         value = b(1.0, points.to(dtype))
         wanted = share * interpolant.beta_dot(torch.ones(1, dtype=torch.float64)) * points
         torch.testing.assert_close(value.double(), wanted, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(b(1 - 1e-6, points), wanted, rtol=1e-3, atol=1e-5)  # cosine: .012 at 1 - 1e-3
+        before = 1e-6 if share >= 0 else 1e-4  # a power of it must not fall below the precision
+        torch.testing.assert_close(b(1 - before, points), wanted, rtol=1e-3, atol=1e-5)
 
-    @pytest.mark.parametrize(("interpolant", "share"), ENDS.values(), ids=list(ENDS))
-    def test_elsewhere_it_points_to_the_nearest_point_and_grows_without_bound(self, interpolant, share):
+    @pytest.mark.parametrize("name", [name for name in ENDS if name != "fast"])
+    def test_elsewhere_it_points_to_the_nearest_point_and_grows_without_bound(self, name):
+        interpolant, _ = ENDS[name]
         points = torch.tensor([[0.0, 0.0], [3.0, 0.0]], dtype=torch.float64)
         b, x = problems.empirical(points, interpolant).b, torch.tensor([[1.0, 0.5], [2.5, -0.1]]).double()
         towards = points - x
