@@ -20,6 +20,7 @@ from tests.gradchecks.cases import CASES, CONSTANT, Case, T, X
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 NO_OPERATORS = {
+    "Clock": "a record",
     "DivergenceEstimate": "a record",
     "Helmholtz": "a record",
     "Event": "a record",
@@ -40,6 +41,7 @@ NO_OPERATORS = {
 }
 NO_DERIVATIVES = {
     "forward": "what a call calls",
+    "clock": "a record",
     "has_latent": "a flag",
     "expressions": "texts",
     "validate": "a report",
