@@ -138,12 +138,10 @@ def test_a_law_of_points_ends_where_scipy_comes_close_to(schedule: Interpolant) 
 
 
 @quick
-@pytest.mark.parametrize("make", [linear, variance_preserving])
-def test_the_derivatives_of_a_law_of_points_at_its_end(make: Any) -> None:
-    I = make()
-    X, x = problems.empirical(POINTS, I).b.flow_map(), starts(I, 2, torch.float32)
-    u = torch.ones_like(x)
-    for value in (X.jvp(0.0, 1.0, x, u), X.vjp(0.0, 1.0, x, u), X.ds(0.0, 1.0, x)):
+def test_the_derivatives_of_a_law_of_points_at_its_end() -> None:
+    I = variance_preserving()
+    X, x = problems.empirical(POINTS, I).b.flow_map(), starts(I, 1, torch.float32)
+    for value in (X.vjp(0.0, 1.0, x, torch.ones_like(x)), X.ds(0.0, 1.0, x)):
         assert value.abs().max() < 1e-4  # the map to a point is constant
     end = X(0.0, 1.0, x)
     assert_close(X.average_velocity(0.0, 1.0, x), end - x)
