@@ -95,7 +95,7 @@ def test_truncated_clock(check: Check) -> None:
     for s, t in ((0.2, 1.0), (1.0, 0.01), (0.4, 0.4)):
         value = exact_map(truth)(s, t, x)
         check.vanishes(moved(s, t, x) - value, CLOSED_FORM, scale=1 + value.abs())
-    for t in (0.0, 0.003, 1.0):  # a flow, and that of its field, across the truncated end
+    for t in (0.0, 0.003, 0.7):  # a flow, and that of its field, across the truncated end
         check.vanishes(moved(0.2, t, moved(t, 0.2, x)) - x, CLOSED_FORM, scale=1 + x.abs())
         b = reschedule(gaussian(old).b, old, new, truncate=True)(t, moved(0.2, t, x))
         check.vanishes(values_only(moved).dt(0.2, t, x) - b, CLOSED_FORM, scale=1 + b.abs().max())

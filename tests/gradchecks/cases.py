@@ -227,7 +227,7 @@ def of_schedules() -> Iterator[Case]:
     def change(t: Tensor) -> Any:
         both = ScheduleChange(old, new)
         tau = both.tau(t)
-        return tau, both.tau_dot(t, tau), both.scale(t, tau), both.scale_rate(t, tau)
+        return tau, both.tau_dot(t, tau), both.scale(t, tau)
 
     yield Case("schedule change", "reschedule", change, (T,))
 

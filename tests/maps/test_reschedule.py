@@ -143,11 +143,12 @@ class TestATruncatedClock:
 
     def test_the_other_end_and_ranges_that_fit(self) -> None:
         old = variance_exploding(0.05, 20.0)
-        start, end = reschedule(Identity(), old, linear(), truncate=True).change.defect(1, 4.0)
+        cut: Any = reschedule(Identity(), old, linear(), truncate=True)
+        start, end = cut.change.defect(1, 4.0)
         assert_close((start, end), (0.0953, 0.05), rtol=0.01, atol=0)
-        fits = reschedule(Identity(), linear(), old, truncate=True).change
-        assert not fits.truncated
-        assert fits.defect(1, 4.0) == (0.0, 0.0)
+        fits: Any = reschedule(Identity(), linear(), old, truncate=True)
+        assert not fits.change.truncated
+        assert fits.change.defect(1, 4.0) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
