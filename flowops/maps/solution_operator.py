@@ -27,7 +27,8 @@ class SolutionOperator(FlowMap):
 
     $s>t$ is allowed, $s=t$ returns the state exactly. An adaptive method takes steps of its own for every sample, and
     asks the field only for samples that have not arrived: what a field holds for each sample must be a condition
-    (`given`). One sample that fails does not stop the others.
+    (`given`). One sample that fails does not stop the others. A field that knows a better clock (`b.clock()`) is solved
+    in it, with the tolerances for the states there.
 
     Derivatives never difference the solver: $\partial_tX_{s,t}(x)=b_t(X_{s,t}(x))$; $\nabla X\,u$ solves the
     variational equation $\dot u=\nabla b_\tau(x_\tau)u$ with the same method; $\partial_sX_{s,t}(x)=-\nabla

@@ -118,14 +118,14 @@ def by_scipy(b: VelocityField, t: float, x: Tensor) -> Tensor:
     def slope(tau: float, y: np.ndarray) -> np.ndarray:
         return b(tau, torch.from_numpy(y.copy()).reshape(x.shape)).numpy().ravel()
 
-    solution = solve_ivp(slope, (0.0, t), x.numpy().ravel(), method="DOP853", rtol=1e-10, atol=1e-10)
+    solution = solve_ivp(slope, (0.0, t), x.numpy().ravel(), method="DOP853", rtol=1e-9, atol=1e-9)
     return torch.from_numpy(solution.y[:, -1]).reshape(x.shape)
 
 
 @quick
 def test_a_law_of_points_ends_where_scipy_comes_close_to(schedule: Interpolant) -> None:
     problem, x = problems.empirical(POINTS, schedule), starts(schedule, 3)
-    X, last = problem.b.flow_map(), 1 - 1e-4
+    X, last = problem.b.flow_map(), 0.99
     near = by_scipy(problem.b, last, x)
     assert_near(X(0.0, last, x), near, 1e-6)
     end = X(0.0, 1.0, x)
