@@ -55,6 +55,8 @@ class MarginalField(VelocityField):
         self.interpolant = interpolant
         self.event = event
         self._rising = _rises(interpolant)
+        ends = torch.arange(2, dtype=torch.float64)
+        self._singular = not bool(in_float64(interpolant).beta_dot(ends).isfinite().all())
 
     @abstractmethod
     def _posterior(self, beta: Tensor, sigma: Tensor, y: Tensor) -> Posterior:
@@ -71,8 +73,6 @@ class MarginalField(VelocityField):
         b = self._rebuild(lambda _: None)
         b.interpolant = _angle()
         return Clock(b, self._place, self._singular)
-
-    _singular = False  # whether the field is infinite where the rate of the angle is
 
     def _place(self, t: Times) -> tuple[Times, Times]:
         beta, variance = self.interpolant.beta(t), noise_variance(self.interpolant, t)[0]

@@ -80,7 +80,7 @@ class EmpiricalField(MarginalField):
         self.points: Tensor
         self.log_weights: Tensor
         self._end = _end_of(interpolant)
-        self._singular = self._end is not None
+        self._singular = self._singular or self._end is not None
 
     def forward(self, t: Times, x: State) -> State:
         if self._end is None:
