@@ -82,6 +82,19 @@ def test_in_four_dimensions_keeping_volumes_is_not_enough() -> None:
     assert residuals.symplecticity(X, 0.0, 1.0, x).abs().max() > 1
 
 
+def test_it_is_the_defect_of_the_form_on_pairs_of_directions(check: Check) -> None:
+    r"""$\omega(\nabla Xu,\nabla Xv)-\omega(u,v)$ of a flow that is not symplectic."""
+    X, x = problems.linear(normal(10, 4, 4)).X, normal(11, 3, 4)
+    u, v = normal(12, 3, 4), normal(13, 3, 4)
+
+    def form(a: Tensor, b: Tensor) -> Tensor:
+        return (a[:, :2] * b[:, 2:] - a[:, 2:] * b[:, :2]).sum(1)
+
+    defect = form(X.jvp(S, T, x, u), X.jvp(S, T, x, v)) - form(u, v)
+    found = torch.einsum("bi,bij,bj->b", u, residuals.symplecticity(X, S, T, x), v)
+    check.vanishes(found - defect, CLOSED_FORM, scale=1 + defect.abs().max())
+
+
 @pytest.mark.parametrize("seed", [4, 5])
 def test_in_the_plane_it_is_the_defect_of_the_determinant(seed: int, check: Check) -> None:
     A, x = normal(seed, 2, 2), normal(6, 3, 2)
