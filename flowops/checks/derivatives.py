@@ -1,0 +1,109 @@
+"""Derivatives of a map by routes that know no rule of its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flowops._arguments import check_like, per_event
+from flowops._types import Jacobian, State, TimeLike, Times
+from flowops.fields import VelocityField
+from flowops.maps import FlowMap
+
+_STEP = 0.004
+
+
+def values_only(X: FlowMap) -> FlowMap:
+    """The same map with every derivative by the generic forward-mode rule."""
+    return FlowMap.from_function(lambda s, t, x: X(s, t, x))
+
+
+def field_values(b: VelocityField) -> VelocityField:
+    """The same field with every derivative by the generic forward-mode rule."""
+    return VelocityField.from_function(lambda t, x: b(t, x))
+
+
+class Differenced(FlowMap):
+    r"""The same map with every derivative by seven-point differences of its values, one batched call each.
+
+    For maps through which `torch.func` cannot pass. Times are differenced on nodes inside the horizon, directions with
+    steps that fit the size of the state. The truncation error is of sixth order in the step; half of it tells how large
+    it is.
+
+    Args:
+        X: the map.
+        step: distance of nodes, as a share of the horizon and of the size of a state.
+        horizon: the first and the last time at which the map is called.
+    """
+
+    def __init__(self, X: FlowMap, step: float = _STEP, horizon: tuple[float, float] = (0.0, 1.0)) -> None:
+        super().__init__()
+        self.X, self.step, self.horizon = X, step, horizon
+
+    def forward(self, s: Times, t: Times, x: State) -> State:
+        return self.X(s, t, x)
+
+    def value_and_dt(self, s: TimeLike, t: TimeLike, x: Tensor) -> tuple[State, State]:
+        """The value, and the difference in the end time."""
+        s, t = self._operands(s, t, x)
+        nodes, weights = self._stencil(t)
+        return self.X(s, t, x), self._combine(weights, s.expand(7, -1), nodes, x.expand(7, *x.shape))
+
+    def ds(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
+        """The difference in the start time."""
+        s, t = self._operands(s, t, x)
+        nodes, weights = self._stencil(s)
+        return self._combine(weights, nodes, t.expand(7, -1), x.expand(7, *x.shape))
+
+    def jvp(self, s: TimeLike, t: TimeLike, x: Tensor, u: Tensor) -> State:
+        """The difference along a direction."""
+        s, t = self._operands(s, t, x)
+        check_like(u, x, "u")
+        length = _largest(u)
+        h = self.step * (1 + _largest(x)) / torch.where(length > 0, length, 1.0)
+        offsets = torch.arange(-3, 4, dtype=x.dtype)[:, None] * h
+        states = x + offsets.reshape(*offsets.shape, *[1] * (x.ndim - 1)) * u
+        weights = _weights(torch.full_like(h, 3.0)) / h
+        return self._combine(weights, s.expand(7, -1), t.expand(7, -1), states)
+
+    def material_derivative(self, s: TimeLike, t: TimeLike, x: Tensor, u: Tensor) -> State:
+        """The sum of the differences in the start time and along the direction."""
+        return self.ds(s, t, x) + self.jvp(s, t, x, u)
+
+    def jacobian(self, s: TimeLike, t: TimeLike, x: Tensor) -> Jacobian:
+        """The differences along every coordinate."""
+        size = x[0].numel()
+        basis = torch.eye(size, dtype=x.dtype).reshape(size, 1, *x.shape[1:]).expand(size, *x.shape)
+        columns = torch.stack([self.jvp(s, t, x, e) for e in basis])
+        return columns.movedim(0, -1).reshape(x.shape + x.shape[1:])
+
+    def vjp(self, s: TimeLike, t: TimeLike, x: Tensor, w: Tensor) -> State:
+        """The cotangent times the Jacobian of differences."""
+        matrix = self.jacobian(s, t, x).reshape(len(x), x[0].numel(), -1)
+        return torch.einsum("bi,bij->bj", w.reshape(len(x), -1), matrix).reshape(x.shape)
+
+    def _combine(self, weights: Tensor, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        rows = torch.arange(x.shape[1]).repeat(len(x))
+        values = self.X.subset(rows)(s.reshape(-1), t.reshape(-1), x.reshape(-1, *x.shape[2:])).reshape(x.shape)
+        return (per_event(weights.reshape(-1), x.flatten(0, 1)).reshape(*x.shape[:2], *[1] * (x.ndim - 2)) * values).sum(0)
+
+    def _stencil(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Seven nodes in the horizon around each time, `[7, batch]`, and the weights of the first derivative at it."""
+        start, end = self.horizon
+        h = self.step * (end - start)
+        first = (t - 3 * h).clamp(start, end - 6 * h)
+        nodes = first + h * torch.arange(7, dtype=t.dtype)[:, None]
+        return nodes.clamp(start, end), _weights((t - first) / h) / h
+
+
+def _largest(x: Tensor) -> Tensor:
+    return x.detach().abs().reshape(len(x), -1).amax(1)
+
+
+def _weights(position: Tensor) -> Tensor:
+    """Derivative at `position` in [0, 6] of the interpolant through the nodes 0, ..., 6: weights `[7, batch]`."""
+    nodes = torch.arange(7, dtype=torch.float64)
+    basis = torch.linalg.inv(nodes[:, None] ** torch.arange(7))  # column k holds the coefficients of basis function k
+    powers = torch.arange(1, 7, dtype=torch.float64)
+    slopes = powers * position.double()[:, None] ** (powers - 1)
+    return (slopes @ basis[1:]).mT.to(position.dtype)

@@ -1,0 +1,116 @@
+"""Comparing the two sides of statements, one after the other, and what comes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flowops._solvers import SolverError
+from flowops.checks.budget import Budget, OutOfTime
+from flowops.checks.report import Report
+from flowops.checks.verdict import FAILS, HOLDS, UNDECIDED, Place, Verdict
+
+_CERTAIN = 1e-2  # what may be allowed of the size of a side; where errors grow beyond, nothing is said
+_MAGNIFIED = 100.0  # a growth of errors that does not count as beyond, however loose the tolerance
+
+
+class Undecidable(Exception):
+    """A statement of which nothing can be said, and why."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The two sides of an equation on a batch.
+
+    Attributes:
+        left, right: the sides, `[batch, ...]`.
+        times: by name, `[batch]` each.
+        x: the states, `[batch, *event]`.
+        scale: what a difference is measured against, `[batch]`: sizes, and what errors grow by.
+        error: what the sides are known to err by, `[batch]`, by a quadrature or a difference quotient.
+        of: which of several equations it is.
+    """
+
+    left: Tensor
+    right: Tensor
+    times: Mapping[str, Tensor]
+    x: Tensor
+    scale: Tensor
+    error: Tensor | float = 0.0
+    of: str = ""
+
+    def residuals(self) -> Tensor:
+        """The difference of the sides beyond their known error, over the scale, `[batch]`."""
+        difference = (self.left - self.right).detach().abs().reshape(len(self.left), -1).amax(1)
+        return ((difference - self.error).clamp(min=0) / self.scale).nan_to_num(nan=math.inf, posinf=math.inf)
+
+    def decided(self, tolerance: float) -> Tensor:
+        """Whether what is allowed is small beside the sides themselves, `[batch]`."""
+        size = 1 + self.right.detach().abs().reshape(len(self.right), -1).amax(1)
+        allowed = max(_CERTAIN, _MAGNIFIED * tolerance) * size
+        return (self.scale * tolerance + self.error <= allowed) | ~(self.left.reshape(len(size), -1).isfinite().all(1))
+
+    def place(self, row: int) -> Place:
+        """One sample."""
+        times = {name: float(time[row]) for name, time in self.times.items()}
+        return Place(times, self.x[row].detach(), self.left[row].detach(), self.right[row].detach(), self.of)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement, where it is from, and its sides.
+
+    Attributes:
+        text: name and equation.
+        source: where it is stated.
+        compare: the sides, of one equation or of several.
+        factor: its tolerance in units of that of the whole report.
+    """
+
+    text: str
+    source: str
+    compare: Callable[[], Compared | Iterable[Compared]]
+    factor: float = 1.0
+
+
+def examine(name: str, statements: Sequence[Statement], tolerance: float, seconds: float) -> Report:
+    """The verdicts on statements in order; none takes more than its share of the time."""
+    budget = Budget(seconds, len(statements))
+    return Report(name, tuple(_verdict(statement, tolerance, budget) for statement in statements))
+
+
+def _verdict(statement: Statement, tolerance: float, budget: Budget) -> Verdict:
+    text, source, tolerance = statement.text, statement.source, statement.factor * tolerance
+    try:
+        with budget.part():
+            sides = statement.compare()
+            found = [sides] if isinstance(sides, Compared) else list(sides)
+    except (OutOfTime, Undecidable, SolverError) as error:
+        return Verdict(text, source, UNDECIDED, tolerance=tolerance, reason=str(error).rstrip("."))
+    except Exception as error:  # whatever a user's object raises is a finding, not a crash
+        reason = f"it raised {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+        return Verdict(text, source, FAILS, tolerance=tolerance, reason=reason.rstrip(". "))
+    return judge(text, source, found, tolerance)
+
+
+def judge(text: str, source: str, found: Sequence[Compared], tolerance: float) -> Verdict:
+    """The verdict on sides that were compared: the worst sample decides."""
+    kept, rows, total = [], 0, 0
+    for compared in found:
+        decided = compared.decided(tolerance)
+        rows, total = rows + int(decided.sum()), total + len(decided)
+        worst = torch.where(decided, compared.residuals(), -1.0)
+        if bool(decided.any()):
+            kept.append((float(worst.max()), compared, int(worst.argmax())))
+    if not kept:
+        largest = max((float(c.scale.max()) for c in found), default=math.nan)
+        reason = f"errors may grow {largest:.1g} times on the way, and nothing can be said at a tolerance of {tolerance:.1g}"
+        return Verdict(text, source, UNDECIDED, tolerance=tolerance, reason=reason if found else "nothing to compare")
+    residual, compared, row = max(kept, key=lambda one: one[0])
+    left_out = f"{total - rows} of {total} samples are left out, where errors grow too much" if rows < total else ""
+    outcome = HOLDS if residual <= tolerance else FAILS
+    return Verdict(text, source, outcome, residual, tolerance, compared.place(row), left_out)  # type: ignore[arg-type]

@@ -1,0 +1,98 @@
+"""What a check says of one statement, and the place where it is worst."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+HOLDS, FAILS, UNDECIDED = "holds", "FAILS", "not decided"
+Outcome = Literal["holds", "FAILS", "not decided"]
+_SHOWN = 6  # numbers of a state that are printed; of a larger one the worst
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the two sides of an equation are farthest apart, for their size.
+
+    Attributes:
+        times: the times by name, such as s and t.
+        x: the state, the shape of one event.
+        left: the left side there, an event or a number.
+        right: the right side.
+        of: which of several equations, such as the rule `jvp`; empty for the only one.
+    """
+
+    times: Mapping[str, float]
+    x: Tensor
+    left: Tensor
+    right: Tensor
+    of: str = ""
+
+    def __str__(self) -> str:
+        """The times, the state and both sides, in one line; of large states the component that is farthest off."""
+        worst = (self.left - self.right).abs().nan_to_num(nan=math.inf).reshape(-1).argmax()
+        where = [f"{name} = {time:.10g}" for name, time in self.times.items()]
+        where.append(f"x = {_shown(self.x)}")
+        sides = [f"{name} side {_shown(side, int(worst))}" for name, side in (("left", self.left), ("right", self.right))]
+        return f"{self.of + ', ' if self.of else ''}{', '.join(where)}: {', '.join(sides)}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says of one statement.
+
+    Attributes:
+        statement: its name and its equation.
+        source: where it is stated.
+        outcome: "holds", "FAILS" or "not decided".
+        residual: the largest difference of the two sides, in units of their size and of what errors grow by on the way;
+            NaN where nothing was compared.
+        tolerance: what the residual may reach.
+        place: where it is largest.
+        reason: why it is not decided, or why it fails where there is no place; a remark where it holds.
+    """
+
+    statement: str
+    source: str
+    outcome: Outcome
+    residual: float = math.nan
+    tolerance: float = math.nan
+    place: Place | None = None
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The statement without its equation."""
+        return self.statement.partition(":")[0]
+
+    @property
+    def size(self) -> float:
+        """The residual in units of its tolerance."""
+        return self.residual / self.tolerance
+
+    def __str__(self) -> str:
+        """One sentence."""
+        if self.outcome == HOLDS:
+            return f"{self.statement} holds" + (f" ({self.reason})." if self.reason else ".")
+        if self.outcome == UNDECIDED or self.place is None:
+            return f"{self.statement} {'is not decided' if self.outcome == UNDECIDED else 'fails'}: {self.reason}."
+        because = f" ({self.reason})" if self.reason else ""
+        return (
+            f"{self.statement} fails at {self.place}; residual {self.residual:.3g} exceeds "
+            f"{self.tolerance:.3g}{because}. Source: {self.source}."
+        )
+
+
+def _shown(value: Tensor, worst: int | None = None) -> str:
+    numbers = value.detach().double().reshape(-1)
+    if len(numbers) == 1:
+        return f"{numbers[0]:.10g}"
+    if len(numbers) <= _SHOWN:
+        return f"({', '.join(f'{number:.10g}' for number in numbers)})"
+    if worst is not None:
+        return f"{numbers[worst]:.10g} in component {worst} of {len(numbers)}"
+    return f"({', '.join(f'{number:.6g}' for number in numbers[:3])}, ... {len(numbers)} numbers)"
