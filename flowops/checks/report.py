@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowops.checks.verdict import FAILS, HOLDS, UNDECIDED, Verdict
+from flowops.checks.verdict import DIFFERS, FAILS, HOLDS, UNDECIDED, Verdict
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Report:
             said = f"{self.name}: {decided}{where}."
         else:
             said = f"{self.name}: nothing could be decided."
-        return " ".join([said, *map(str, self.undecided)])
+        beside = (v for v in self.verdicts if v.outcome in (UNDECIDED, DIFFERS))
+        return " ".join([said, *map(str, beside)])
 
     def __str__(self) -> str:
         """The table, and the sentence."""

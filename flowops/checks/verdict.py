@@ -9,8 +9,8 @@ from typing import Literal
 
 from torch import Tensor
 
-HOLDS, FAILS, UNDECIDED = "holds", "FAILS", "not decided"
-Outcome = Literal["holds", "FAILS", "not decided"]
+HOLDS, FAILS, UNDECIDED, DIFFERS = "holds", "FAILS", "not decided", "differs"
+Outcome = Literal["holds", "FAILS", "not decided", "differs"]
 _SHOWN = 6  # numbers of a state that are printed; of a larger one the worst
 
 
@@ -48,7 +48,7 @@ class Verdict:
     Attributes:
         statement: its name and its equation.
         source: where it is stated.
-        outcome: "holds", "FAILS" or "not decided".
+        outcome: "holds", "FAILS", "not decided", or "differs" for what does not hold and was not asked for.
         residual: the largest difference of the two sides, in units of their size and of what errors grow by on the way;
             NaN where nothing was compared.
         tolerance: what the residual may reach.
@@ -78,8 +78,9 @@ class Verdict:
         """One sentence."""
         if self.outcome == HOLDS:
             return f"{self.statement} holds" + (f" ({self.reason})." if self.reason else ".")
-        if self.outcome == UNDECIDED or self.place is None:
-            return f"{self.statement} {'is not decided' if self.outcome == UNDECIDED else 'fails'}: {self.reason}."
+        if self.outcome != FAILS or self.place is None:
+            said = {UNDECIDED: "is not decided", FAILS: "fails", DIFFERS: "differs"}[self.outcome]
+            return f"{self.statement} {said}: {self.reason}."
         because = f" ({self.reason})" if self.reason else ""
         return (
             f"{self.statement} fails at {self.place}; residual {self.residual:.3g} exceeds "
