@@ -34,6 +34,7 @@ ORDER = [
     "maps",
     "residuals",
     "problems",
+    "checks",
     "networks",
     "times",
     "couplings",

@@ -1,8 +1,7 @@
-"""The exact operators that every identity runs over, and the user's own in their place."""
+"""The exact operators that every identity runs over, and the user's own beside them or in their place."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flowops import FlowMap, Interpolant, SolutionOperator, VelocityField, interpolants, problems
-from flowops._named import load
+from flowops.checks import Request
 from flowops.problems.reference import gaussian_parameters as gaussian_parameters
 from theory_checks.controls import Differenced, values_only
 from theory_checks.strategies import SmoothField, normal
@@ -72,6 +71,24 @@ def size(x: Tensor) -> Tensor:
     return x.detach().abs().reshape(len(x), -1).amax(1).reshape(-1, *[1] * (x.ndim - 1))
 
 
+OWN: dict[str, Callable[[Interpolant], problems.Problem]] = {}
+
+
+def register(name: str, factory: Callable[[Interpolant], problems.Problem]) -> None:
+    """A reference problem of your own: every check that runs over `problems.REFERENCE` runs over it too.
+
+    Args:
+        name: of its cases.
+        factory: the problem for an interpolant, which one that is given by its ODE alone need not look at.
+
+    Raises:
+        ValueError: for a name that is taken.
+    """
+    if name in problems.REFERENCE or OWN.get(name, factory) is not factory:
+        raise ValueError(f"`name` must be a new one, got {name!r}, which is a problem already; choose another.")
+    OWN[name] = factory
+
+
 def schedule_cases() -> dict[str, Interpolant]:
     """Every named schedule."""
     return {name: factory() for name, factory in interpolants.NAMED.items()}
@@ -113,7 +130,7 @@ def pure_problems() -> dict[str, problems.Problem]:
 
 
 def _every_problem(I: Interpolant) -> dict[str, problems.Problem]:
-    return {name: make(I) for name, make in problems.REFERENCE.items()}
+    return {name: make(I) for name, make in {**problems.REFERENCE, **OWN}.items()}
 
 
 def _normal_states(event: tuple[int, ...], n: int, seed: int) -> Tensor:
@@ -181,67 +198,47 @@ def _solved(
     return Case(name, b, SolutionOperator(b), event, tolerance, draw, fine, Differenced, nodes)
 
 
-def user_interpolant(alpha: str | None, beta: str | None, gamma: str | None) -> Interpolant | None:
-    """The interpolant of `--alpha --beta --gamma`, refused with a sentence if it is unusable."""
-    if alpha is None and beta is None and gamma is None:
-        return None
-    if alpha is None or beta is None:
-        given = "--beta" if alpha is None and beta else "--alpha" if alpha else "--gamma"
-        raise ValueError(f"An interpolant needs --alpha and --beta, got only {given}; pass both.")
-    interpolant = Interpolant.from_expressions(alpha=alpha, beta=beta, gamma=gamma, name="user")
-    interpolant.validate().raise_if_unusable()
-    return interpolant
+def user_case(request: Request) -> Case | None:
+    """The field and map that were asked for; a field alone is solved, a map alone is held to its implied field.
 
-
-def user_case(field: str | None, flow_map: str | None, event: str, tolerance: float | None) -> Case | None:
-    """The field and map of `--field --flow-map`; a field alone is solved, a map alone is held to its implied field."""
-    if field is None and flow_map is None:
+    Raises:
+        ValueError: if one of them fails on a state, or is not finite there.
+    """
+    X, field = request.map(), request.velocity_field()
+    if X is None and field is None:
         return None
-    shape = _event(event)
-    b = _load(field, VelocityField, "--field") if field else None
-    X = _load(flow_map, FlowMap, "--flow-map") if flow_map else None
-    if b is None:
-        b = X.velocity()  # type: ignore[union-attr]
-    tolerance = tolerance or SOLVED
+    b = X.velocity() if field is None else field  # type: ignore[union-attr]
+    shape, tolerance, sampler = request.shape(), request.tolerance or SOLVED, _states_of(request)
     if X is None:
-        case = _solved("user", b, shape, partial(_normal_states, shape), tolerance=tolerance)
+        case = _solved("user", b, shape, sampler, tolerance=tolerance)
     else:
-        case = Case("user", b, X, shape, tolerance, partial(_normal_states, shape), X, values_only)
+        case = Case("user", b, X, shape, tolerance, sampler, X, values_only)
     x = case.states(2, 0)
     for what, call in (
-        ("--flow-map" if flow_map else "--field", lambda: case.X(0.2, 0.7, x)),
-        ("--field" if field else "--flow-map", lambda: b(0.4, x)),
+        ("`flow_map`" if X else "`field`", lambda: case.X(0.2, 0.7, x)),
+        ("`field`" if field else "`flow_map`", lambda: b(0.4, x)),
     ):
         try:
             value = call()
         except Exception as error:
             raise ValueError(f"{what} failed on a float64 state of shape {list(x.shape)}: {error}") from error
         if not value.isfinite().all():
-            raise ValueError(f"{what} must be finite, it is not on a standard normal state of shape {list(x.shape)}.")
+            raise ValueError(
+                f"{what} must be finite, it is not at a state of shape {list(x.shape)} at time 0.4 or 0.7."
+            )
     return case
 
 
-def _event(text: str) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        shape = (0,)
-    if any(size < 1 for size in shape):
-        raise ValueError(f"--event must be positive sizes separated by commas, got {text!r}; pass 2 or 3,32,32.")
-    return shape
+def _states_of(request: Request) -> Callable[[int, int], Tensor]:
+    """The states that were asked for, as a function of a number and a seed."""
+    found = request.sampler()
+    if found is None:
+        return partial(_normal_states, request.shape())
 
+    def drawn(n: int, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        if isinstance(found, Tensor):
+            return found[torch.randint(len(found), (n,), generator=generator)].double()
+        return found(n, generator).double()
 
-def _load(path: str, kind: type, option: str) -> Any:
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise ValueError(f"{option} must have the form pkg.module:factory, got {path!r}; name a factory in a module.")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    factory = load(path, option)
-    try:
-        operator = factory() if callable(factory) and not isinstance(factory, torch.nn.Module) else factory
-    except Exception as error:
-        raise ValueError(f"{option} names {path!r}, which failed when called without arguments: {error}.") from error
-    if not isinstance(operator, kind):
-        raise ValueError(f"{option} must give a {kind.__name__}, {path!r} gives {type(operator).__name__}; wrap it.")
-    return operator
+    return drawn

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flowops import VelocityField, interpolants, problems
-from theory_checks.cases import ROUGH, data_problems, exact_cases, pure_problems, schedule_cases
+from theory_checks.cases import OWN, ROUGH, data_problems, exact_cases, pure_problems, schedule_cases
 from theory_checks.verdicts import Check
 
 I = interpolants.linear()
@@ -22,7 +22,7 @@ I = interpolants.linear()
 
 def test_every_problem_is_a_case() -> None:
     names = [case.name for case in exact_cases(None)]
-    assert pure_problems().keys() | data_problems(I).keys() == problems.REFERENCE.keys()
+    assert pure_problems().keys() | data_problems(I).keys() == problems.REFERENCE.keys() | OWN.keys()
     assert set(pure_problems()) <= set(names)
     for name, problem in data_problems(I).items():
         wanted = [f"{name} {schedule}" for schedule in schedule_cases()] if problem.X else [f"{name} solved"]

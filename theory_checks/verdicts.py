@@ -6,11 +6,13 @@ import inspect
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
+
+from flowops.checks import Report
 
 
 class Check:
@@ -62,24 +64,43 @@ class Check:
         """A proof to print below the table."""
         self.node.user_properties.append(("latex", formula))
 
+    def report(self, report: Report) -> None:
+        """The verdicts on a user's object; each is a line of the table."""
+        self.node.user_properties.append(("object", [report.name, report.sentence()]))
+        for v in report.verdicts:
+            self.node.user_properties.append(("verdict", [v.statement, v.source, v.residual, v.tolerance, v.outcome]))
+        if not report.holds:
+            pytest.fail(report.sentence(), pytrace=False)
+
     def _record(self, worst: float, tolerance: float) -> None:
         self.node.user_properties.append(("residual", [worst, tolerance]))
 
 
 @dataclass
-class Verdict:
+class Line:
     """What the checks of one statement say of it: a line of the table."""
 
     source: str
-    worst: float = 0.0
+    worst: float = math.nan
     tolerance: float = math.inf
-    passed: int = 0
-    failed: int = 0
+    checks: int = 0
+    outcome: str = "holds"
 
-    def line(self) -> tuple[str, str, str, str, str]:
+    def add(self, passed: bool) -> None:
+        """One more check."""
+        self.checks += 1
+        self.outcome = self.outcome if passed else "FAILS"
+
+    def measure(self, worst: float, tolerance: float) -> None:
+        """A residual; the largest one in units of its tolerance stays."""
+        if _size(worst, tolerance) > _size(self.worst, self.tolerance) or math.isnan(self.worst):
+            self.worst, self.tolerance = worst, tolerance
+
+    def columns(self) -> tuple[str, str, str, str, str]:
         """The columns beside the statement."""
-        checks, outcome = str(self.passed + self.failed), "FAILS" if self.failed else "holds"
-        return self.source, f"{self.worst:.1e}", f"{self.tolerance:.1e}", checks, outcome
+        known = not math.isnan(self.worst)
+        worst, tolerance = (f"{self.worst:.1e}", f"{self.tolerance:.1e}") if known else ("", "")
+        return self.source, worst, tolerance, str(self.checks), self.outcome
 
 
 class Verdicts:
@@ -87,45 +108,55 @@ class Verdicts:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.verdicts: dict[str, Verdict] = {}
+        self.lines: dict[tuple[str, str], Line] = {}  # by object, if it is a user's, and statement
         self.proofs: list[str] = []
+        self.sentences: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        properties: dict[str, Any] = dict(report.user_properties)
-        if "statement" not in properties or not (report.when == "call" or report.failed):
+        if not (report.when == "call" or report.failed):
             return
-        statement, source = properties["statement"]
-        verdict = self.verdicts.setdefault(statement, Verdict(source))
-        verdict.passed += report.passed
-        verdict.failed += report.failed
-        values: list[tuple[str, Any]] = report.user_properties
-        for name, value in values:
-            if name == "residual" and _rank(*value) > _rank(verdict.worst, verdict.tolerance):
-                verdict.worst, verdict.tolerance = value
-            if name == "latex":
-                self.proofs.append(value)
+        properties: list[tuple[str, Any]] = report.user_properties
+        self.proofs += [value for name, value in properties if name == "latex"]
+        if "object" in dict(properties):
+            self._of_an_object(report, *dict(properties)["object"])
+        elif "statement" in dict(properties):
+            statement, source = dict(properties)["statement"]
+            line = self.lines.setdefault(("", statement), Line(source))
+            line.add(report.passed)
+            for worst, tolerance in [value for name, value in properties if name == "residual"]:
+                line.measure(worst, tolerance)
+
+    def _of_an_object(self, report: pytest.TestReport, name: str, sentence: str) -> None:
+        self.sentences += [sentence] if report.passed else []
+        for key, value in report.user_properties:
+            if key == "verdict":
+                statement, source, worst, tolerance, outcome = cast(list[Any], value)
+                self.lines[name, statement] = Line(source, worst, tolerance, 1, outcome)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self.verdicts:
+        if not self.lines:
             return
         terminalreporter.section("theory checks")
-        width = max(len(statement) for statement in self.verdicts)
-        lines = [("statement", "source", "worst residual", "tolerance", "checks", "verdict")]
-        lines += [(statement, *verdict.line()) for statement, verdict in self.verdicts.items()]
-        sources = max(len(line[1]) for line in lines)
-        for statement, source, worst, tolerance, checks, outcome in lines:
+        width = max(len(statement) for _, statement in self.lines)
+        rows = [("statement", "source", "worst residual", "tolerance", "checks", "verdict")]
+        rows += [(statement, *line.columns()) for (_, statement), line in self.lines.items()]
+        sources = max(len(row[1]) for row in rows)
+        for statement, source, worst, tolerance, checks, outcome in rows:
             terminalreporter.write_line(
                 f"{statement:<{width}}  {source:<{sources}}  {worst:>14}  {tolerance:>9}  {checks:>6}  {outcome}"
             )
+        for sentence in self.sentences:
+            terminalreporter.write_line("")
+            terminalreporter.write_line(sentence)
         if self.proofs:
             terminalreporter.section("symbolic proofs")
             for proof in self.proofs:
                 terminalreporter.write_line(f"$${proof}$$")
 
 
-def _rank(worst: float, tolerance: float) -> tuple[bool, float, float]:
-    """What a verdict shows: a failure before anything else, then the strictest tolerance, then the largest residual."""
-    return not worst <= tolerance, -tolerance, worst
+def _size(worst: float, tolerance: float) -> float:
+    """A residual in units of its tolerance; one that is no number is larger than any."""
+    return math.inf if math.isnan(worst) else worst / tolerance
 
 
 def _largest(residual: Tensor) -> float:

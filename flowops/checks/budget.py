@@ -43,7 +43,7 @@ class Budget:
         seconds = max(0.0, (self.end - start) * share)
         thread = threading.get_ident()
 
-        def look(module: nn.Module, arguments: Any) -> None:
+        def look(_: nn.Module, __: Any) -> None:
             if threading.get_ident() == thread and time.thread_time() > start + seconds:
                 raise OutOfTime(f"it takes more than the {seconds:.1f} s that are left for it")
 

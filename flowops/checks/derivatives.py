@@ -85,7 +85,9 @@ class Differenced(FlowMap):
     def _combine(self, weights: Tensor, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
         rows = torch.arange(x.shape[1]).repeat(len(x))
         values = self.X.subset(rows)(s.reshape(-1), t.reshape(-1), x.reshape(-1, *x.shape[2:])).reshape(x.shape)
-        return (per_event(weights.reshape(-1), x.flatten(0, 1)).reshape(*x.shape[:2], *[1] * (x.ndim - 2)) * values).sum(0)
+        return (
+            per_event(weights.reshape(-1), x.flatten(0, 1)).reshape(*x.shape[:2], *[1] * (x.ndim - 2)) * values
+        ).sum(0)
 
     def _stencil(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Seven nodes in the horizon around each time, `[7, batch]`, and the weights of the first derivative at it."""

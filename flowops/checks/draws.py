@@ -113,9 +113,7 @@ def tolerance_of(tolerance: float | None, x: Tensor) -> float:
     return float(tolerance)
 
 
-def _states(
-    states: States, event: tuple[int, ...], n: int, dtype: torch.dtype, generator: torch.Generator
-) -> Tensor:
+def _states(states: States, event: tuple[int, ...], n: int, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     if states is None:
         if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in event):
             raise ValueError(f"`event` must hold positive sizes, got {event}; pass (2,) or (3, 32, 32), say.")

@@ -12,7 +12,7 @@ from torch import Tensor
 from flowops._solvers import SolverError
 from flowops.checks.budget import Budget, OutOfTime
 from flowops.checks.report import Report
-from flowops.checks.verdict import FAILS, HOLDS, UNDECIDED, Place, Verdict
+from flowops.checks.verdict import FAILS, HOLDS, UNDECIDED, Outcome, Place, Verdict
 
 _CERTAIN = 1e-2  # what may be allowed of the size of a side; where errors grow beyond, nothing is said
 _MAGNIFIED = 100.0  # a growth of errors that does not count as beyond, however loose the tolerance
@@ -40,19 +40,27 @@ class Compared:
     times: Mapping[str, Tensor]
     x: Tensor
     scale: Tensor
-    error: Tensor | float = 0.0
+    error: Tensor | None = None
     of: str = ""
+
+    def first(self, n: int) -> Compared:
+        """The first `n` samples."""
+        times = {name: time[:n] for name, time in self.times.items()}
+        error = None if self.error is None else self.error[:n]
+        return Compared(self.left[:n], self.right[:n], times, self.x[:n], self.scale[:n], error, self.of)
 
     def residuals(self) -> Tensor:
         """The difference of the sides beyond their known error, over the scale, `[batch]`."""
         difference = (self.left - self.right).detach().abs().reshape(len(self.left), -1).amax(1)
-        return ((difference - self.error).clamp(min=0) / self.scale).nan_to_num(nan=math.inf, posinf=math.inf)
+        beyond = difference if self.error is None else (difference - self.error).clamp(min=0)
+        return (beyond / self.scale).nan_to_num(nan=math.inf, posinf=math.inf)
 
     def decided(self, tolerance: float) -> Tensor:
         """Whether what is allowed is small beside the sides themselves, `[batch]`."""
         size = 1 + self.right.detach().abs().reshape(len(self.right), -1).amax(1)
         allowed = max(_CERTAIN, _MAGNIFIED * tolerance) * size
-        return (self.scale * tolerance + self.error <= allowed) | ~(self.left.reshape(len(size), -1).isfinite().all(1))
+        spent = self.scale * tolerance + (0.0 if self.error is None else self.error)
+        return (spent <= allowed) | ~(self.left.reshape(len(size), -1).isfinite().all(1))
 
     def place(self, row: int) -> Place:
         """One sample."""
@@ -108,9 +116,11 @@ def judge(text: str, source: str, found: Sequence[Compared], tolerance: float) -
             kept.append((float(worst.max()), compared, int(worst.argmax())))
     if not kept:
         largest = max((float(c.scale.max()) for c in found), default=math.nan)
-        reason = f"errors may grow {largest:.1g} times on the way, and nothing can be said at a tolerance of {tolerance:.1g}"
+        reason = (
+            f"errors may grow {largest:.1g} times on the way, and nothing can be said at a tolerance of {tolerance:.1g}"
+        )
         return Verdict(text, source, UNDECIDED, tolerance=tolerance, reason=reason if found else "nothing to compare")
     residual, compared, row = max(kept, key=lambda one: one[0])
     left_out = f"{total - rows} of {total} samples are left out, where errors grow too much" if rows < total else ""
-    outcome = HOLDS if residual <= tolerance else FAILS
-    return Verdict(text, source, outcome, residual, tolerance, compared.place(row), left_out)  # type: ignore[arg-type]
+    outcome: Outcome = HOLDS if residual <= tolerance else FAILS
+    return Verdict(text, source, outcome, residual, tolerance, compared.place(row), left_out)

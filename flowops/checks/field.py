@@ -191,7 +191,7 @@ def rules(b: VelocityField, d: Draws) -> Iterator[Compared]:
     """Forward mode against differences, and every rule of the field's own class against forward mode."""
     d = d.first(6)
     u, plain = d.directions(), field_values(b)
-    as_map = FlowMap.from_function(lambda s, t, x: b(t, x))
+    as_map = FlowMap.from_function(lambda _, t, x: b(t, x))
     coarse, fine = (Differenced(as_map, step, d.horizon) for step in (0.004, 0.002))
     scale = (1 + size(b(d.s, d.x)) + steepness(b, d.s, d.x, d.seed) * (1 + size(d.x))) * (1 + size(u))
     for rule in ("dt", "jvp"):
@@ -205,7 +205,7 @@ def rules(b: VelocityField, d: Draws) -> Iterator[Compared]:
         if getattr(type(b), rule) is not getattr(VelocityField, rule):
             extra = (u[: len(d.x)],) if rule in ("jvp", "vjp") else ()
             own, generic = (getattr(field, rule)(d.s, d.x, *extra) for field in (b, plain))
-            yield Compared(own, generic, {"t": d.s}, d.x, d.size * scale[: len(d.x)], torch.zeros_like(d.s), f"rule {rule}")
+            yield Compared(own, generic, {"t": d.s}, d.x, d.size * scale[: len(d.x)], of=f"rule {rule}")
 
 
 def continuity(field: Field) -> Compared:
@@ -218,7 +218,7 @@ def continuity(field: Field) -> Compared:
     value, divergence = b(d.s, d.x).detach(), b.divergence(d.s, d.x).detach()
     transport = (value * score).reshape(len(x), -1)
     scale = 1 + dt.abs() + divergence.abs() + transport.abs().sum(1)
-    return Compared(dt + transport.sum(1), -divergence, {"t": d.s}, d.x, scale, torch.zeros_like(dt))
+    return Compared(dt + transport.sum(1), -divergence, {"t": d.s}, d.x, scale)
 
 
 def solutions(field: Field) -> Compared:
@@ -235,16 +235,18 @@ def solutions(field: Field) -> Compared:
     reached = solved.X(start, end, x)
     by = "stiff: by rodas5p to 1e-8, " if solved.stiff else ""
     ends = {"s": torch.full_like(solved.draws.s, start), "t": torch.full_like(solved.draws.t, end)}
-    return Compared(reached, reached, ends, x, 1 + size(reached), torch.zeros_like(ends["s"]), of=by)
+    return Compared(reached, reached, ends, x, 1 + size(reached), of=by)
 
 
 def trajectories(field: Field) -> Compared:
     """The solved map against SciPy's solvers: DOP853, or LSODA for a stiff field."""
     subject = field.subject
     d = subject.draws.first(_PEERS + 1).rows(torch.tensor([0, *range(1, min(_PEERS, len(subject.draws.x)))]))
-    truth = torch.stack([_by_scipy(field.b, d.rows(row), field.solved.stiff) for row in torch.arange(len(d.x)).split(1)])
+    truth = torch.stack(
+        [_by_scipy(field.b, d.rows(row), field.solved.stiff) for row in torch.arange(len(d.x)).split(1)]
+    )
     scale = field.looser * subject.growth(d.s, d.t, d.x)
-    return Compared(subject.X(d.s, d.t, d.x), truth, {"s": d.s, "t": d.t}, d.x, scale, torch.zeros_like(d.s))
+    return Compared(subject.X(d.s, d.t, d.x), truth, {"s": d.s, "t": d.t}, d.x, scale)
 
 
 def _by_scipy(b: VelocityField, d: Draws, stiff: bool) -> Tensor:

@@ -3,7 +3,7 @@ r"""Whether a map is the flow map of a field: its equations in their logical ord
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -43,8 +43,8 @@ def check_flow_map(
     r"""Whether $X_{s,t}$ is the flow map of $b$: every equation of `flowops.residuals`, the first broken one named.
 
     In logical order: samples do not interact, digits, identity, tangent, Lagrangian, Eulerian and semigroup for
-    $s\le u\le t$, inverse (which is what the map backward has to be), Liouville, average velocity, forward mode, and the
-    map's own derivative rules. The derivatives of the equations are never the map's own: forward mode through its
+    $s\le u\le t$, inverse (which is what the map backward has to be), Liouville, average velocity, forward mode, and
+    the map's own derivative rules. The derivatives of the equations are never the map's own: forward mode through its
     values, or differences of them where forward mode cannot pass or is not their derivative. A difference of the sides
     is measured against their size and against what errors grow by on the way, $\|\nabla X\|$ along the trajectory and
     $\|\nabla b\|$; samples of which that leaves nothing to say are left out, and so is a statement that has none left.
@@ -167,7 +167,9 @@ class Known(FlowMap):
 def statements(subject: Subject) -> list[Statement]:
     """What is to hold of a map, in logical order."""
     d, b = subject.draws, subject.b
-    known = [Statement("Tangent: d/dt X_{s,t}(x) -> b_t(x) as s -> t", f"{PAPER} Lemma 2.1 (5)", lambda: tangent(subject))]
+    known = [
+        Statement("Tangent: d/dt X_{s,t}(x) -> b_t(x) as s -> t", f"{PAPER} Lemma 2.1 (5)", lambda: tangent(subject))
+    ]
     first = [
         Statement("Samples: X of a batch is X of each of its samples", "docs/notation.md", lambda: alone(subject.X, d)),
         Statement("Digits: X keeps the precision of its state", "docs/notation.md", lambda: digits(subject), 0.1),
@@ -184,7 +186,9 @@ def statements(subject: Subject) -> list[Statement]:
         Statement("Average velocity: X = x + (t-s) v", f"{PAPER} (6)", lambda: average_velocity(subject)),
         Statement("Forward mode: it is the derivative of the values", "torch.func", lambda: forward_mode(subject)),
     ]
-    rules = [Statement("Rules: own derivatives are those of the values", "docs/operators.md", lambda: own_rules(subject))]
+    rules = [
+        Statement("Rules: own derivatives are those of the values", "docs/operators.md", lambda: own_rules(subject))
+    ]
     return [*first, *(known if b is not None else []), *then, *(rules if overridden(subject.X) else [])]
 
 
@@ -221,7 +225,8 @@ def tangent(subject: Subject) -> Compared:
     sides = [residuals.tangent(route, subject.field, d.t, d.x, parts=True) for route in subject.routes]
     steep = steepness(subject.field, d.t, d.x, d.seed)
     scale = 1 + size(sides[-1].right) + steep * (1 + size(d.x)) * _rounding(subject)
-    return Compared(*sides[-1], {"t": d.t}, d.x, scale, _error(sides))
+    left, right = sides[-1]
+    return Compared(left, right, {"t": d.t}, d.x, scale, _error(sides))
 
 
 def lagrangian(subject: Subject) -> Compared:
@@ -230,7 +235,8 @@ def lagrangian(subject: Subject) -> Compared:
     sides = [residuals.lagrangian(X, subject.field, d.s, d.t, d.x, parts=True) for X in subject.routes]
     steep = steepness(subject.field, d.t, subject.X(d.s, d.t, d.x).detach(), d.seed)
     scale = 1 + size(sides[-1].right) + (1 + steep) * subject.grown
-    return Compared(*sides[-1], {"s": d.s, "t": d.t}, d.x, scale, _error(sides))
+    left, right = sides[-1]
+    return Compared(left, right, {"s": d.s, "t": d.t}, d.x, scale, _error(sides))
 
 
 def eulerian(subject: Subject) -> Compared:
@@ -240,7 +246,8 @@ def eulerian(subject: Subject) -> Compared:
     steep = steepness(subject.field, d.s, d.x, d.seed)
     speed = size(subject.field(d.s, d.x)) / (1 + size(d.x))
     scale = 1 + size(sides[-1].right) + (1 + steep + speed) * subject.grown
-    return Compared(*sides[-1], {"s": d.s, "t": d.t}, d.x, scale, _error(sides))
+    left, right = sides[-1]
+    return Compared(left, right, {"s": d.s, "t": d.t}, d.x, scale, _error(sides))
 
 
 def semigroup(subject: Subject) -> Compared:
@@ -297,8 +304,8 @@ def own_rules(subject: Subject) -> Iterator[Compared]:
         extra = (u,) if rule in ("jvp", "material_derivative", "vjp") else ()
         own = getattr(subject.X, rule)(d.s, d.t, d.x, *extra)
         if rule == "log_abs_det":
-            found, allowed, error = subject.determinants.left, subject.determinants.scale, subject.determinants.error
-            yield Compared(own, found[: len(d.x)], {"s": d.s, "t": d.t}, d.x, allowed[: len(d.x)], error[: len(d.x)], rule)
+            known = subject.determinants.first(len(d.x))
+            yield replace(known, left=own, right=known.left, of=rule)
             continue
         generic = [getattr(route, rule)(d.s, d.t, d.x, *extra) for route in subject.routes]
         error = 2 * size(generic[-1] - generic[0])

@@ -17,7 +17,7 @@ from flowops.checks.flow_map import PAPER, Subject
 from flowops.checks.growth import size
 from flowops.checks.posterior import conditional_means, noise_deviation
 from flowops.checks.report import Report
-from flowops.checks.verdict import DIFFERS, FAILS, HOLDS, Verdict
+from flowops.checks.verdict import DIFFERS, FAILS, HOLDS, Outcome, Verdict
 from flowops.interpolants import Interpolant, Property
 from flowops.problems import Problem, gaussian, gaussian_mixture
 
@@ -81,7 +81,7 @@ def check_interpolant(
 
 def _verdict(p: Property, ends: bool) -> Verdict:
     """A property as a verdict."""
-    outcome = HOLDS if p.passed else DIFFERS if p.end_law and not ends else FAILS
+    outcome: Outcome = HOLDS if p.passed else DIFFERS if p.end_law and not ends else FAILS
     there = p.error or f"it is {p.value:.10g} at t = {p.time:.10g}, wanted {p.wanted}"
     return Verdict(p.name, "definition", outcome, reason="" if p.passed else there)
 
@@ -139,11 +139,17 @@ def statements(of: Schedule) -> list[Statement]:
     known = [Statement("Field: b_t(x) = E[dI_t/dt | I_t = x]", f"{PAPER} (2)", lambda: field(of))]
     if not of.I.has_latent:
         known.append(
-            Statement("Conversions: velocity gives noise, denoiser, score", "2303.08797; Tweedie", lambda: conversions(of))
+            Statement(
+                "Conversions: velocity gives noise, denoiser, score", "2303.08797; Tweedie", lambda: conversions(of)
+            )
         )
     known += [
-        Statement("Continuity: d/dt log rho + div b + b . grad log rho = 0", f"{PAPER} Lemma A.1", lambda: continuity(of)),
-        Statement("Transport: X_{s,t} carries the normal law to that at t", f"{PAPER} Lemma A.1", lambda: transport(of)),
+        Statement(
+            "Continuity: d/dt log rho + div b + b . grad log rho = 0", f"{PAPER} Lemma A.1", lambda: continuity(of)
+        ),
+        Statement(
+            "Transport: X_{s,t} carries the normal law to that at t", f"{PAPER} Lemma A.1", lambda: transport(of)
+        ),
     ]
     template = {s.text.partition(":")[0]: s for s in flow_map.statements(of.subject)}
     return known + [template[name] for name in OF_THE_PAIR]
@@ -169,11 +175,17 @@ def conversions(of: Schedule) -> list[Compared]:
     found = []
     for target, truth in known.items():
         value = I.convert(t, x, b, "velocity", target)
-        of_x = I.convert(t, torch.ones_like(x), torch.zeros_like(x), "velocity", target)
-        of_b = I.convert(t, torch.zeros_like(x), torch.ones_like(x), "velocity", target)
-        found.append(of.compared(value, truth, size(of_x * x) + size(of_b * b), of=f"velocity to {target}"))
+        found.append(of.compared(value, truth, magnified(I, t, x, b, target), of=f"velocity to {target}"))
     grad = of.mixture.score(t, x)
     return [*found, of.compared(_score(of), grad, size(grad), of="the score of the density")]
+
+
+def magnified(I: Interpolant, t: Tensor, x: Tensor, b: Tensor, target: str) -> Tensor:
+    """The numbers that cancel where a velocity is converted, `[batch]`: large where alpha or beta are small."""
+    unit, zero = torch.ones_like(x), torch.zeros_like(x)
+    return size(I.convert(t, unit, zero, "velocity", target) * x) + size(
+        I.convert(t, zero, unit, "velocity", target) * b
+    )
 
 
 def continuity(of: Schedule) -> Compared:
@@ -213,8 +225,7 @@ def moments(I: Interpolant, t: Tensor) -> tuple[Tensor, Tensor]:
 def _prior(x: Tensor) -> Tensor:
     """The density of the mixture, up to a factor."""
     parts: Sequence[Tensor] = [
-        w * torch.exp(-((x - m) ** 2) / (2 * v)) / v**0.5
-        for w, m, v in zip(_WEIGHTS, _MEANS, _VARIANCES, strict=True)
+        w * torch.exp(-((x - m) ** 2) / (2 * v)) / v**0.5 for w, m, v in zip(_WEIGHTS, _MEANS, _VARIANCES, strict=True)
     ]
     return torch.stack(list(parts)).sum(0)
 

@@ -46,11 +46,13 @@ class Report:
         """The first broken equation with its place; or that nothing is broken; and what is not decided."""
         first, others = self.first_broken, [v.name for v in self.failures[1:]]
         if first is not None:
-            said = f"{self.name}: the first broken equation is {_name_of(first)}. {first}"
+            said = f"{self.name}, first broken equation: {first.name}. {first}"
             said += f" After it fail {', '.join(others)}." if others else ""
         elif self.holds:
             worst = max((v for v in self.verdicts if v.size == v.size), key=lambda v: v.size, default=None)
-            where = "" if worst is None else f"; the largest residual is {worst.size:.2g} of its tolerance, {worst.name}"
+            where = (
+                "" if worst is None else f"; the largest residual is {worst.size:.2g} of its tolerance, {worst.name}"
+            )
             decided = "everything holds" if not self.undecided else "what could be decided holds"
             said = f"{self.name}: {decided}{where}."
         else:
@@ -69,10 +71,6 @@ def table(verdicts: tuple[Verdict, ...]) -> list[str]:
     rows += [(v.statement, _number(v.residual), _number(v.tolerance), v.outcome, v.source) for v in verdicts]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _name_of(verdict: Verdict) -> str:
-    return verdict.name[0].lower() + verdict.name[1:] if verdict.name[1:2].islower() else verdict.name
 
 
 def _number(value: float) -> str:

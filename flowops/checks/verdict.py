@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from torch import Tensor
 
-HOLDS, FAILS, UNDECIDED, DIFFERS = "holds", "FAILS", "not decided", "differs"
+HOLDS: Final = "holds"
+FAILS: Final = "FAILS"
+UNDECIDED: Final = "not decided"
+DIFFERS: Final = "differs"
 Outcome = Literal["holds", "FAILS", "not decided", "differs"]
-_SHOWN = 6  # numbers of a state that are printed; of a larger one the worst
+_SHOWN: Final = 6  # numbers of a state that are printed; of a larger one the worst
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Place:
         worst = (self.left - self.right).abs().nan_to_num(nan=math.inf).reshape(-1).argmax()
         where = [f"{name} = {time:.10g}" for name, time in self.times.items()]
         where.append(f"x = {_shown(self.x)}")
-        sides = [f"{name} side {_shown(side, int(worst))}" for name, side in (("left", self.left), ("right", self.right))]
+        sides = [
+            f"{name} side {_shown(side, int(worst))}" for name, side in (("left", self.left), ("right", self.right))
+        ]
         return f"{self.of + ', ' if self.of else ''}{', '.join(where)}: {', '.join(sides)}"
 
 

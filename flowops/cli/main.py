@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "power": "average the weights of a run anew, with another width",
     "methods": "the training methods, or one of them",
     "schedules": "the named schedules, or a check of your own",
+    "check": "whether your schedule, field or map is what it is meant to be",
 }
 """Each command with what it does; the module of the same name has `run(args) -> exit code`."""
 
