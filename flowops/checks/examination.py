@@ -49,6 +49,13 @@ class Compared:
         error = None if self.error is None else self.error[:n]
         return Compared(self.left[:n], self.right[:n], times, self.x[:n], self.scale[:n], error, self.of)
 
+    def detached(self) -> Compared:
+        """The same numbers without a graph."""
+        error = None if self.error is None else self.error.detach()
+        return Compared(
+            self.left.detach(), self.right.detach(), self.times, self.x.detach(), self.scale.detach(), error, self.of
+        )
+
     def residuals(self) -> Tensor:
         """The difference of the sides beyond their known error, over the scale, `[batch]`."""
         difference = (self.left - self.right).detach().abs().reshape(len(self.left), -1).amax(1)
@@ -85,10 +92,25 @@ class Statement:
     factor: float = 1.0
 
 
-def examine(name: str, statements: Sequence[Statement], tolerance: float, seconds: float) -> Report:
-    """The verdicts on statements in order; none takes more than its share of the time."""
+def examine(
+    name: str, statements: Sequence[Statement], tolerance: float, seconds: float, probe: Callable[[], object]
+) -> Report:
+    """The verdicts on statements in order; none takes more than its share of the time.
+
+    No graph is recorded, unless a call of the object, `probe`, fails without one: it may take gradients itself.
+    """
     budget = Budget(seconds, len(statements))
-    return Report(name, tuple(_verdict(statement, tolerance, budget) for statement in statements))
+    with torch.set_grad_enabled(_wants_graph(probe)):
+        return Report(name, tuple(_verdict(statement, tolerance, budget) for statement in statements))
+
+
+def _wants_graph(probe: Callable[[], object]) -> bool:
+    try:
+        with torch.no_grad():
+            probe()
+    except Exception:  # what else is wrong with the object, the statements will find
+        return True
+    return False
 
 
 def _verdict(statement: Statement, tolerance: float, budget: Budget) -> Verdict:
@@ -108,7 +130,7 @@ def _verdict(statement: Statement, tolerance: float, budget: Budget) -> Verdict:
 def judge(text: str, source: str, found: Sequence[Compared], tolerance: float) -> Verdict:
     """The verdict on sides that were compared: the worst sample decides."""
     kept, rows, total = [], 0, 0
-    for compared in found:
+    for compared in (one.detached() for one in found):
         decided = compared.decided(tolerance)
         rows, total = rows + int(decided.sum()), total + len(decided)
         worst = torch.where(decided, compared.residuals(), -1.0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from flowops._solvers import SolverError
@@ -80,7 +81,8 @@ def check_field(
         raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; wrap it with from_function.")
     draws = draw([b], horizon, states, event, n, seed)
     limit = tolerance_of(tolerance, draws.x)
-    return examine(name, statements(Field(b, draws, limit, log_density)), limit, seconds)
+    d = draws.first(2)
+    return examine(name, statements(Field(b, draws, limit, log_density)), limit, seconds, lambda: b(d.s, d.x))
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,7 @@ def _by_scipy(b: VelocityField, d: Draws, stiff: bool) -> Tensor:
         return d.x[0]
     s, t = float(d.s), float(d.t)
 
-    def slope(time: float, y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def slope(time: float, y: NDArray[np.floating]) -> NDArray[np.floating]:
         state = torch.from_numpy(y).reshape(d.x.shape).to(d.x.dtype)
         return b(min(max(time, s), t), state).detach().double().reshape(-1).numpy()
 

@@ -75,7 +75,7 @@ def check_interpolant(
     name = f"the {I.name} interpolant" if name is None else name
     if not known.usable or not I.gaussian_base:
         return Report(name, found)
-    report = examine(name, statements(Schedule(I, draws, limit)), limit, seconds)
+    report = examine(name, statements(Schedule(I, draws, limit)), limit, seconds, lambda: I.alpha(draws.t))
     return Report(name, found + report.verdicts)
 
 

@@ -1,0 +1,170 @@
+"""Fields that can be solved pass, chaotic and stiff ones too; of wrong ones the first broken equation is named."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flowops import VelocityField, interpolants, problems
+from flowops.checks import Report, check_field
+from tests.examples import normal
+
+# The shape checks of every call, which other tests are for, make solves several times slower.
+pytestmark = pytest.mark.usefixtures("unchecked")
+of = VelocityField.from_function
+LORENZ = of(
+    lambda _, x: torch.stack(
+        [10 * (x[:, 1] - x[:, 0]), x[:, 0] * (28 - x[:, 2]) - x[:, 1], x[:, 0] * x[:, 1] - 8 / 3 * x[:, 2]], 1
+    )
+)
+PENDULUM = of(lambda _, x: torch.stack([x[:, 1], -x[:, 0].sin()], 1))
+LAW = problems.gaussian([0.5], 0.3, interpolants.linear())
+
+
+def van_der_pol(mu: float) -> VelocityField:
+    return of(lambda _, x: torch.stack([x[:, 1], mu * (1 - x[:, 0] ** 2) * x[:, 1] - x[:, 0]], 1))
+
+
+def kepler(_: Tensor, x: Tensor) -> Tensor:
+    q, p = x[:, :2], x[:, 2:]
+    return torch.cat([p, -q / q.norm(dim=1, keepdim=True) ** 3], 1)
+
+
+class Convolution(VelocityField):
+    """A small convolutional field of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = (nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 3, 3, padding=1))
+        self.net = nn.Sequential(*layers).double()
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return self.net(x) * t.cos()[:, None, None, None]
+
+
+class WrongRule(VelocityField):
+    """A field with a rule for its divergence that is off."""
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return -x
+
+    def divergence(self, t, x, method="exact", **_):
+        return torch.full_like(x[:, 0], 1.0 - x[0].numel())
+
+
+def names(report: Report) -> list[str]:
+    return [v.name for v in report.verdicts]
+
+
+def test_a_pendulum_passes_and_every_equation_stands_in_the_report() -> None:
+    report = check_field(PENDULUM, n=6, horizon=(0.0, 2.0))
+    assert report.holds, str(report)
+    assert not report.undecided
+    assert names(report) == [
+        "Samples", "Digits", "Derivatives", "Solutions", "Trajectories", "Identity", "Tangent", "Lagrangian", "Eulerian",
+        "Semigroup", "Inverse", "Liouville",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("b", "event", "horizon"),
+    [(LORENZ, (3,), (0.0, 1.0)), (of(kepler), (4,), (0.0, 1.0)), (Convolution(), (3, 8, 8), (0.0, 1.0))],
+    ids=["lorenz", "kepler", "convolution"],
+)
+def test_what_the_library_solves_passes(b: VelocityField, event: tuple[int, ...], horizon: tuple[float, float]) -> None:
+    report = check_field(b, event=event, horizon=horizon)
+    assert report.holds, str(report)
+    assert not report.undecided, str(report)
+
+
+@pytest.mark.slow
+def test_a_stiff_field_ends_with_verdicts() -> None:
+    report = check_field(van_der_pol(50.0), n=8, states=torch.tensor([[2.0, 0.0]]).double() + 0.1 * normal(8, 2))
+    assert report.holds, str(report)
+    assert {v.name for v in report.undecided} <= {"Inverse", "Liouville"}, str(report)
+
+
+def test_trajectories_that_end_are_named_and_the_others_checked() -> None:
+    report = check_field(of(lambda _, x: x**2), event=(1,), states=torch.tensor([[0.5], [-1.0], [2.0]]).double())
+    solutions = report.undecided[0]
+    assert solutions.name == "Solutions"
+    assert "1 of 3 trajectories could not be solved: from x = [2.0]" in solutions.reason
+    assert "Lagrangian" in [v.name for v in report.verdicts if v.outcome == "holds"]
+
+
+def test_the_density_of_the_right_law_passes_and_that_of_another_field_breaks_continuity() -> None:
+    def states(n: int, generator: torch.Generator) -> Tensor:
+        return LAW.sample(0.5, n, generator=generator, dtype=torch.float64)
+
+    options = {"log_density": LAW.log_prob, "states": states, "horizon": (0.1, 0.9), "n": 3}
+    right = check_field(LAW.b, **options)
+    assert right.holds, str(right)
+    assert "Continuity" in names(right)
+    sizes = []
+    for delta in (1e-3, 5e-4):
+        broken = check_field((1 + delta) * LAW.b, **options).first_broken
+        assert broken is not None
+        assert broken.name == "Continuity"
+        sizes.append(broken.residual)
+    assert sizes[0] / sizes[1] == pytest.approx(2, rel=0.02)
+
+
+def test_a_wrong_rule_is_named() -> None:
+    broken = check_field(WrongRule(), n=4).first_broken
+    assert broken is not None
+    assert broken.name == "Derivatives"
+    assert broken.place is not None
+    assert broken.place.of == "rule divergence"
+
+
+def test_samples_that_interact_are_named() -> None:
+    broken = check_field(of(lambda _, x: -x + 1e-3 * x.mean(0)), n=4).first_broken
+    assert broken is not None
+    assert broken.name == "Samples"
+
+
+def test_single_precision_inside_is_named() -> None:
+    broken = check_field(of(lambda _, x: -x.float().sin().double()), n=6).first_broken
+    assert broken is not None
+    assert broken.name == "Digits"
+
+
+def test_the_states_have_the_precision_of_the_parameters() -> None:
+    network = nn.Linear(2, 2)
+    report = check_field(of(lambda _, x: network(x)), n=4, states=normal(4, 2).float())
+    assert report.holds, str(report)
+    held = VelocityField.from_function(network_field := Affine())
+    assert next(network_field.parameters()).dtype == torch.float32
+    assert check_field(held, n=4).holds
+
+
+class Affine(nn.Module):
+    """A matrix in single precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+def test_a_slow_field_ends_when_its_time_is_over() -> None:
+    calls = []
+
+    def slow(t: Tensor, x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return (300 * t).sin()[:, None] * x + sum(x.sin() for _ in range(50)) / 50
+
+    report = check_field(of(slow), seconds=0.5)
+    assert report.undecided, str(report)
+    assert all("it takes more than" in v.reason for v in report.undecided)
+    assert len(calls) < 20_000
+
+
+def test_what_is_no_field_is_refused(unchecked: None) -> None:
+    with pytest.raises(TypeError, match="`b` must be a VelocityField"):
+        check_field(PENDULUM.flow_map())
