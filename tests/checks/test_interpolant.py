@@ -106,5 +106,3 @@ def test_a_base_that_is_not_normal_leaves_the_properties() -> None:
     report = check_interpolant(Interpolant(lambda t: 1 - t, lambda t: t, gaussian_base=False))
     assert report.holds
     assert all(isinstance(v.reason, str) and v.source == "definition" for v in report.verdicts)
-
-
