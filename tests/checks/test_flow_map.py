@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,8 @@ WRONG: dict[str, tuple[FlowMap, Problem, str]] = {
     "single precision inside": (of(lambda s, t, x: TURNING.X(s, t, x.float()).double()), TURNING, "Digits"),
     "the flow of another field": (problems.rotation(2.1).X, TURNING, "Tangent"),
     "a wrong inverse": (
-        of(lambda s, t, x: torch.where(over(t >= s, x), TURNING.X(s, t, x), euler(TURNING)(s, t, x))), TURNING, "Inverse",
+        of(lambda s, t, x: torch.where(over(t >= s, x), TURNING.X(s, t, x), euler(TURNING)(s, t, x))),
+        TURNING, "Inverse",
     ),
     "the times swapped": (of(lambda s, t, x: FORCED.X(t, s, x)), FORCED, "Tangent"),
     "the time elapsed alone": (of(lambda s, t, x: FORCED.X(0 * s, t - s, x)), FORCED, "Tangent"),
@@ -80,7 +82,7 @@ WRONG: dict[str, tuple[FlowMap, Problem, str]] = {
 }  # fmt: skip
 
 
-def checked(X: FlowMap, problem: Problem, **options: object) -> Report:
+def checked(X: FlowMap, problem: Problem, **options: Any) -> Report:
     return check_flow_map(X, problem.b, event=tuple(problem.event), **options)
 
 
@@ -169,7 +171,7 @@ def test_forward_mode_that_is_no_derivative_is_not_believed() -> None:
             pass
 
         @staticmethod
-        def jvp(ctx, dt: Tensor) -> Tensor:
+        def jvp(_, dt: Tensor) -> Tensor:
             return torch.zeros_like(dt)
 
     report = checked(of(lambda s, t, x: FORCED.X(s, Silent.apply(t), x)), FORCED)
@@ -216,7 +218,7 @@ def test_a_flow_that_forgets_its_start_is_not_decided_backward() -> None:
 
 
 def test_a_map_that_raises_fails_with_what_it_said() -> None:
-    def refuse(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+    def refuse(*_: Tensor) -> Tensor:
         raise RuntimeError("no weights")
 
     report = check_flow_map(of(refuse))
@@ -232,6 +234,7 @@ def test_no_time_decides_nothing() -> None:
     assert "nothing could be decided" in str(report)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -241,15 +244,16 @@ def test_no_time_decides_nothing() -> None:
         ({"n": 0}, "`n` must be a whole number"),
     ],
 )
-def test_what_cannot_be_looked_at_is_refused(unchecked: None, options: dict[str, object], said: str) -> None:
+def test_what_cannot_be_looked_at_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         check_flow_map(TURNING.X, **options)
 
 
-def test_what_is_no_map_or_field_is_refused(unchecked: None) -> None:
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_map_or_field_is_refused() -> None:
     with pytest.raises(TypeError, match="`X` must be a FlowMap"):
-        check_flow_map(TURNING.b)
+        check_flow_map(TURNING.b)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="`b` must be a VelocityField"):
-        check_flow_map(TURNING.X, TURNING.X)
+        check_flow_map(TURNING.X, TURNING.X)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="`states` must be a tensor"):
-        check_flow_map(TURNING.X, states=3)
+        check_flow_map(TURNING.X, states=3)  # type: ignore[arg-type]

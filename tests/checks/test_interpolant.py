@@ -97,9 +97,10 @@ def test_the_quadrature_gives_the_means_of_a_normal_law(alpha: str, beta: str) -
     torch.testing.assert_close(data, I.beta(t) * x / variance, rtol=1e-12, atol=1e-12)
 
 
-def test_what_is_no_schedule_is_refused(unchecked: None) -> None:
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_schedule_is_refused() -> None:
     with pytest.raises(TypeError, match="`I` must be an Interpolant"):
-        check_interpolant("1-t")
+        check_interpolant("1-t")  # type: ignore[arg-type]
 
 
 def test_a_base_that_is_not_normal_leaves_the_properties() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -51,7 +53,7 @@ def test_states_are_a_tensor_or_a_sampler_and_horizons_two_times() -> None:
         ({"field": f"{HERE}:field", "states": f"{HERE}:turning"}, "`states` must name a tensor"),
     ],
 )
-def test_what_cannot_be_checked_is_refused_before_anything_runs(given: dict[str, str], said: str) -> None:
+def test_what_cannot_be_checked_is_refused_before_anything_runs(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Request(**given).checks()
 
