@@ -24,9 +24,9 @@ from flowops.problems import Problem
 
 @dataclass(frozen=True)
 class Request:
-    """Check a schedule, a field or a flow map of your own; the first broken equation is named with its place.
+    """Check a schedule, field or map of your own; the first broken equation is named with its place.
 
-    Objects are named as package.module:factory, a function without arguments or the object itself.
+    Objects are named as package.module:name, of a function without arguments or of the object.
 
     Attributes:
         alpha: coefficient of the base of your schedule, as a formula in t, such as "cos(pi*t/2)".

@@ -50,6 +50,17 @@ class OwnRule(FlowMap):
         return self.factor * self.X.ds(s, t, x)
 
 
+class OwnDeterminant(OwnRule):
+    """The flow, with a rule for its determinant that is off by a factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__(1.0)
+        self.by = factor
+
+    def log_abs_det(self, s, t, x):
+        return self.by * self.X.log_abs_det(s, t, x)
+
+
 def through_numpy(X: FlowMap) -> FlowMap:
     """The same map by values that torch cannot differentiate."""
 
@@ -78,6 +89,7 @@ WRONG: dict[str, tuple[FlowMap, Problem, str]] = {
     "a jump that no derivative sees": (jump(lambda s: 0.1 + 0 * s), FORCED, "Semigroup"),
     "samples that interact": (of(lambda s, t, x: TURNING.X(s, t, x) + 1e-3 * (x - x.mean(0))), TURNING, "Samples"),
     "a rule of its own that is wrong": (OwnRule(1.001), FORCED, "Rules"),
+    "a determinant of its own that is wrong": (OwnDeterminant(1.001), FORCED, "Rules"),
     "the map that stays": (of(lambda s, t, x: x + 0 * over(t - s, x)), TURNING, "Tangent"),
 }  # fmt: skip
 
@@ -150,7 +162,7 @@ def test_a_map_without_a_field_is_held_to_the_one_that_it_implies() -> None:
 
 
 def test_a_map_that_forward_mode_does_not_pass_is_differenced() -> None:
-    right, wrong = (checked(through_numpy(X), TURNING) for X in (TURNING.X, euler(TURNING)))
+    right, wrong = (checked(through_numpy(X), SLOW) for X in (SLOW.X, euler(SLOW)))
     assert right.holds, str(right)
     assert [v.name for v in right.undecided] == ["Forward mode"]
     assert "differences took its place" in right.undecided[0].reason
