@@ -74,9 +74,9 @@ def check_interpolant(
     limit = tolerance_of(tolerance, draws.x)
     name = f"the {I.name} interpolant" if name is None else name
     if not known.usable or not I.gaussian_base:
-        return Report(name, found)
+        return Report(name, found, known.remarks)
     report = examine(name, statements(Schedule(I, draws, limit)), limit, seconds, lambda: I.alpha(draws.t))
-    return Report(name, found + report.verdicts)
+    return Report(name, found + report.verdicts, known.remarks)
 
 
 def _verdict(p: Property, ends: bool) -> Verdict:

@@ -17,10 +17,12 @@ class Report:
     Attributes:
         name: what the object is called.
         verdicts: one for each statement, in logical order.
+        remarks: what one should know of the object that may be sound all the same, a sentence each.
     """
 
     name: str
     verdicts: tuple[Verdict, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
@@ -61,8 +63,8 @@ class Report:
         return " ".join([said, *map(str, beside)])
 
     def __str__(self) -> str:
-        """The table, and the sentence."""
-        return "\n".join([*table(self.verdicts), "", self.sentence()])
+        """The table, the sentence, and the remarks."""
+        return "\n".join([*table(self.verdicts), "", self.sentence(), *(f"Note: {said}." for said in self.remarks)])
 
 
 def table(verdicts: tuple[Verdict, ...]) -> list[str]:

@@ -107,3 +107,10 @@ def test_a_base_that_is_not_normal_leaves_the_properties() -> None:
     report = check_interpolant(Interpolant(lambda t: 1 - t, lambda t: t, gaussian_base=False))
     assert report.holds
     assert all(isinstance(v.reason, str) and v.source == "definition" for v in report.verdicts)
+
+
+def test_a_loss_that_is_infinite_is_noted_below_a_schedule_that_holds() -> None:
+    report = check_interpolant(interpolants.cosine(), ends=False)
+    assert report.holds
+    assert "\nNote: the integral of alpha_dot^2" in str(report)
+    assert "Note" not in str(check_interpolant(interpolants.linear()))
