@@ -52,6 +52,7 @@ quick = pytest.mark.usefixtures("unchecked")  # the shape checks would take most
 class TestAGaussianHasItsClosedForm:
     """`problem.X` is written down and knows no clock."""
 
+    @pytest.mark.slow
     def test_every_derivative_at_both_ends(self, schedule: Interpolant) -> None:
         problem = gaussian(schedule)
         X, exact, (s, t) = SolutionOperator(problem.b), problem.X, TIMES
