@@ -99,6 +99,7 @@ def of_the_law(n: int, generator: torch.Generator) -> Tensor:
     return LAW.sample(0.5, n, generator=generator, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1.0, 1.001])
 def test_a_field_that_does_not_transport_the_law_breaks_continuity(size: float) -> None:
     report = check_field(size * LAW.b, log_density=LAW.log_prob, states=of_the_law, horizon=(0.1, 0.9), n=3)
