@@ -14,7 +14,7 @@ WHEEL := build/wheel-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo mixture test test-slow thorough lint types tables docs bench-quick wheel-check format clean
+.PHONY: help demo mixture test test-slow thorough lint types tables statements docs bench-quick wheel-check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ types: $(INSTALLED)  ## mypy over the library, the tests, the theory checks and 
 	$(BIN)/python -m mypy
 
 tables: $(INSTALLED)  ## write the tables of the methods into the README and the documentation
+	$(BIN)/python docs/tables.py
+
+statements: $(INSTALLED)  ## run the theory checks, write what each found into the table of statements in the documentation
+	$(PYTEST) -p theory_checks.record theory_checks --record experiments/results/statements.json $(ARGS)
 	$(BIN)/python docs/tables.py
 
 docs: $(INSTALLED)  ## the documentation with its examples executed, warnings are errors

@@ -1,11 +1,16 @@
-"""The tables of the methods in README.md and docs/methods.md, written by the library itself.
+"""The tables of the methods in README.md and docs/methods.md, written by the library, and that of the statements.
+
+The table of statements is written from the files of theory_checks/ and two records of what they found: that of
+`make statements`, and that of `python -m experiments.mutation --report`.
 
 python docs/tables.py           # writes them between their marks
-python docs/tables.py --check   # fails where they are not what the library prints
+python docs/tables.py --check   # fails where they are not what the library prints, or a statement was not recorded
 """
 
 from __future__ import annotations
 
+import ast
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +20,7 @@ from flowops.methods.options import SHARED
 from flowops.methods.rows import FAMILIES
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results"
 
 
 def families() -> str:
@@ -47,9 +53,27 @@ def options() -> str:
     return "\n".join(lines)
 
 
+def statements() -> str:
+    """Each file of theory: what it states, how near its checks came to failing, and the mutants it caught."""
+    record, mutants = (json.loads((RESULTS / name).read_text()) for name in ("statements.json", "mutation.json"))
+    head = "| statement | file | worst residual | tolerance | checks | mutants caught |"
+    lines = [head, "|---|---|---|---|---|---|"]
+    for path in sorted((ROOT / "theory_checks").glob("test_*.py")):
+        document = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
+        statement = document.splitlines()[0].rstrip(".").replace("|", "\\|")
+        if path.name not in record:
+            raise SystemExit(f"theory_checks/{path.name} must be in the record of statements; run make statements.")
+        line, seen = record[path.name], mutants.get(path.name, {"caught": 0, "asked": 0})
+        found = f"{line['residual']:.1e} | {line['tolerance']:.1e} | {line['passed'] + line['failed']}"
+        share = f"{seen['caught']} of {seen['asked']}" if seen["asked"] else ""
+        lines.append(f"| {statement} | `{path.stem.removeprefix('test_')}` | {found} | {share} |")
+    return "\n".join(lines)
+
+
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"families": families},
     "docs/methods.md": {"table": table, "summaries": summaries, "options": options},
+    "docs/statements.md": {"statements": statements},
 }
 
 

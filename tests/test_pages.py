@@ -26,8 +26,8 @@ def tables() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/methods.md"])
-def test_the_tables_of_methods_are_those_that_the_library_prints(name: str) -> None:
+@pytest.mark.parametrize("name", ["README.md", "docs/methods.md", "docs/statements.md"])
+def test_the_tables_are_those_that_the_library_and_its_records_print(name: str) -> None:
     assert tables().rewritten(name) == (ROOT / name).read_text(encoding="utf-8")
 
 

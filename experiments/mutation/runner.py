@@ -1,0 +1,86 @@
+"""Mutants one after another, each in a process that is forked after the libraries beneath were imported, once."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.mutation.judge import judge
+from experiments.mutation.mutants import Mutant
+from experiments.mutation.packages import HEAVY, PACKAGES
+from experiments.mutation.records import Found
+
+BENEATH: tuple[str, ...] = ("torch", "torch._dynamo", "torch.func", "torchdiffeq", "torchvision", "numpy", "sympy")
+BENEATH += ("scipy.integrate", "scipy.optimize", "scipy.stats", "sklearn", "matplotlib.figure")
+BENEATH += ("hypothesis", "pytest", "jaxtyping")
+
+
+def warm() -> None:
+    """Import what every process needs."""
+    for name in BENEATH:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+
+
+class Reach:
+    """Which modules each file of checks calls into, and what it takes; found once and kept in `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        self.modules: dict[str, list[str]] = {file: modules for file, *modules, _ in known}
+        self.seconds: dict[str, float] = {file: seconds for file, *_, seconds in known}
+
+    def find(self, files: Sequence[str]) -> None:
+        """Add what is not known yet."""
+        wanted = [file for file in files if file not in self.modules]
+        if not wanted:
+            return
+        for file, *modules, seconds in in_process(None, wanted, light=True)[0]:
+            self.modules[file], self.seconds[file] = modules, float(seconds)
+        known = [[file, *modules, self.seconds[file]] for file, modules in self.modules.items()]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(known, indent=0), encoding="utf-8")
+
+    def of(self, path: str, *, light: bool) -> list[str]:
+        """The files that call into a module, the quick ones first; lightly, those that are not `HEAVY`."""
+        reaching = (file for file, modules in self.modules.items() if path in modules)
+        found = sorted(reaching, key=lambda file: self.seconds[file])
+        return [file for file in found if not light or self.seconds[file] <= HEAVY]
+
+
+def judged(mutant: Mutant, package: str, reach: Reach, *, light: bool = True) -> Found:
+    """What the checks that call into its module and the tests of its package say of a mutant."""
+    files = [*reach.of(mutant.path, light=light), *PACKAGES[package].judges(light=light)]
+    lines, seconds = in_process(mutant, files, light=light)
+    said: dict[str, str] = {}
+    where: dict[str, str] = {}
+    for file, word, *place in lines:
+        if word == "begun":
+            said.setdefault(file, "passed")
+        else:
+            said[file], where[file] = word, place[0]
+    return Found(mutant.key, mutant.name, package, said, where, light, round(seconds, 1))
+
+
+def in_process(mutant: Mutant | None, files: Sequence[str], *, light: bool) -> tuple[list[list[str]], float]:
+    """`judge` in a process of its own: its lines, and the processor seconds it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "said"
+        pid = os.fork()
+        if pid == 0:
+            try:
+                judge(mutant, files, out, light=light)
+            finally:
+                os._exit(0)
+        _, _, usage = os.wait4(pid, 0)
+        text = out.read_text(encoding="utf-8") if out.exists() else ""
+        return [json.loads(line) for line in text.splitlines()], usage.ru_utime + usage.ru_stime
