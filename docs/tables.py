@@ -54,19 +54,20 @@ def options() -> str:
 
 
 def statements() -> str:
-    """Each file of theory: what it states, how near its checks came to failing, and the mutants it caught."""
-    record, mutants = (json.loads((RESULTS / name).read_text()) for name in ("statements.json", "mutation.json"))
+    """Each file of theory: what it states, what its checks found, and the mutants it caught."""
+    record, mutants = (json.loads((RESULTS / name).read_text("utf-8")) for name in ("statements.json", "mutation.json"))
     head = "| statement | file | worst residual | tolerance | checks | mutants caught |"
     lines = [head, "|---|---|---|---|---|---|"]
     for path in sorted((ROOT / "theory_checks").glob("test_*.py")):
         document = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
-        statement = document.splitlines()[0].rstrip(".").replace("|", "\\|")
-        if path.name not in record:
+        statement = document.splitlines()[0].rstrip(".")
+        if statement not in record:
             raise SystemExit(f"theory_checks/{path.name} must be in the record of statements; run make statements.")
-        line, seen = record[path.name], mutants.get(path.name, {"caught": 0, "asked": 0})
+        line, seen = record[statement], mutants.get(path.name, {"caught": 0, "asked": 0})
         found = f"{line['residual']:.1e} | {line['tolerance']:.1e} | {line['passed'] + line['failed']}"
         share = f"{seen['caught']} of {seen['asked']}" if seen["asked"] else ""
-        lines.append(f"| {statement} | `{path.stem.removeprefix('test_')}` | {found} | {share} |")
+        told = statement.replace("|", "\\|")
+        lines.append(f"| {told} | `{path.stem.removeprefix('test_')}` | {found} | {share} |")
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ from experiments.mutation.mutants import ROOT, Mutant
 PLAIN: tuple[str, ...] = ("-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "not gpu and not dist")
 PLAIN += ("-o", "addopts=--import-mode=importlib")
 LIBRARY = f"{ROOT / 'flowops'}{os.sep}"
-LIGHT = 4  # checks kept of one that runs over many cases, and examples of a property
+LIGHT = 3  # checks kept of one that runs over many cases, and examples of a property
 ENOUGH = 3  # files of theory that catch a mutant; the others are not asked
 PATIENCE = {True: 15, False: 200}  # processor seconds after which one check is said not to end, lightly and in full
 

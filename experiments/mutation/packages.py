@@ -10,7 +10,7 @@ from experiments.mutation.mutants import ROOT, Mutant, mutants
 THEORY = tuple(sorted(str(path.relative_to(ROOT)) for path in (ROOT / "theory_checks").glob("test_*.py")))
 UNASKED = ("test_method_mutations.py", "test_methods_are_stationary.py")  # of rows, and slow
 THEORY = tuple(file for file in THEORY if not file.endswith(UNASKED))
-HEAVY = 3.0  # seconds; files of checks that take longer, and tests as declared below, see the survivors only
+HEAVY, FEW = 2.0, 12  # in a light look: processor seconds of a file of theory, and how many files
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from experiments.mutation.judge import judge
 from experiments.mutation.mutants import Mutant
-from experiments.mutation.packages import HEAVY, PACKAGES
+from experiments.mutation.packages import FEW, HEAVY, PACKAGES
 from experiments.mutation.records import Found
 
 BENEATH: tuple[str, ...] = ("torch", "torch._dynamo", "torch.func", "torchdiffeq", "torchvision", "numpy", "sympy")
@@ -51,10 +51,10 @@ class Reach:
         self.path.write_text(json.dumps(known, indent=0), encoding="utf-8")
 
     def of(self, path: str, *, light: bool) -> list[str]:
-        """The files that call into a module, the quick ones first; lightly, those that are not `HEAVY`."""
+        """The files that call into a module, those first that call into few others; lightly, some quick ones."""
         reaching = (file for file, modules in self.modules.items() if path in modules)
-        found = sorted(reaching, key=lambda file: self.seconds[file])
-        return [file for file in found if not light or self.seconds[file] <= HEAVY]
+        found = sorted(reaching, key=lambda file: (len(self.modules[file]), file))
+        return [file for file in found if self.seconds[file] <= HEAVY][:FEW] if light else found
 
 
 def judged(mutant: Mutant, package: str, reach: Reach, *, light: bool = True) -> Found:
