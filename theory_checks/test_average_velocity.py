@@ -9,22 +9,19 @@ Source: 2505.18825 (6), (36), (90)-(92); 2505.13447.
 """
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flowops import FlowMap
+from flowops._arguments import per_event
+from theory_checks.batches import batch, scale
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Example, examples
 from theory_checks.verdicts import Check
 
 
-@given(e=examples())
-def test_defines_the_map(case: Case, check: Check, e: Example) -> None:
-    x = case.states(e.batch, e.seed)
-    h = torch.as_tensor(e.t, dtype=x.dtype) - torch.as_tensor(e.s, dtype=x.dtype)
-    step = h.reshape(-1, *[1] * (x.ndim - 1)) * case.X.average_velocity(e.s, e.t, x)
-    value = case.X(e.s, e.t, x)
+def test_defines_the_map(case: Case, check: Check) -> None:
+    s, _, t, x = batch(case, seed=0)
+    value = case.X(s, t, x)
+    step = per_event(t - s, x) * case.X.average_velocity(s, t, x)
     check.vanishes(x + step - value, case.tolerance, scale=1 + value.abs())
 
 
@@ -51,13 +48,13 @@ def test_meanflow_identity(case: Case, check: Check) -> None:
     check.vanishes(residual, case.tolerance, scale=case.scale(s, t, x))
 
 
-@given(gamma=st.floats(0.05, 0.95), seed=st.integers(0, 99))
-def test_semigroup_identity(case: Case, check: Check, gamma: float, seed: int) -> None:
-    X, x, s, t = case.X, case.states(2, seed), 0.1, 0.8
-    u = gamma * s + (1 - gamma) * t
-    v = X.average_velocity
-    residual = v(s, t, x) - (1 - gamma) * v(s, u, x) - gamma * v(u, t, X(s, u, x))
-    check.vanishes(residual, case.tolerance, scale=case.scale(s, t, x))
+def test_semigroup_identity(case: Case, check: Check) -> None:
+    *_, x = batch(case, seed=1)
+    gamma = torch.linspace(0.05, 0.95, len(x), dtype=x.dtype)
+    s, t = torch.full_like(gamma, 0.1), torch.full_like(gamma, 0.8)
+    u, v, weight = gamma * s + (1 - gamma) * t, case.X.average_velocity, per_event(gamma, x)
+    residual = v(s, t, x) - (1 - weight) * v(s, u, x) - weight * v(u, t, case.X(s, u, x))
+    check.vanishes(residual, case.tolerance, scale=scale(case, s, t, x))
 
 
 def test_single_precision(case: Case, check: Check) -> None:

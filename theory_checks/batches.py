@@ -1,0 +1,42 @@
+"""Many examples as one batch, each sample with its own times: a solve of thirty costs little more than one of one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from hypothesis import settings
+from torch import Tensor
+
+from theory_checks.cases import Case
+
+
+class Batch(NamedTuple):
+    """Times `s`, `u` and `t`, one per sample, and the states that they belong to."""
+
+    s: Tensor
+    u: Tensor
+    t: Tensor
+    x: Tensor
+
+
+def batch(case: Case, seed: int) -> Batch:
+    """Four samples for each example of the profile: ends, the middle, equal times, and uniform ones between."""
+    n = 4 * settings().max_examples
+    generator = torch.Generator().manual_seed(seed)
+    times = torch.rand(3, n, generator=generator, dtype=torch.float64)
+    edges = torch.randint(3, (3, n), generator=generator) / 2
+    times = torch.where(torch.rand(3, n, generator=generator) < 0.3, edges.double(), times)
+    equal = torch.rand(n, generator=generator) < 0.1
+    s, u, t = times
+    return Batch(s, u, torch.where(equal, s, t), case.states(n, seed))
+
+
+def scale(case: Case, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+    """`Case.scale` of each sample, in the shape of a state."""
+    if case.fine is not case.X:
+        sizes = [x]
+    else:
+        sizes = [*case.X.value_and_dt(s, t, x), case.X.ds(s, t, x)]
+    flat = sum(size.detach().reshape(len(x), -1).abs().amax(1) for size in sizes)
+    return 1 + torch.as_tensor(flat).reshape(-1, *[1] * (x.ndim - 1))
