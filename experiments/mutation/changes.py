@@ -141,7 +141,7 @@ def _of_constant(node: ast.Constant) -> Iterator[tuple[str, ast.expr]]:
         words = value.split()
         places = [i for i, word in enumerate(words) if word != "0"]
         middle, last = places[len(places) // 2], places[-1]
-        yield "constant", ast.Constant(_said(words, middle, words[middle].removeprefix("-") + "0"))
+        yield "constant", ast.Constant(_said(words, middle, "1" + words[middle].removeprefix("-")))
         yield "sign", ast.Constant(_said(words, last, f"-{words[last]}".removeprefix("--")))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 # By the name of the mutant without its line.
 EQUIVALENT: dict[str, str] = {
+    "flowops/metrics/discrepancy.py swapped: `_discrepancy(torch.neg, x, y)` → `(_discrepancy(torch.neg, y, x))`": (
+        "the energy distance is symmetric"
+    ),
     "flowops/couplings/optimal_transport.py dropped term: `place * sums[:, -1:]` → `place`": (
         "each row of the plan sums to one but for rounding, and a place beyond the last sum is clamped to its column"
     ),

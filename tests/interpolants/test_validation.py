@@ -51,6 +51,7 @@ def test_boundary_values(alpha: str, beta: str, gamma: str | None, name: str, ti
     [
         ("(1-t)/t", "t", "alpha is finite on [0, 1]", 0.0),
         ("1-t", "t/(1-t)", "beta is finite on [0, 1]", 1.0),
+        ("(t-1)/t", "t", "alpha is finite on [0, 1]", 0.0),
         ("1-t", "0.7*t*(1+0.3/(t-0.3))", "beta is finite on [0, 1]", 0.3),
         ("sqrt(0.5-t)", "t", "alpha is finite on [0, 1]", None),
         ("1-t", "t+sqrt(abs(t-0.3))-sqrt(0.3)*(1-t)-sqrt(0.7)*t", "beta_dot is finite inside", 0.3),
