@@ -82,7 +82,7 @@ def _of_body(nodes: list[Any]) -> Iterator[Change]:
 
 def _of_expression(node: ast.expr) -> Iterator[Change]:
     """Those of an expression and of its parts."""
-    if isinstance(node, ast.JoinedStr):
+    if isinstance(node, ast.JoinedStr) or isinstance(node, ast.BinOp) and isinstance(node.left, ast.JoinedStr):
         return
     for kind, new in _replacements(node):
         yield Change(kind, node, new)

@@ -99,12 +99,12 @@ def test_what_any_look_caught_counts_and_is_told_by_statement(tmp_path: Path) ->
     append(path, Found("2", "flowops/f.py:2 sign: `-y` → `y`", "maps", {a: "passed", b: "time"}))
     append(path, Found("3", "flowops/f.py:3 sign: `-z` → `z`", "maps", {a: "passed"}))
     append(path, Found("4", "flowops/f.py:4 sign: `-w` → `w`", "maps", {"import": "caught"}))
-    found = read(path)
+    records = read(path).values()
     assert json.loads(path.read_text().splitlines()[0])["key"] == "1"
-    assert by_statement(found.values()) == {"test_a.py": {"caught": 1, "asked": 3}}
-    text = page(list(found.values()), "command")
+    assert by_statement(records) == {"test_a.py": {"caught": 1, "asked": 3}}
+    text = page(list(records), "command")
     assert "| maps | 3 | 2 (67%) | 1 | 1 | 1 | 1 | 0 |" in text
-    assert "* f.py:3 sign: `-z` → `z`\n" in text
+    assert "* f.py:3 sign: `-z` → `z` (light look)\n" in text
 
 
 PROGRAM = """

@@ -113,12 +113,9 @@ class TestHutchinson:
         assert (draws.mean() - exact.log_prob(x[0])).abs() < 4 * error
 
     def test_one_probe_is_drawn_unless_more_are_asked_for(self) -> None:
-        x = normal(3, 2)
-        first, again = (
-            Linear(MATRIX).log_prob(x, divergence="hutchinson", generator=torch.Generator().manual_seed(0), **more)
-            for more in ({}, {"n": 1})
-        )
-        assert torch.equal(first, again)
+        b, x, first, again = Linear(MATRIX), normal(3, 2), *(torch.Generator().manual_seed(0) for _ in range(2))
+        default = b.log_prob(x, divergence="hutchinson", generator=first)
+        assert torch.equal(default, b.log_prob(x, divergence="hutchinson", generator=again, n=1))
 
     def test_more_probes_spread_less(self) -> None:
         x = normal(1, 2).expand(200, 2)

@@ -34,6 +34,13 @@ def test_energy_by_hand() -> None:
     assert energy_distance(x, y).item() == pytest.approx(3 - 3 - 1)
 
 
+def test_discrepancy_by_hand() -> None:
+    # k(3) + k(1) - 2 * (k(1) + k(2) + k(2) + k(1)) / 4 with k(r) = exp(-r^2/2h^2)
+    x, y = torch.tensor([[0.0], [3.0]], dtype=DOUBLE), torch.tensor([[1.0], [2.0]], dtype=DOUBLE)
+    value = maximum_mean_discrepancy(x, y, bandwidths=2.0).item()
+    assert value == pytest.approx(math.exp(-9 / 8) - math.exp(-4 / 8), rel=1e-12)
+
+
 @pytest.mark.parametrize(("n", "m"), [(50, 50), (40, 90)])
 def test_energy_on_the_line_is_scipys_squared_and_freed_of_its_bias(n: int, m: int) -> None:
     x, y = normal(n, 1), 1 + 2 * normal(m, 1, seed=1)
