@@ -213,6 +213,14 @@ def test_a_plan_that_has_not_converged_says_so() -> None:
         Sinkhorn(1e-3, iterations=2)(normal(20, 2), normal(20, 2, seed=1) + 2)
 
 
+def test_how_far_a_plan_is_off_is_the_total_variation_of_its_columns() -> None:
+    cost = transport_cost(normal(20, 2), normal(20, 2, seed=1) + 2, None, None, 0.0)
+    with pytest.warns(UserWarning, match="column sums") as told:
+        plan = Sinkhorn(1e-2, iterations=2).conditional_plan(cost)
+    off = (plan.mean(0) - 1 / 20).clamp_min(0).sum().item()  # the largest difference of the laws on a set of columns
+    assert f"off by {off:.2g} after" in str(told[0].message)
+
+
 def test_plain_transport_makes_the_base_depend_on_the_label_and_the_condition_aware_cost_does_not() -> None:
     n = 1000
     x0, labels = normal(n), torch.arange(n) % 2
