@@ -60,6 +60,13 @@ def test_the_standard_error_is_that_of_the_mean(generator: torch.Generator) -> N
     assert_close(coarse.standard_error / estimate.standard_error, torch.tensor([4.0, 4.0]).double(), rtol=0.15, atol=0)
 
 
+def test_the_standard_error_of_two_probes_by_hand(generator: torch.Generator) -> None:
+    """A probe gives 4 or -4: two of them agree, or have a deviation of sqrt(32), and their mean one of 4."""
+    b = Linear(torch.tensor([[0.0, 3.0], [1.0, 0.0]], dtype=torch.float64))
+    estimate = b.hutchinson(0.0, normal(20, 2), n=2, generator=generator)
+    assert estimate.standard_error.unique().tolist() == [0.0, 4.0]
+
+
 def test_one_probe_has_no_standard_error(generator: torch.Generator) -> None:
     estimate = Coupled((3,)).hutchinson(0.5, normal(4, 3), generator=generator)
     assert estimate.standard_error.isnan().all()
