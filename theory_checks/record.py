@@ -6,6 +6,7 @@ python -m pytest -p theory_checks.record theory_checks --record experiments/resu
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -32,12 +33,14 @@ class Record:
         if hasattr(session.config, "workerinput") or verdicts is None:  # the first process hears of all reports
             return
         known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
-        for statement, verdict in verdicts.verdicts.items():
+        for (own, statement), line in verdicts.lines.items():
+            if own:  # an object of the user's is no statement of ours
+                continue
             known[statement] = {
-                "residual": float(f"{verdict.worst:.1e}"),
-                "tolerance": float(f"{verdict.tolerance:.1e}"),
-                "passed": verdict.passed,
-                "failed": verdict.failed,
+                "residual": None if math.isnan(line.worst) else float(f"{line.worst:.1e}"),
+                "tolerance": None if math.isinf(line.tolerance) else float(f"{line.tolerance:.1e}"),
+                "checks": line.checks,
+                "outcome": line.outcome,
                 "seconds": round(self.seconds[statement], 1),
             }
         self.path.parent.mkdir(parents=True, exist_ok=True)

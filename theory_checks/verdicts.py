@@ -155,8 +155,10 @@ class Verdicts:
 
 
 def _size(worst: float, tolerance: float) -> float:
-    """A residual in units of its tolerance; one that is no number is larger than any."""
-    return math.inf if math.isnan(worst) else worst / tolerance
+    """A residual in units of its tolerance; one that is no number, or may not be at all, is larger than any."""
+    if math.isnan(worst):
+        return math.inf
+    return worst / tolerance if tolerance else (math.inf if worst else 0.0)
 
 
 def _largest(residual: Tensor) -> float:

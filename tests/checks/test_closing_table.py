@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from theory_checks.verdicts import Line
+from theory_checks.record import Record
+from theory_checks.verdicts import Line, Verdicts
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -31,3 +36,25 @@ def test_one_failure_is_enough_and_statements_without_residuals_have_none() -> N
     for passed in (True, False, True):
         line.add(passed)
     assert line.columns() == ("source", "", "", "3", "FAILS")
+
+
+def test_where_nothing_may_be_left_a_residual_is_beyond_all_others() -> None:
+    line = Line("source")
+    for worst, tolerance in ((0.0, 0.0), (1e-9, 1e-8), (1e-300, 0.0), (1.0, 1e-8)):
+        line.measure(worst, tolerance)
+    assert (line.worst, line.tolerance) == (1e-300, 0.0)
+
+
+def test_a_record_keeps_the_lines_of_our_statements(tmp_path: Path) -> None:
+    verdicts = Verdicts(cast(pytest.Config, None))
+    verdicts.lines["", "Ours"] = Line("source", 3e-9, 1e-8, 2)
+    verdicts.lines["", "Yes or no"] = Line("source", checks=1)
+    verdicts.lines["theirs", "Identity"] = Line("source", 1.0, 1e-8, 1, "FAILS")
+    plugins = SimpleNamespace(get_plugin=lambda _: verdicts)
+    session = SimpleNamespace(config=SimpleNamespace(pluginmanager=plugins))
+    Record(tmp_path / "record.json").pytest_sessionfinish(cast(pytest.Session, session))
+    known = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    assert known == {
+        "Ours": {"residual": 3e-9, "tolerance": 1e-8, "checks": 2, "outcome": "holds", "seconds": 0},
+        "Yes or no": {"residual": None, "tolerance": None, "checks": 1, "outcome": "holds", "seconds": 0},
+    }
