@@ -7,6 +7,7 @@ rule on a grid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -18,7 +19,9 @@ from scipy.integrate import cumulative_simpson, simpson
 from torch import Tensor
 
 from flowops import FlowMap, SolutionOperator, VelocityField, interpolants, problems, residuals
+from flowops.fields import strain
 from theory_checks.cases import ROUGH, draw
+from theory_checks.method_families import Family
 from theory_checks.strategies import SmoothField, normal
 
 NODES = 17
@@ -113,12 +116,12 @@ def norm(x: Tensor) -> Tensor:
     return x.detach().flatten(1).norm(dim=1) if x.ndim > 1 else x.detach().abs()
 
 
-def logarithmic_norm(b: VelocityField, t: Tensor, y: Tensor, z: Tensor, direction: Tensor) -> Tensor:
+def growth_rate(b: VelocityField, t: Tensor, y: Tensor, z: Tensor, direction: Tensor) -> Tensor:
     r"""The largest eigenvalue of $\pm$ the symmetric part of $\nabla b_t$ over the segment from $y$ to $z$."""
     size, worst = y[0].numel(), torch.full_like(direction, -torch.inf)
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        J = b.jacobian(t, torch.lerp(y, z, share)).detach().reshape(-1, size, size)
-        worst = torch.maximum(worst, torch.linalg.eigvalsh(direction[:, None, None] * (J + J.mT) / 2)[:, -1])
+        parts = strain(b, t, torch.lerp(y, z, share)).detach().reshape(-1, size, size)
+        worst = torch.maximum(worst, torch.linalg.eigvalsh(direction[:, None, None] * parts)[:, -1])
     return worst
 
 
@@ -137,7 +140,7 @@ def lagrangian_bound(b: VelocityField, X: FlowMap, wrong: FlowMap, s: Tensor, t:
     near, truth = wrong(w.s, w.times, w.x).detach(), X(w.s, w.times, w.x).detach()
     residual = w.by_node(norm(residuals.lagrangian(wrong, b, w.s, w.times, w.x)))
     direction = torch.where(w.t < w.s, -1.0, 1.0).to(x.dtype)
-    mu = w.by_node(logarithmic_norm(b, w.times, near, truth, direction))
+    mu = w.by_node(growth_rate(b, w.times, near, truth, direction))
     length = (t - s).abs()
     growth = torch.from_numpy(cumulative_simpson(mu.numpy(), x=SHARES, axis=0, initial=0)).to(mu) * length
     weight = (growth[-1] - growth).exp()
@@ -152,6 +155,56 @@ def eulerian_bound(b: VelocityField, X: FlowMap, wrong: FlowMap, s: Tensor, t: T
     return norm(residuals.identity(wrong, t, truth[-len(x) :])) + integral(residual, (t - s).abs())
 
 
+Bound = Callable[[VelocityField, FlowMap, FlowMap, Tensor, Tensor, Tensor], Tensor]
+"""What the residual allows the distance to be, of a field, its map, a wrong map, both times and states."""
+
+
+def distance(r: Reference, wrong: FlowMap) -> Tensor:
+    """How far a wrong map is from that of a reference."""
+    return norm(wrong(r.s, r.t, r.x) - r.X(r.s, r.t, r.x))
+
+
+def share(bound: Bound, r: Reference, wrong: FlowMap, b: VelocityField | None = None) -> float:
+    """The largest quotient of the distance and its bound over the states of a reference, by its field or by `b`."""
+    return float(share_of(distance(r, wrong), bound(b or r.b, r.X, wrong, r.s, r.t, r.x)))
+
+
 def share_of(distance: Tensor, bound: Tensor) -> Tensor:
     """The largest quotient of distance and bound; below a hundred roundings there is no bound."""
     return (distance / bound.clamp(min=100 * torch.finfo(bound.dtype).eps)).max()
+
+
+def one_sided() -> tuple[Reference, FlowMap]:
+    """A scalar equation that is affine in the state, and a map whose residuals have one sign."""
+    r = next(one for one in references() if one.name == "time-dependent")
+    return r, FlowMap.from_function(lambda s, t, x: r.X(s, t, x) + 0.2 * (t - s)[:, None])
+
+
+def excess(bound: Bound) -> Tensor:
+    """By what the bound exceeds the distance where a residual has one sign, relative to the distance."""
+    r, wrong = one_sided()
+    apart = distance(r, wrong)
+    return ((bound(r.b, r.X, wrong, r.s, r.t, r.x) - apart) / apart)[apart > 0]
+
+
+def of_one_image(bound: Bound) -> float:
+    """The share of a batch of one image-shaped state."""
+    r = references()[-1]
+    return share(bound, Reference(r.name, r.b, r.X, r.x[:1], r.s[:1], r.t[:1]), Family(r.X, r.size, 0.1))
+
+
+def in_single_precision(bound: Bound) -> float:
+    """The share of a rotation, both ways, in float32."""
+    problem = problems.rotation(2.0)
+    assert problem.X is not None
+    s, t, x = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 0.5], [-0.3, 0.8]])
+    r, wrong = Reference("rotation", problem.b, problem.X, x, s, t), Family(problem.X, 2, 0.1)
+    assert bound(r.b, r.X, wrong, s, t, x).dtype == torch.float32
+    return share(bound, r, wrong)
+
+
+def broken_by(bound: Bound, delta: float) -> float:
+    """The share where the field is wrong by delta, so that the residual misses as much."""
+    r, wrong = one_sided()
+    other = r.b + VelocityField.from_function(lambda _, x: torch.full_like(x, 0.2 * delta))
+    return share(bound, Reference(r.name, r.b, r.X, r.x[:1], r.s[:1], r.t[:1]), wrong, other)

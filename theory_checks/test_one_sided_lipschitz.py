@@ -23,8 +23,8 @@ from theory_checks.converses import (
     EVERY,
     QUADRATURE,
     Reference,
+    growth_rate,
     integral,
-    logarithmic_norm,
     norm,
     references,
     share_of,
@@ -40,7 +40,7 @@ def parted(r: Reference, gap: float, factor: float = 1.0) -> tuple[Tensor, Tenso
     other = y.repeat(len(w.tau), *[1] * (y.ndim - 1))
     paths = [r.X(w.s, w.times, start).detach() for start in (w.x, other)]
     direction = torch.where(w.t < w.s, -1.0, 1.0).to(r.x.dtype)
-    mu = w.by_node(logarithmic_norm(r.b, w.times, paths[0], paths[1], direction))
+    mu = w.by_node(growth_rate(r.b, w.times, paths[0], paths[1], direction))
     distances = w.by_node(norm(paths[1] - paths[0]))
     return distances[-1], distances[0] * (factor * integral(mu, (r.t - r.s).abs())).exp()
 
@@ -57,7 +57,7 @@ def test_the_field_meets_the_condition_with_that_constant(check: Check, referenc
     y, one = r.x + 0.2 * torch.cos(3 * r.x), torch.ones_like(r.s)
     for sign in (1.0, -1.0):  # the condition of b, and of -b
         rise = sign * ((r.b(r.t, y) - r.b(r.t, r.x)) * (y - r.x)).detach().flatten(1).sum(1)
-        least = logarithmic_norm(r.b, r.t, r.x, y, sign * one)
+        least = growth_rate(r.b, r.t, r.x, y, sign * one)
         check.vanishes((rise - least * norm(y - r.x) ** 2).clamp(min=0), CLOSED_FORM)
 
 
