@@ -24,7 +24,6 @@ ORDER = [
     "_named",
     "_keys",
     "_arguments",
-    "_zero_products",
     "_derivatives",
     "_compile",
     "_operator",

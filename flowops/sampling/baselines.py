@@ -112,12 +112,12 @@ def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: lis
     gains = betas[1:] - ratios * betas[:-1]
     previous = None
     for s, ratio, gain, weight in zip(times[:-1], ratios.tolist(), gains.tolist(), weights.tolist(), strict=True):
-        denoised = interpolant.convert(s, x, b(s, x), "velocity", "denoiser")
-        if s == 0 and not bool(denoised.isfinite().all()):
+        if s == 0 and not float(alphas[0] * interpolant.beta_dot(s) - betas[0] * interpolant.alpha_dot(s)) > 0:
             raise ValueError(
-                f"`interpolant` must have beta' > 0 at time 0 for the velocity to say what the data is, got "
-                f"{interpolant!r}; use method='heun'."
+                f"`interpolant` must have a rising beta / alpha at time 0 for the velocity to say what the data is, "
+                f"got {interpolant!r}; use method='heun'."
             )
+        denoised = interpolant.convert(s, x, b(s, x), "velocity", "denoiser")
         ahead = denoised if previous is None or order == 1 else torch.lerp(previous, denoised, 1 + weight)
         x, previous = ratio * x + gain * ahead, denoised
     return x

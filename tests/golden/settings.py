@@ -107,10 +107,11 @@ OWN: dict[str, Any] = {
     "stop_gradient": True,
     "normalize": None,
     "eta": 0.75,
+    "diagonal": None,
     "start": "interpolant",
     "ema_teacher": False,
 }
-MEAN: dict[str, Any] = {"stop_gradient": True, "normalize": None, "eta": 0.75}
+MEAN: dict[str, Any] = {"stop_gradient": True, "normalize": None, "eta": 0.75, "diagonal": None}
 
 ROWS: dict[str, dict[str, Any]] = {
     "fm": {"law": DIAGONAL},
@@ -126,7 +127,14 @@ ROWS: dict[str, dict[str, Any]] = {
     "regression": {"points": 2},
     "discrete-emd": {"epsilon": 0.01, "solver": "euler", "stop_gradient": True, "normalize": None},
     "discrete-lmd": {"epsilon": 0.01, "stop_gradient": True, "normalize": None},
-    "ctm": {"eta": 0.5, "epsilon": None, "solver": "heun", "stop_gradient": True, "ema_teacher": False},
+    "ctm": {
+        "eta": 0.5,
+        "diagonal": None,
+        "epsilon": None,
+        "solver": "heun",
+        "stop_gradient": True,
+        "ema_teacher": False,
+    },
     "cd": {"law": LADDER, "solver": "heun", "stop_gradient": True, "ema_teacher": True},
     "ct": {"law": LADDER, "stop_gradient": True, "ema_teacher": True},
     "ict": {
@@ -157,6 +165,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "law": Dyadic(levels=7),
         "gamma": 0.5,
         "eta": 0.75,
+        "diagonal": None,
         "stop_gradient": True,
         "ema_teacher": True,
     },

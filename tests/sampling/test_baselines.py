@@ -169,7 +169,7 @@ def test_fields_take_conditions_per_sample_and_events_any_shape() -> None:
             "ddim",
             {"steps": 2, "interpolant": Interpolant.from_expressions("1-t**2", "t**2")},
             ValueError,
-            "`interpolant` must have beta' > 0 at time 0",
+            "`interpolant` must have a rising beta / alpha at time 0",
         ),
     ],
 )
