@@ -27,8 +27,8 @@ class Differenced(FlowMap):
     r"""The same map with every derivative by seven-point differences of its values, one batched call each.
 
     For maps through which `torch.func` cannot pass. Times are differenced on nodes inside the horizon, directions with
-    steps that fit the size of the state. The truncation error is of sixth order in the step; half of it tells how large
-    it is.
+    steps of their own length, or of the size of the state where that is less. The truncation error is of sixth order in
+    the step; half of it tells how large it is.
 
     Args:
         X: the map.
@@ -59,8 +59,7 @@ class Differenced(FlowMap):
         """The difference along a direction."""
         s, t = self._operands(s, t, x)
         check_like(u, x, "u")
-        length = _largest(u)
-        h = self.step * (1 + _largest(x)) / torch.where(length > 0, length, 1.0)
+        h = self.step * ((1 + _largest(x)) / _largest(u)).clamp(max=1.0)
         offsets = torch.arange(-3, 4, dtype=x.dtype)[:, None] * h
         states = x + offsets.reshape(*offsets.shape, *[1] * (x.ndim - 1)) * u
         weights = _weights(torch.full_like(h, 3.0)) / h
