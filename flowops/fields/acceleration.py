@@ -6,7 +6,7 @@ import torch
 
 from flowops._derivatives import value_and_jvp
 from flowops._types import State, Times
-from flowops.fields.velocity_field import VelocityField
+from flowops.fields.velocity_field import VelocityField, check_velocity_field
 
 
 def acceleration(b: VelocityField) -> VelocityField:
@@ -18,9 +18,13 @@ def acceleration(b: VelocityField) -> VelocityField:
     >>> acceleration(b)(0.0, torch.ones(1, 2))
     tensor([[1., 1.]])
 
+    Raises:
+        TypeError: for anything but a field.
+
     Cost: one augmented forward-mode pass and one call of `b`. Source: Batchelor, An Introduction to Fluid Dynamics,
     §2.1. Checked by `theory_checks/test_material_acceleration.py`.
     """
+    check_velocity_field(b)
     return Acceleration(b)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowops._types import State, Times
 from flowops.fields.algebra import factor_of, scale_by
-from flowops.fields.velocity_field import VelocityField
+from flowops.fields.velocity_field import VelocityField, check_velocity_field
 
 
 def guided(b_cond: VelocityField, b_uncond: VelocityField, scale: float | Tensor) -> VelocityField:
@@ -28,10 +28,7 @@ def guided(b_cond: VelocityField, b_uncond: VelocityField, scale: float | Tensor
     Cost: one call of each field. Source: Ho, Salimans 2207.12598; Zheng et al. 2311.13443; 2505.18825 §F.5 (98).
     """
     for name, b in (("b_cond", b_cond), ("b_uncond", b_uncond)):
-        if not isinstance(b, VelocityField):
-            raise TypeError(
-                f"`{name}` must be a VelocityField, got {type(b).__name__}; wrap it with VelocityField.from_function."
-            )
+        check_velocity_field(b, name)
     return Guided(b_cond, b_uncond, scale)
 
 

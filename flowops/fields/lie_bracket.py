@@ -3,7 +3,7 @@ r"""The Lie bracket of two fields."""
 from __future__ import annotations
 
 from flowops._types import State, Times
-from flowops.fields.velocity_field import VelocityField
+from flowops.fields.velocity_field import VelocityField, check_velocity_field
 
 
 def lie_bracket(a: VelocityField, b: VelocityField) -> VelocityField:
@@ -12,9 +12,14 @@ def lie_bracket(a: VelocityField, b: VelocityField) -> VelocityField:
     At a fixed time the flows of $a$ and $b$ commute if and only if it vanishes, and following $a$, $b$, $-a$, $-b$ for
     a time $h$ each ends at $x+h^2[a,b]+O(h^3)$. For $a=Ax,\ b=Bx$ it is $(BA-AB)x$.
 
+    Raises:
+        TypeError: for anything but fields.
+
     Cost: one forward-mode pass and one call of each. Source: Hairer, Lubich, Wanner, Geometric Numerical Integration,
     §III.5. Checked by `theory_checks/test_lie_bracket.py`.
     """
+    check_velocity_field(a, "a")
+    check_velocity_field(b)
     return LieBracket(a, b)
 
 

@@ -201,3 +201,15 @@ class FunctionField(VelocityField):
 
     def _accepts(self, name: str) -> bool:
         return takes(self.function, name)
+
+
+def check_velocity_field(b: object, name: str = "b") -> None:
+    """Refuse anything but a field.
+
+    Raises:
+        TypeError: for it.
+    """
+    if not isinstance(b, VelocityField):
+        raise TypeError(
+            f"`{name}` must be a VelocityField, got {type(b).__name__}; wrap it with VelocityField.from_function."
+        )

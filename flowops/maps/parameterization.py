@@ -16,6 +16,7 @@ from flowops._arguments import number, per_event
 from flowops._named import Registry
 from flowops._types import State, Times
 from flowops.fields import VelocityField
+from flowops.fields.velocity_field import check_velocity_field
 from flowops.interpolants import Interpolant
 from flowops.maps.mean_slope import mean_slope
 
@@ -48,8 +49,7 @@ class SecondOrder(Parameterization):
 
     def __init__(self, b: VelocityField) -> None:
         super().__init__()
-        if not isinstance(b, VelocityField):
-            raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; wrap it with from_function.")
+        check_velocity_field(b)
         self.b = b
 
     def forward(self, network: Network, s: Times, t: Times, x: State) -> State:

@@ -13,6 +13,7 @@ from flowops._derivatives import push_basis, push_columns
 from flowops._solvers import Solver, SolverError, Starts, Statistics, refuse_vmap
 from flowops._types import Jacobian, PerSample, State, TimeLike, Times
 from flowops.fields import Clock, VelocityField
+from flowops.fields.velocity_field import check_velocity_field
 from flowops.maps.dense_output import DenseOutput, dense_output
 from flowops.maps.event import Event, Function, first_event
 from flowops.maps.flow_map import FlowMap, grid_of
@@ -78,8 +79,7 @@ class SolutionOperator(FlowMap):
         **solver: Any,
     ) -> None:
         super().__init__()
-        if not isinstance(b, VelocityField):
-            raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; wrap it with from_function.")
+        check_velocity_field(b)
         self.b = b
         self.solver = Solver.from_options(method=method, rtol=rtol, atol=atol, **solver)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -62,3 +64,10 @@ def test_a_shear_stretches_although_its_eigenvalues_vanish() -> None:
     b, x = problems.linear([[0.0, 2.0], [0.0, 0.0]]).b, normal(2, 2)
     assert_close(logarithmic_norm(b, 0.1, x), torch.ones(2).double())
     assert_close(-logarithmic_norm(-b, 0.1, x), -torch.ones(2).double())
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("make", [acceleration, lambda b: lie_bracket(problems.rotation(1.0).b, b)])
+def test_anything_but_a_field_is_refused(make: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="`b` must be a VelocityField, got function; wrap it"):
+        make(lambda _, x: x)

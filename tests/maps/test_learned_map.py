@@ -135,7 +135,8 @@ def test_a_network_must_be_a_module() -> None:
     with pytest.raises(TypeError, match=re.escape(sentence)):
         LearnedMap(TwoTimeNetwork((3,)), "average_velocity")  # type: ignore[arg-type]
     with pytest.raises(
-        TypeError, match=re.escape("`b` must be a VelocityField, got function; wrap it with from_function.")
+        TypeError,
+        match=re.escape("`b` must be a VelocityField, got function; wrap it with VelocityField.from_function."),
     ):
         SecondOrder(lambda _, x: x)  # type: ignore[arg-type]
 

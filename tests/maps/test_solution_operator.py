@@ -201,7 +201,7 @@ def test_the_default_methods_reach_their_tolerances() -> None:
 
 def test_only_fields_are_solved() -> None:
     for other in (lambda _, x: x, None, CubicFlow()):
-        sentence = f"`b` must be a VelocityField, got {type(other).__name__}; wrap it with from_function."
+        sentence = f"`b` must be a VelocityField, got {type(other).__name__}; wrap it with VelocityField.from_function."
         with pytest.raises(TypeError, match=sentence):
             SolutionOperator(other)  # type: ignore[arg-type]
 
