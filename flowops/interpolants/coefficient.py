@@ -127,7 +127,10 @@ def _extrapolated(function: Callable[[Tensor], Tensor], t: Tensor) -> tuple[Tens
     """The limit of `function` at an end from inside, and where it is one: at the ends, where two degrees agree."""
     inward = _inward(t)
     inside = function(torch.stack([t + k * inward for k in range(1, len(_LIMIT) + 1)]))
-    limit, lower = (torch.tensordot(inside.new_tensor(weights), inside, 1) for weights in (_LIMIT, _LOWER))
+    limit, lower = (
+        torch.stack([w * values for w, values in zip(weights, inside, strict=True)]).sum(0)
+        for weights in (_LIMIT, _LOWER)
+    )
     agree = (limit - lower).abs() <= torch.finfo(t.dtype).eps ** 0.4 * inside.abs().amax(0)
     return limit, agree & ((t == 0) | (t == 1))
 

@@ -112,7 +112,7 @@ def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: lis
     gains = betas[1:] - ratios * betas[:-1]
     previous = None
     for s, ratio, gain, weight in zip(times[:-1], ratios.tolist(), gains.tolist(), weights.tolist(), strict=True):
-        if s == 0 and not float(alphas[0] * interpolant.beta_dot(s) - betas[0] * interpolant.alpha_dot(s)) > 0:
+        if s == 0 and not _rises(interpolant, s):
             raise ValueError(
                 f"`interpolant` must have a rising beta / alpha at time 0 for the velocity to say what the data is, "
                 f"got {interpolant!r}; use method='heun'."
@@ -121,6 +121,12 @@ def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: lis
         ahead = denoised if previous is None or order == 1 else torch.lerp(previous, denoised, 1 + weight)
         x, previous = ratio * x + gain * ahead, denoised
     return x
+
+
+def _rises(interpolant: Interpolant, t: float) -> bool:
+    """Whether the velocity at `t` determines the data: beta / alpha increases there."""
+    rate = interpolant.alpha(t) * interpolant.beta_dot(t) - interpolant.beta(t) * interpolant.alpha_dot(t)
+    return float(rate) > 0
 
 
 def times_of(
