@@ -73,6 +73,9 @@ def save_comparison(path: Path | str, rows: Mapping[str, Tensor]) -> None:
     save_figure(Path(path), _image_rows(rows) if kinds == {"images"} else _point_panels(rows))
 
 
+_FEW = 8  # places that are ticks of a logarithmic axis
+
+
 def save_curves(
     path: Path | str,
     curves: Mapping[str, tuple[Sequence[float | int], Sequence[float | int]]],
@@ -88,7 +91,7 @@ def save_curves(
         curves: places and values of each, under its label.
         labels: names of the two axes.
         levels: heights of the lines, under their labels; a line takes the colour of the curve of its label.
-        logarithmic: which axes are, such as "x", "y" or "xy".
+        logarithmic: which axes are, such as "x", "y" or "xy"; a few places on such an axis are its ticks.
 
     Raises:
         ValueError: if there are none, not as many places as values, or no such axes.
@@ -112,6 +115,10 @@ def save_curves(
         axes.axhline(height, linewidth=0.8, **known)
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.set(**{f"{axis}scale": "log" for axis in logarithmic})
+    places = sorted({float(place) for given, _ in curves.values() for place in given})
+    if "x" in logarithmic and len(places) <= _FEW:  # powers of ten would stand between them
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3)
     if len(curves) > 1 or levels:
         figure.legend(fontsize="small", loc="outside right upper")

@@ -114,6 +114,15 @@ class TestCurves:
         for axis, scale in (("x", axes.get_xscale()), ("y", axes.get_yscale())):
             assert scale == ("log" if axis in logarithmic else "linear")
 
+    @pytest.mark.parametrize("count", [4, 30])
+    def test_a_few_places_are_the_ticks_of_a_logarithmic_axis(
+        self, count: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        places = [2**k for k in range(count)]
+        axis = drawn(monkeypatch, {"a": (places, places)}, logarithmic="x").xaxis
+        told = [label.get_text() for label in axis.get_ticklabels()]
+        assert (told == ["1", "2", "4", "8"] and not len(axis.get_minorticklocs())) == (count == 4)
+
     def test_a_legend_stands_where_there_is_more_than_one_thing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = {"a": self.CURVES["a"]}
         for curves, levels, wanted in (
