@@ -18,7 +18,11 @@ from flowops import FlowMap, Interpolant, LearnedMap, VelocityField
 from flowops._arguments import per_event
 from flowops.methods import Draw, TermDraw
 from flowops.residuals import Sides
-from theory_checks.gradients import flat_gradient
+from theory_checks.gradients import along, flat_gradient
+
+Field = Callable[[Tensor, Tensor], Tensor]
+Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""An average velocity as a function of both times and the state."""
 
 
 class Place(NamedTuple):
@@ -36,25 +40,35 @@ class Place(NamedTuple):
         return self.I(self.k.s, self.k.x0, self.k.x1, self.k.z)
 
     @property
-    def b(self) -> Callable[[Tensor, Tensor], Tensor]:
+    def b(self) -> Field:
         r"""The teacher's field, or $\dot I$ of the samples where there is no teacher."""
         if isinstance(self.teacher, VelocityField):
             return self.teacher
         return lambda t, _: self.I.velocity(t, self.k.x0, self.k.x1, self.k.z)
 
     @property
-    def own(self) -> Callable[[Tensor, Tensor], Tensor]:
+    def own(self) -> Field:
         """The field on the diagonal of the map on the right side."""
-        return lambda t, x: self.w(t, t, x)
+        return on_diagonal(self.w)
 
 
 Formula = Callable[[Place], Sides]
-Field = Callable[[Tensor, Tensor], Tensor]
 
 
-def moved(v: FlowMap, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+def on_diagonal(v: Velocity) -> Field:
+    r"""$v_{t,t}(x)$."""
+    return lambda t, x: v(t, t, x)
+
+
+def moved(v: Velocity, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
     r"""$X_{s,t}(x)$ of its average velocity."""
     return x + per_event(t - s, x) * v(s, t, x)
+
+
+def through(v: Velocity, k: TermDraw, x: Tensor) -> Tensor:
+    r"""$X_{u,t}(X_{s,u}(x))$ of its average velocity."""
+    assert k.u is not None
+    return moved(v, k.u, k.t, moved(v, k.s, k.u, x))
 
 
 def one_step(b: Field, s: Tensor, t: Tensor, x: Tensor, solver: str = "heun") -> Tensor:
@@ -103,9 +117,7 @@ def split_in_velocities(p: Place) -> Sides:
 
 
 def split(p: Place) -> Sides:
-    k, x = p.k, p.x
-    assert k.u is not None
-    return Sides(moved(p.v, k.s, k.t, x), moved(p.w, k.u, k.t, moved(p.w, k.s, k.u, x)))
+    return Sides(moved(p.v, p.k.s, p.k.t, p.x), through(p.w, p.k, p.x))
 
 
 def two_halves_in_velocities(p: Place) -> Sides:
@@ -146,6 +158,24 @@ def seen_at_the_end(p: Place) -> Sides:
     one = torch.ones_like(k.t)
     left = moved(p.w, k.t, one, moved(p.v, k.s, k.t, x))
     return Sides(left, moved(p.w, k.t, one, moved(p.w, k.u, k.t, later)))
+
+
+def lagrangian_differenced(v: Velocity, b: Field, k: TermDraw, x: Tensor) -> Sides:
+    r"""$\partial_tX_{s,t}(x)$ and $b_t(X_{s,t}(x))$; derivatives are central differences of values."""
+    return Sides(along(lambda h: moved(v, k.s, k.t + h, x)), b(k.t, moved(v, k.s, k.t, x)))
+
+
+def eulerian_differenced(v: Velocity, w: Velocity, b: Field, k: TermDraw, x: Tensor) -> Sides:
+    r"""$\partial_sX_{s,t}(x)$ and, of the map of $w$, $-\nabla X_{s,t}(x)\,b_s(x)$, by differences too."""
+    velocity = b(k.s, x)
+    left, right = along(lambda h: moved(v, k.s + h, k.t, x)), along(lambda h: moved(w, k.s, k.t, x + h * velocity))
+    return Sides(left, -right)
+
+
+def squares(sides: Sides, *, frozen: bool = True) -> Tensor:
+    """The squared distance of the two sides, sample by sample; the right one is a constant unless told otherwise."""
+    left, right = sides
+    return (left - (right.detach() if frozen else right)).square().flatten(1).sum(1)
 
 
 def along_own(formula: Callable[[Place, Field], Sides]) -> Formula:
@@ -190,10 +220,9 @@ def by_hand(
     """The gradient of the mean square of a formula on its part of the batch, and of flow matching on the other."""
     v = FlowMap.from_function(X.network)
     held = FlowMap.from_function(copy.deepcopy((average or X).network).requires_grad_(False))
-    squares = []
+    losses = []
     for i, k in enumerate(draw.terms):
         if k is not None:
             last = i == len(draw.terms) - 1
-            left, right = (formula if last else flow_matching)(Place(v, held, I, teacher, k))
-            squares.append((left - right.detach()).square().flatten(1).sum(1))
-    return flat_gradient(torch.cat(squares).mean(), X)
+            losses.append(squares((formula if last else flow_matching)(Place(v, held, I, teacher, k))))
+    return flat_gradient(torch.cat(losses).mean(), X)

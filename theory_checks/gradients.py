@@ -64,13 +64,18 @@ class Edge(NamedTuple):
 
     event: tuple[int, ...] = (2,)
     n: int = len(STARTS)
-    law: TimeLaw | None = None
+    law: Fixed | None = None
     dtype: torch.dtype = torch.float64
 
     @property
     def tolerance(self) -> float:
         """Between two routes."""
         return SAME if self.dtype == torch.float64 else SINGLE
+
+    @property
+    def laws(self) -> list[Fixed]:
+        """Its own pairs of times, or the fixed ones forward and backward."""
+        return [Fixed(), Fixed(ENDS, STARTS)] if self.law is None else [self.law]
 
 
 @dataclass(frozen=True)

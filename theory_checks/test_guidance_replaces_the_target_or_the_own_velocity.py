@@ -32,8 +32,9 @@ from flowops._arguments import per_event
 from flowops.methods import Method, get_method
 from flowops.residuals import Sides
 from flowops.times import Diagonal, FullSquare
+from theory_checks.by_hand import Velocity, eulerian_differenced, lagrangian_differenced, squares
 from theory_checks.cases import CLOSED_FORM, SINGLE
-from theory_checks.gradients import DIFFERENCED, agree, along, batch, differ, flat_gradient
+from theory_checks.gradients import DIFFERENCED, agree, batch, differ, flat_gradient
 from theory_checks.method_families import Family
 from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
@@ -213,23 +214,24 @@ def by_hand(name: str, guides: str, v: nn.Module, w: nn.Module, drawn: Any, froz
         plain = net(t, t, x, null[:n], one[:n])
         return plain + scale[:, None] * (guided - plain)
 
-    def X(net: nn.Module, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        return x + (t - s)[:, None] * net(s, t, x, k.labels, k.guidance)
+    def told(net: nn.Module) -> Velocity:
+        return lambda s, t, x: net(s, t, x, k.labels, k.guidance)
+
+    def q(t: Tensor, x: Tensor) -> Tensor:
+        return held(w, t, x, k.labels, k.guidance)
 
     x = (1 - k.s)[:, None] * k.x0 + k.s[:, None] * k.x1
     if name == "lsd":
-        sides = Sides(along(lambda h: X(v, k.s, k.t + h, x)), held(w, k.t, X(v, k.s, k.t, x), k.labels, k.guidance))
+        sides = lagrangian_differenced(told(v), q, k, x)
     else:
-        q = held(w, k.s, x, k.labels, k.guidance)
-        sides = Sides(along(lambda h: X(v, k.s + h, k.t, x)), -along(lambda h: X(w, k.s, k.t, x + h * q)))
-    errors = [sides.left - (sides.right.detach() if frozen else sides.right)]
+        sides = eulerian_differenced(told(v), told(w), q, k, x)
     d = diagonal
     y, target, n = (1 - d.t)[:, None] * d.x0 + d.t[:, None] * d.x1, d.x1 - d.x0, len(d.t)
     if guides == "target":
         plain = v(d.t, d.t, y, null[:n], one[:n]).detach()
         target = plain + d.guidance[:, None] * (target - plain)
-    errors.append(v(d.t, d.t, y, d.labels, one[:n] if guides == "own" else d.guidance) - target)
-    return torch.cat(errors).square().sum(1).mean()
+    on = Sides(v(d.t, d.t, y, d.labels, one[:n] if guides == "own" else d.guidance), target)
+    return torch.cat([squares(sides, frozen=frozen), squares(on)]).mean()
 
 
 @pytest.mark.parametrize("averaged", [False, True])

@@ -17,46 +17,30 @@ from torch import Tensor
 from flowops import LearnedMap, interpolants
 from flowops.methods import Method, TermDraw, get_method
 from flowops.residuals import Sides
-from theory_checks.gradients import (
-    DIFFERENCED,
-    SAME,
-    Batch,
-    Network,
-    agree,
-    along,
-    batch,
-    differ,
-    flat_gradient,
-    gradient,
-)
+from theory_checks.by_hand import eulerian_differenced, lagrangian_differenced, moved, on_diagonal, squares, through
+from theory_checks.gradients import DIFFERENCED, SAME, Batch, Network, agree, batch, differ, flat_gradient, gradient
 from theory_checks.verdicts import Check
 
 I = interpolants.linear()
 
 
-def X(v: Network, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-    return x + (t - s)[:, None] * v(s, t, x)
-
-
 def lsd(v: Network, k: TermDraw, x: Tensor) -> Sides:
-    return Sides(along(lambda h: X(v, k.s, k.t + h, x)), v(k.t, k.t, X(v, k.s, k.t, x)))
+    return lagrangian_differenced(v, on_diagonal(v), k, x)
 
 
 def esd(v: Network, k: TermDraw, x: Tensor) -> Sides:
-    b = v(k.s, k.s, x)
-    return Sides(along(lambda h: X(v, k.s + h, k.t, x)), -along(lambda h: X(v, k.s, k.t, x + h * b)))
+    return eulerian_differenced(v, v, on_diagonal(v), k, x)
 
 
 def psd(v: Network, k: TermDraw, x: Tensor) -> Sides:
     assert k.u is not None
     gamma = ((k.t - k.u) / (k.t - k.s))[:, None]
     first = v(k.s, k.u, x)
-    return Sides(v(k.s, k.t, x), (1 - gamma) * first + gamma * v(k.u, k.t, X(v, k.s, k.u, x)))
+    return Sides(v(k.s, k.t, x), (1 - gamma) * first + gamma * v(k.u, k.t, moved(v, k.s, k.u, x)))
 
 
 def psd_in_maps(v: Network, k: TermDraw, x: Tensor) -> Sides:
-    assert k.u is not None
-    return Sides(X(v, k.s, k.t, x), X(v, k.u, k.t, X(v, k.s, k.u, x)))
+    return Sides(moved(v, k.s, k.t, x), through(v, k, x))
 
 
 ALGORITHMS: list[tuple[str, dict[str, str], Callable[[Network, TermDraw, Tensor], Sides], float]] = [
@@ -80,12 +64,11 @@ def published(
     map_ = LearnedMap(v)
     diagonal, k = method.draw(map_, I, *samples, seed=3).terms
     assert k is not None
-    left, right = algorithm(v, k, (1 - k.s)[:, None] * k.x0 + k.s[:, None] * k.x1)
-    errors = [left - (right.detach() if frozen else right)]
+    losses = [squares(algorithm(v, k, (1 - k.s)[:, None] * k.x0 + k.s[:, None] * k.x1), frozen=frozen)]
     if diagonal is not None:
         x = (1 - diagonal.t)[:, None] * diagonal.x0 + diagonal.t[:, None] * diagonal.x1
-        errors.append(v(diagonal.t, diagonal.t, x) - (diagonal.x1 - diagonal.x0))
-    return flat_gradient(torch.cat(errors).square().sum(1).mean(), map_)
+        losses.append(squares(Sides(v(diagonal.t, diagonal.t, x), diagonal.x1 - diagonal.x0)))
+    return flat_gradient(torch.cat(losses).mean(), map_)
 
 
 @pytest.mark.parametrize(("name", "options", "algorithm", "tolerance"), ALGORITHMS)

@@ -24,7 +24,9 @@ from torch import Tensor
 
 from flowops import FlowMap, LearnedMap, interpolants
 from flowops.methods import TermDraw, get_method
+from flowops.residuals import Sides
 from flowops.training.averages import Averages
+from theory_checks.by_hand import eulerian_differenced, lagrangian_differenced, moved, on_diagonal, squares, through
 from theory_checks.cases import CLOSED_FORM
 from theory_checks.gradients import (
     DIFFERENCED,
@@ -33,7 +35,6 @@ from theory_checks.gradients import (
     Edge,
     Network,
     agree,
-    along,
     batch,
     differ,
     flat_gradient,
@@ -44,27 +45,19 @@ from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
 
 I = interpolants.linear()
-Loss = Callable[[Network, Network, TermDraw, Tensor], Tensor]
+Loss = Callable[[Network, Network, TermDraw, Tensor], Sides]
 
 
-def moved(v: Network, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-    return x + (t - s).reshape(-1, *[1] * (x.ndim - 1)) * v(s, t, x)
+def lsd(v: Network, w: Network, k: TermDraw, x: Tensor) -> Sides:
+    return lagrangian_differenced(v, on_diagonal(w), k, x)
 
 
-def lsd(v: Network, w: Network, k: TermDraw, x: Tensor) -> Tensor:
-    teacher = w(k.t, k.t, moved(v, k.s, k.t, x)).detach()
-    return along(lambda h: moved(v, k.s, k.t + h, x)) - teacher
+def esd(v: Network, w: Network, k: TermDraw, x: Tensor) -> Sides:
+    return eulerian_differenced(v, w, on_diagonal(w), k, x)
 
 
-def esd(v: Network, w: Network, k: TermDraw, x: Tensor) -> Tensor:
-    b = w(k.s, k.s, x)
-    teacher = -along(lambda h: moved(w, k.s, k.t, x + h * b)).detach()
-    return along(lambda h: moved(v, k.s + h, k.t, x)) - teacher
-
-
-def psd(v: Network, w: Network, k: TermDraw, x: Tensor) -> Tensor:
-    assert k.u is not None
-    return moved(v, k.s, k.t, x) - moved(w, k.u, k.t, moved(w, k.s, k.u, x)).detach()
+def psd(v: Network, w: Network, k: TermDraw, x: Tensor) -> Sides:
+    return Sides(moved(v, k.s, k.t, x), through(w, k, x))
 
 
 LOSSES: dict[str, tuple[Loss, float]] = {"lsd": (lsd, DIFFERENCED), "esd": (esd, DIFFERENCED), "psd-u": (psd, SAME)}
@@ -80,7 +73,7 @@ def by_hand(name: str, X: LearnedMap, average: LearnedMap, samples: tuple[Tensor
     assert isinstance(v, Network)
     assert isinstance(w, Network)
     x = I(k.s, k.x0, k.x1)
-    return flat_gradient(LOSSES[name][0](v, w, k, x).square().flatten(1).sum(1).mean(), X)
+    return flat_gradient(squares(LOSSES[name][0](v, w, k, x)).mean(), X)
 
 
 def ours(name: str, X: LearnedMap, average: FlowMap | None, samples: tuple[Tensor, Tensor]) -> Tensor:

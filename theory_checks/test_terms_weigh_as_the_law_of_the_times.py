@@ -24,7 +24,7 @@ from torch import Tensor
 
 from flowops import FlowMap, LearnedMap, interpolants
 from flowops.methods import Draw, Method, TermDraw, get_method
-from theory_checks.by_hand import FORMULAS, Place, flow_matching
+from theory_checks.by_hand import FORMULAS, Place, flow_matching, squares
 from theory_checks.cases import SINGLE
 from theory_checks.gradients import SAME, agree, apart, batch, differ, flat_gradient, gradient, random_map
 from theory_checks.verdicts import Check
@@ -42,8 +42,8 @@ def parts(name: str, form: str, X: LearnedMap, draw: Draw) -> tuple[Tensor, Tens
 
     def gradient_of(term: TermDraw | None, last: bool) -> Tensor:
         assert term is not None
-        left, right = (FORMULAS[name, form] if last else flow_matching)(Place(network, network, I, None, term))
-        return flat_gradient((left - right.detach()).square().flatten(1).sum(1).mean(), X)
+        sides = (FORMULAS[name, form] if last else flow_matching)(Place(network, network, I, None, term))
+        return flat_gradient(squares(sides).mean(), X)
 
     diagonal, rest = draw.terms
     return gradient_of(diagonal, False), gradient_of(rest, True)
@@ -94,8 +94,7 @@ def test_one_term_alone_has_the_whole_weight(check: Check, name: str, form: str,
     (k,) = [term for term in draw.terms if term is not None]
     network = FlowMap.from_function(X.network)
     formula = FORMULAS[name, form] if eta == 0 else flow_matching
-    left, right = formula(Place(network, network, I, None, k))
-    mean = (left - right.detach()).square().flatten(1).sum(1).mean()
+    mean = squares(formula(Place(network, network, I, None, k))).mean()
     agree(check, flat_gradient(method.evaluate(X, I, draw).loss, X), flat_gradient(mean, X))
 
 
