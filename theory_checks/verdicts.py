@@ -113,7 +113,7 @@ class Verdicts:
         self.sentences: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if not (report.when == "call" or report.failed):
+        if report.skipped or not (report.when == "call" or report.failed):
             return
         properties: list[tuple[str, Any]] = report.user_properties
         self.proofs += [value for name, value in properties if name == "latex"]

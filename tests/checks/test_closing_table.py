@@ -38,6 +38,14 @@ def test_one_failure_is_enough_and_statements_without_residuals_have_none() -> N
     assert line.columns() == ("source", "", "", "3", "FAILS")
 
 
+def test_a_check_that_is_skipped_is_none() -> None:
+    verdicts, properties = Verdicts(cast(pytest.Config, None)), [("statement", ["Ours", "source"])]
+    for outcome in ("passed", "skipped"):
+        report = pytest.TestReport("file", ("file", 0, ""), {}, outcome, None, "call", user_properties=properties)
+        verdicts.pytest_runtest_logreport(report)
+    assert verdicts.lines["", "Ours"] == Line("source", math.nan, math.inf, 1, "holds")
+
+
 def test_where_nothing_may_be_left_a_residual_is_beyond_all_others() -> None:
     line = Line("source")
     for worst, tolerance in ((0.0, 0.0), (1e-9, 1e-8), (1e-300, 0.0), (1.0, 1e-8)):
