@@ -8,7 +8,7 @@ rule on a grid.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -21,8 +21,10 @@ from torch import Tensor
 from flowops import FlowMap, SolutionOperator, VelocityField, interpolants, problems, residuals
 from flowops.fields import strain
 from theory_checks.cases import ROUGH, draw
+from theory_checks.controls import Shifted
 from theory_checks.method_families import Family
 from theory_checks.strategies import SmoothField, normal
+from theory_checks.verdicts import Check
 
 NODES = 17
 SHARES = np.linspace(0, 1, NODES)  # of the way
@@ -48,6 +50,11 @@ class Reference:
         return self.x[0].numel()
 
     @property
+    def first(self) -> Reference:
+        """A batch of one."""
+        return replace(self, x=self.x[:1], s=self.s[:1], t=self.t[:1])
+
+    @property
     def deltas(self) -> tuple[float, ...]:
         """Sizes of the perturbation: one where every evaluation is a solve."""
         return (0.1,) if isinstance(self.X, SolutionOperator) else (0.3, 1e-2, 1e-4)
@@ -68,6 +75,11 @@ def references() -> tuple[Reference, ...]:
     b = SmoothField((2, 2, 2), seed=7).requires_grad_(False)
     X = b.flow_map(rtol=SOLVER, atol=SOLVER)
     return (*every, _reference("smooth field 2x2x2", b, X, normal(1, 4, 2, 2, 2), 1.0))
+
+
+def named(name: str) -> Reference:
+    """One of them."""
+    return next(r for r in references() if r.name == name)
 
 
 def closed_forms() -> list[Reference]:
@@ -105,10 +117,15 @@ class Way(NamedTuple):
         return values.reshape(self.tau.shape)
 
 
+def copies(x: Tensor, n: int) -> Tensor:
+    """A batch `n` times, one after the other."""
+    return x.repeat(n, *[1] * (x.ndim - 1))
+
+
 def way(s: Tensor, t: Tensor, x: Tensor) -> Way:
     """The grid of times between `s` and `t`, sample by sample."""
     share = torch.from_numpy(SHARES).to(x.dtype)[:, None]
-    return Way(s + share * (t - s), s.repeat(NODES), t.repeat(NODES), x.repeat(NODES, *[1] * (x.ndim - 1)))
+    return Way(s + share * (t - s), copies(s, NODES), copies(t, NODES), copies(x, NODES))
 
 
 def norm(x: Tensor) -> Tensor:
@@ -174,9 +191,26 @@ def share_of(distance: Tensor, bound: Tensor) -> Tensor:
     return (distance / bound.clamp(min=100 * torch.finfo(bound.dtype).eps)).max()
 
 
+def bounds(check: Check, bound: Bound, r: Reference) -> None:
+    """The distance of wrong maps with identity is at most what the residual allows."""
+    for delta in r.deltas:
+        check.at_most(share(bound, r, Family(r.X, r.size, delta)), 1 + QUADRATURE, where=f"at delta = {delta}")
+
+
+def bounds_without_identity(check: Check, bound: Bound, r: Reference) -> None:
+    """The same of maps that are wrong at equal times too."""
+    for delta in (0.1, 1e-3):
+        check.at_most(share(bound, r, Shifted(r.X, delta)), 1 + QUADRATURE, where=f"at delta = {delta}")
+
+
+def scalar() -> Reference:
+    """A scalar equation that is affine in the state."""
+    return named("time-dependent")
+
+
 def one_sided() -> tuple[Reference, FlowMap]:
-    """A scalar equation that is affine in the state, and a map whose residuals have one sign."""
-    r = next(one for one in references() if one.name == "time-dependent")
+    """A scalar equation, and a map whose residuals have one sign."""
+    r = scalar()
     return r, FlowMap.from_function(lambda s, t, x: r.X(s, t, x) + 0.2 * (t - s)[:, None])
 
 
@@ -187,24 +221,26 @@ def excess(bound: Bound) -> Tensor:
     return ((bound(r.b, r.X, wrong, r.s, r.t, r.x) - apart) / apart)[apart > 0]
 
 
-def of_one_image(bound: Bound) -> float:
-    """The share of a batch of one image-shaped state."""
-    r = references()[-1]
-    return share(bound, Reference(r.name, r.b, r.X, r.x[:1], r.s[:1], r.t[:1]), Family(r.X, r.size, 0.1))
+def bounds_one_image(check: Check, bound: Bound) -> None:
+    """A batch of one image-shaped state."""
+    r = references()[-1].first
+    assert r.x.shape == (1, 2, 2, 2)
+    check.at_most(share(bound, r, Family(r.X, r.size, 0.1)), 1 + QUADRATURE)
 
 
-def in_single_precision(bound: Bound) -> float:
-    """The share of a rotation, both ways, in float32."""
+def bounds_in_single_precision(check: Check, bound: Bound) -> None:
+    """A rotation, both ways, in float32."""
     problem = problems.rotation(2.0)
     assert problem.X is not None
     s, t, x = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]), torch.tensor([[1.0, 0.5], [-0.3, 0.8]])
     r, wrong = Reference("rotation", problem.b, problem.X, x, s, t), Family(problem.X, 2, 0.1)
     assert bound(r.b, r.X, wrong, s, t, x).dtype == torch.float32
-    return share(bound, r, wrong)
+    check.at_most(share(bound, r, wrong), 1 + QUADRATURE)
 
 
-def broken_by(bound: Bound, delta: float) -> float:
-    """The share where the field is wrong by delta, so that the residual misses as much."""
+def is_broken_by_a_wrong_field(bound: Bound) -> None:
+    """Against a field that is wrong by delta the residual misses as much, and the bound breaks."""
     r, wrong = one_sided()
-    other = r.b + VelocityField.from_function(lambda _, x: torch.full_like(x, 0.2 * delta))
-    return share(bound, Reference(r.name, r.b, r.X, r.x[:1], r.s[:1], r.t[:1]), wrong, other)
+    for delta in (0.1, 0.05, 0.01):
+        other = r.b + VelocityField.from_function(lambda _, x, d=delta: torch.full_like(x, 0.2 * d))
+        assert share(bound, r.first, wrong, other) > 1 + QUADRATURE, delta

@@ -24,7 +24,7 @@ from torch import Tensor
 from flowops import FlowMap, VelocityField, residuals
 from flowops._arguments import per_event
 from theory_checks.cases import CLOSED_FORM
-from theory_checks.converses import CLOSED, EVERY, Reference, norm, references
+from theory_checks.converses import CLOSED, EVERY, Reference, copies, distance, named, norm
 from theory_checks.method_families import Family
 from theory_checks.verdicts import Check
 
@@ -53,24 +53,20 @@ def largest_stretch(X: FlowMap, s: Tensor, t: Tensor, y: Tensor, z: Tensor) -> T
     r"""The largest singular value of $\nabla X_{s,t}$ over the segment from $y$ to $z$."""
     size = y[0].numel()
     segment = torch.cat([torch.lerp(y, z, share) for share in (0.0, 0.5, 1.0)])
-    J = X.jacobian(s.repeat(3), t.repeat(3), segment).detach().reshape(-1, size, size)
+    J = X.jacobian(copies(s, 3), copies(t, 3), segment).detach().reshape(-1, size, size)
     return torch.linalg.matrix_norm(J, ord=2).reshape(3, -1).amax(0)
 
 
 def parts(r: Reference, wrong: FlowMap, pieces: int = PIECES) -> tuple[Tensor, Tensor]:
     """The two parts of the bound, what does not add up and what each piece is off: one number a sample."""
     grid = torch.lerp(r.s, r.t, torch.linspace(0, 1, pieces + 1, dtype=r.x.dtype)[:, None])
-    near, far, end = grid[:-1].flatten(), grid[1:].flatten(), r.t.repeat(pieces)
-    start, x = r.s.repeat(pieces), r.x.repeat(pieces, *[1] * (r.x.ndim - 1))
+    near, far, end = grid[:-1].flatten(), grid[1:].flatten(), copies(r.t, pieces)
+    start, x = copies(r.s, pieces), copies(r.x, pieces)
     y = wrong(start, near, x).detach()
     residual = norm(residuals.semigroup(wrong, start, near, far, x))
     off = (far - near).abs() * norm(wrong.average_velocity(near, far, y) - r.X.average_velocity(near, far, y))
     L = largest_stretch(r.X, far, end, wrong(start, far, x).detach(), r.X(near, far, y).detach())
     return (L * residual).reshape(pieces, -1).sum(0), (L * off).reshape(pieces, -1).sum(0)
-
-
-def distance(r: Reference, wrong: FlowMap) -> Tensor:
-    return norm(wrong(r.s, r.t, r.x) - r.X(r.s, r.t, r.x))
 
 
 @EVERY
@@ -86,8 +82,8 @@ def test_the_pieces_tend_to_the_defect_of_the_tangent(check: Check, reference: R
     r, n = reference, 256
     wrong = Family(r.X, r.size, 0.1)
     fine = torch.lerp(r.s, r.t, (torch.arange(n, dtype=r.x.dtype)[:, None] + 0.5) / n)
-    times, end = fine.flatten(), r.t.repeat(n)
-    y = wrong(r.s.repeat(n), times, r.x.repeat(n, *[1] * (r.x.ndim - 1))).detach()
+    times, end = fine.flatten(), copies(r.t, n)
+    y = wrong(copies(r.s, n), times, copies(r.x, n)).detach()
     rate = largest_stretch(r.X, times, end, y, y) * norm(residuals.tangent(wrong, r.b, times, y))
     limit = (r.t - r.s).abs() * rate.reshape(n, -1).mean(0)
     counts = torch.tensor([16, 32, 64])
@@ -133,7 +129,7 @@ def test_a_discontinuous_velocity_has_the_right_tangent(check: Check, reference:
 
 def test_negative_control() -> None:
     """Either part alone is no bound."""
-    r = next(one for one in references() if one.name == "gaussian")
+    r = named("gaussian")
     wrong, constant = Family(r.X, r.size, 0.1), FlowMap.from_function(lambda _s, _t, x: x)
     assert (distance(r, wrong) > parts(r, wrong, 64)[1])[r.s != r.t].any()
     assert (distance(r, constant) > parts(r, constant)[0])[r.s != r.t].all()
