@@ -2,6 +2,8 @@ r"""Families of maps through an exact one, whose parameters methods are differen
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -107,6 +109,17 @@ class FamilyVelocity(VelocityField):
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         return self.X.X.velocity()(t, x) + self.X._g(t, t, x)
+
+
+class AsNetwork(nn.Module):
+    """A field as the average velocity of a map."""
+
+    def __init__(self, b: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.b = b
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return self.b(t, x)
 
 
 class Straight(FlowMap):

@@ -18,11 +18,18 @@ from flowops import FlowMap, Interpolant, VelocityField, interpolants, problems
 from flowops.methods import get_method
 from theory_checks.gradients import Fixed
 from theory_checks.method_families import Family
+from theory_checks.method_settings import MEAN, VARIANCE
 from theory_checks.strategies import normal
 
-MEAN, VARIANCE = 0.7, 0.4
 COUNT = 4  # directions of the family
+ARRIVED = 1e-6  # theta, to the error of the quadrature
+LEAST = 0.3  # of the weight
 Weight = Callable[[Tensor, Tensor], Tensor]
+
+
+def sloped(s: Tensor, t: Tensor) -> Tensor:
+    """A positive weight that is not constant, and treats the two orders of the times differently."""
+    return LEAST + s + t * t
 
 
 def gauss(n: int) -> tuple[Tensor, Tensor]:
@@ -138,6 +145,13 @@ def minimize(loss: Loss, X: Family, steps: int = 80) -> Family:
 
     optimizer.step(closure)
     return X
+
+
+def one_sided_constant(X: FlowMap) -> Tensor:
+    r"""The largest $\partial_x\hat v_{t,t}$, or zero, over times and six deviations."""
+    t, x = torch.cartesian_prod(torch.linspace(0, 1, 41), torch.linspace(-5, 6, 221)).double().T
+    slope = X.velocity().jvp(t, x[:, None], torch.ones_like(x)[:, None])
+    return slope.detach().max().clamp(min=0)
 
 
 def starts(number: int, seed: int = 0) -> list[Tensor]:

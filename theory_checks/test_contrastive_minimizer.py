@@ -16,29 +16,18 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowops import LearnedMap, VelocityField, interpolants
 from flowops.methods import METHODS, get_method, uncontrasted
 from theory_checks.cases import SINGLE, gaussian, gaussian_parameters
-from theory_checks.method_families import Family
+from theory_checks.method_families import AsNetwork, Family
 from theory_checks.method_measurements import by_theta
 from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
 
 LAMBDA, BATCHES, SIZE, STANDARD_ERRORS = 0.5, 40, 8000, 7.0
 MEAN = gaussian_parameters()[0]
-
-
-class AsNetwork(nn.Module):
-    """A field as the average velocity of a map."""
-
-    def __init__(self, b: VelocityField) -> None:
-        super().__init__()
-        self.b = b
-
-    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        return self.b(t, x)
 
 
 def contrasted(I: interpolants.Interpolant, lam: float) -> VelocityField:

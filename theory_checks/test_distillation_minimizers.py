@@ -23,19 +23,23 @@ import torch
 from torch import Tensor
 
 from flowops import FlowMap
-from theory_checks.minimizers import Expectation, Loss, Weight, minimize, starts, triangle
+from theory_checks.minimizers import (
+    ARRIVED,
+    LEAST,
+    Expectation,
+    Loss,
+    Weight,
+    minimize,
+    one_sided_constant,
+    sloped,
+    starts,
+    triangle,
+)
 from theory_checks.strategies import normal
-from theory_checks.test_self_distillation_minimizer import ARRIVED, one_sided_constant
 from theory_checks.verdicts import Check
 
 EVERY = pytest.mark.parametrize("name", ["lmd", "emd"])
-FLOOR = 0.3
 CUT = {"lmd": lambda _, t: (t <= 0.6) * 1.0, "emd": lambda s, _: (s >= 0.4) * 1.0}
-
-
-def sloped(s: Tensor, t: Tensor) -> Tensor:
-    """A positive weight that is not constant."""
-    return FLOOR + s + t * t
 
 
 @cache
@@ -65,7 +69,7 @@ def test_the_loss_bounds_the_distance(check: Check, name: str, size: float) -> N
     M = one_sided_constant(pairs().X) if name == "lmd" else torch.zeros(())
     for theta in starts(4):
         X = pairs().family(size * theta)
-        for weight, least in ((None, 1.0), (sloped, FLOOR)):
+        for weight, least in ((None, 1.0), (sloped, LEAST)):
             bound = loss(name, weight)(X) * (2 * M).exp() / (2 * least)
             check.at_most(float((pairs().distance(X) / bound).detach()), 1.0, where=f"for {name} at size {size}")
 

@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 
 from flowops import FlowMap, interpolants
-from theory_checks.minimizers import COUNT, Expectation, Loss, Weight, minimize, square, starts
+from theory_checks.minimizers import ARRIVED, COUNT, Expectation, Loss, Weight, minimize, sloped, square, starts
 from theory_checks.test_methods_are_stationary import conditional_variance
 from theory_checks.verdicts import Check
 
-ARRIVED = 1e-6
 SCHEDULES = ("linear", "trigonometric")
 EVERY = pytest.mark.parametrize("schedule", SCHEDULES)
 
@@ -39,11 +38,6 @@ def pairs(schedule: str, order: int = 20) -> Expectation:
 
 def loss(schedule: str, weight: Weight | None = None) -> Loss:
     return pairs(schedule).loss("fmm", weight=weight)
-
-
-def sloped(s: Tensor, t: Tensor) -> Tensor:
-    """A positive weight that treats the two orders differently."""
-    return 0.3 + s + t * t
 
 
 def parts(X: FlowMap, e: Expectation) -> Tensor:

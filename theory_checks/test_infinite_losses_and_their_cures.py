@@ -27,16 +27,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowops import Interpolant, LearnedMap, VelocityField, interpolants, problems, reschedule
 from flowops.interpolants import Divergence, divergences
 from flowops.methods import InverseSpeed, get_method
 from flowops.times import Diagonal, Uniform
 from theory_checks.cases import CLOSED_FORM, SINGLE
+from theory_checks.method_families import AsNetwork
+from theory_checks.method_settings import MEAN, VARIANCE
 from theory_checks.verdicts import Check
 
-MEAN, VARIANCE = 0.7, 0.4
 INFINITE = {
     "cosine": interpolants.cosine(),
     "variance_preserving": interpolants.variance_preserving(),
@@ -45,17 +46,6 @@ INFINITE = {
     "powers": Interpolant.from_expressions("(1-t)**0.4", "t"),
 }
 STEEP = {name: INFINITE[name] for name in ("cosine", "variance_preserving")}
-
-
-class AsNetwork(nn.Module):
-    """A field as the average velocity of a map."""
-
-    def __init__(self, field: Any) -> None:
-        super().__init__()
-        self.field = field
-
-    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        return self.field(t, x)
 
 
 def exact(I: Interpolant) -> VelocityField:

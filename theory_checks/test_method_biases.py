@@ -38,12 +38,11 @@ from torch import Tensor
 from flowops import LearnedMap, VelocityField, interpolants, problems
 from flowops.methods import METHODS, PseudoHuber
 from theory_checks.method_cases import Aspect, aspects, every_aspect
-from theory_checks.method_families import Family
+from theory_checks.method_families import AsNetwork, Family
 from theory_checks.method_measurements import PAIRS, at, by_theta, call
 from theory_checks.method_settings import MEAN, VARIANCE, Setting, quadrature_settings
 from theory_checks.method_settings import sampled as samples_of
 from theory_checks.quadrature import panels
-from theory_checks.test_contrastive_minimizer import AsNetwork
 from theory_checks.test_methods_are_stationary import conditional_variance
 from theory_checks.verdicts import Check
 

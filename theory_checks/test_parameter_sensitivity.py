@@ -12,29 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowops import FlowMap, LearnedMap, SolutionOperator, problems
+from flowops import FlowMap, SolutionOperator, problems
 from flowops._arguments import per_event
 from flowops.maps import sensitivity
 from flowops.maps.quadrature import along
 from theory_checks.cases import CLOSED_FORM, SINGLE, SOLVED
+from theory_checks.gradients import random_map
 from theory_checks.strategies import SmoothField, normal
 from theory_checks.verdicts import Check
 
 S = torch.tensor([0.1, 0.9, 0.4], dtype=torch.float64)
 T = torch.tensor([0.8, 0.3, 0.4], dtype=torch.float64)  # forward, backward, at rest
-
-
-class Network(torch.nn.Module):
-    """Two linear layers of state and times."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)).double()
-        for k, weight in enumerate(self.parameters()):
-            torch.nn.init.zeros_(weight).data.add_(0.5 * normal(k, *weight.shape))
-
-    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        return self.layers(torch.cat([x, s[:, None], t[:, None]], 1))
 
 
 def every(X: FlowMap, seed: int = 30) -> dict[str, Tensor]:
@@ -47,7 +35,7 @@ def every(X: FlowMap, seed: int = 30) -> dict[str, Tensor]:
     [
         SolutionOperator(SmoothField((2,), 5)),
         SolutionOperator(SmoothField((2,), 5), method="rk4", steps=4),
-        LearnedMap(Network()),
+        random_map(),
     ],
     ids=["adaptive", "fixed steps", "learned"],
 )

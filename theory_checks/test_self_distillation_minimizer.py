@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
@@ -32,17 +31,20 @@ from torch import Tensor
 
 from flowops import FlowMap, problems
 from theory_checks.controls import Perturbed
-from theory_checks.minimizers import Expectation, Loss, diagonal, minimize, starts, triangle
+from theory_checks.minimizers import (
+    ARRIVED,
+    Expectation,
+    Loss,
+    diagonal,
+    minimize,
+    one_sided_constant,
+    starts,
+    triangle,
+)
 from theory_checks.verdicts import Check
 
-ROWS: dict[str, dict[str, Any]] = {
-    "lsd": {"form": "map"},
-    "esd": {"form": "map"},
-    "psd-m": {"form": "map"},
-    "psd-u": {"form": "map"},
-}
+ROWS = ("lsd", "esd", "psd-m", "psd-u")
 EVERY = pytest.mark.parametrize("name", ROWS)
-ARRIVED = 1e-6  # theta, to the error of the quadrature
 SIZES = (1.0, 0.1, 0.01)
 
 
@@ -60,7 +62,7 @@ def on_diagonal() -> Loss:
 @cache
 def off_diagonal(name: str) -> Loss:
     """The loss of self-distillation."""
-    return pairs().loss(name, eta=0.0, stop_gradient=False, **ROWS[name])
+    return pairs().loss(name, form="map", eta=0.0, stop_gradient=False)
 
 
 def total(name: str) -> Loss:
@@ -70,13 +72,6 @@ def total(name: str) -> Loss:
 def excess(name: str, X: FlowMap) -> float:
     """The loss less its value at the flow map."""
     return float((total(name)(X) - total(name)(pairs().X)).detach())
-
-
-def one_sided_constant(X: FlowMap) -> Tensor:
-    r"""The largest $\partial_x\hat v_{t,t}$, or zero, over times and six deviations."""
-    t, x = torch.cartesian_prod(torch.linspace(0, 1, 41), torch.linspace(-5, 6, 221)).double().T
-    slope = X.velocity().jvp(t, x[:, None], torch.ones_like(x)[:, None])
-    return slope.detach().max().clamp(min=0)
 
 
 def largest_slope(X: FlowMap) -> Tensor:
@@ -146,7 +141,7 @@ def test_negative_control(name: str) -> None:
     moved = []
     for by in (0.1, 0.05):
         matching = shifted(Expectation.over(diagonal()), by).loss("fm")
-        rest = shifted(pairs(), by).loss(name, eta=0.0, stop_gradient=False, **ROWS[name])
+        rest = shifted(pairs(), by).loss(name, form="map", eta=0.0, stop_gradient=False)
 
         def wrong(X: FlowMap, matching: Loss = matching, rest: Loss = rest) -> Tensor:
             return matching(X) + rest(X)

@@ -19,20 +19,18 @@ import torch
 from torch import Tensor
 
 from flowops import SolutionOperator, interpolants, problems, residuals
-from flowops.problems.reference import gaussian_parameters
 from flowops.sampling import Langevin, Tilted, tilt
 from flowops.sampling.grids import uniform
-from theory_checks.cases import CLOSED_FORM, SINGLE, Case, named_cases
+from theory_checks.cases import CLOSED_FORM, SINGLE, Case, gaussian_parameters, named_cases
 from theory_checks.controls import Perturbed
+from theory_checks.data_laws import CENTERS, COVARIANCES, SHARES
 from theory_checks.strategies import SmoothField, normal
 from theory_checks.verdicts import Check
 
 A = torch.tensor([1.5, -0.7], dtype=torch.float64)
 Q = torch.tensor([[0.6, 0.2], [0.2, 0.3]], dtype=torch.float64)
-WEIGHTS = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
-MEANS = torch.tensor([[1.5, 0.0], [-1.0, 1.0], [0.0, -1.5]], dtype=torch.float64)
-COVARIANCES = torch.stack([0.3 * torch.eye(2, dtype=torch.float64)] * 2 + [gaussian_parameters()[1]])
-MIXTURE = problems.gaussian_mixture(WEIGHTS, MEANS, COVARIANCES, interpolants.trigonometric())
+WEIGHTS = torch.tensor(SHARES, dtype=torch.float64)
+MIXTURE = problems.gaussian_mixture(WEIGHTS, CENTERS, COVARIANCES, interpolants.trigonometric())
 MAP = SolutionOperator(MIXTURE.b, method="rk4", steps=6)  # wrong by 1e-5, where statistics are by 1e-2
 POPULATIONS = 64
 CASES = named_cases("linear", "logistic", "pendulum", "gaussian trigonometric", "gaussian edm")
@@ -75,8 +73,8 @@ def tilted_law() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     r"""$\hat w_k$, $\hat m_k$, $\hat\Sigma_k$ and $Z$."""
     precision = torch.linalg.inv(COVARIANCES)
     covariances = torch.linalg.inv(precision + Q)
-    means = (covariances @ ((precision @ MEANS[..., None])[..., 0] + A)[..., None])[..., 0]
-    grown, before = ((m * torch.linalg.solve(C, m)).sum(1) for m, C in ((means, covariances), (MEANS, COVARIANCES)))
+    means = (covariances @ ((precision @ CENTERS[..., None])[..., 0] + A)[..., None])[..., 0]
+    grown, before = ((m * torch.linalg.solve(C, m)).sum(1) for m, C in ((means, covariances), (CENTERS, COVARIANCES)))
     masses = WEIGHTS * ((torch.logdet(covariances) - torch.logdet(COVARIANCES) + grown - before) / 2).exp()
     return masses / masses.sum(), means, covariances, masses.sum()
 
