@@ -22,7 +22,7 @@ from theory_checks.method_settings import MEAN, VARIANCE
 from theory_checks.strategies import normal
 
 COUNT = 4  # directions of the family
-ARRIVED = 1e-6  # theta, to the error of the quadrature
+ARRIVED = 1e-6  # theta, where the loss no longer changes
 LEAST = 0.3  # of the weight
 Weight = Callable[[Tensor, Tensor], Tensor]
 
@@ -134,7 +134,7 @@ Loss = Callable[[FlowMap], Tensor]
 def minimize(loss: Loss, X: Family, steps: int = 80) -> Family:
     """The map of the family that L-BFGS arrives at."""
     optimizer = torch.optim.LBFGS(
-        X.parameters(), max_iter=steps, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=1e-14
+        X.parameters(), max_iter=steps, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=1e-18
     )
 
     def closure() -> Tensor:
