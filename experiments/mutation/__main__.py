@@ -37,8 +37,11 @@ def main(words: list[str] | None = None) -> int:
         print("\n".join(mutant.name for mutants in chosen.values() for mutant in mutants))
         return 0
     if given.report:
+        records = read(given.out)
+        if not records:
+            parser.error(f"`--out` must hold records to report, got none in {given.out}; judge some mutants first.")
         command = f"python -m experiments.mutation --sample {given.sample} --seed {given.seed}"
-        write(read(given.out), ROOT / "experiments" / "results", command)
+        write(records, ROOT / "experiments" / "results", command)
         return 0
     warm()
     reach = Reach(ROOT / given.reach)
