@@ -127,6 +127,24 @@ def test_particles_have_the_tilted_law(moves: str, check: Check) -> None:
     assert drawn(moves).resampled[:-1].any()
 
 
+def moved(step: float, adjusted: bool) -> Tilted:
+    """Exact draws of the tilted law after ten moves, with equal weights."""
+    weights, means, covariances, _ = tilted_law()
+    generator = torch.Generator().manual_seed(4)
+    mode = torch.multinomial(weights, 64 * POPULATIONS, replacement=True, generator=generator)
+    noise = torch.randn(len(mode), 2, generator=generator, dtype=torch.float64)
+    x = means[mode] + (torch.linalg.cholesky(covariances)[mode] @ noise[..., None])[..., 0]
+    move = Langevin(MIXTURE.score, step, 10, MIXTURE.log_prob if adjusted else None)
+    y = move(1.0, x, reward, generator)
+    nothing = torch.zeros(POPULATIONS, 64, dtype=torch.float64)
+    return Tilted(y, nothing, nothing[:0], nothing[:0])
+
+
+def test_moves_that_are_accepted_or_refused_keep_the_law(check: Check) -> None:
+    check.at_most(float(scores(moved(0.3, True))[:-1].abs().max()), BOUND)
+    assert scores(moved(0.3, False))[:-1].abs().max() > BOUND
+
+
 def test_moves_spread_what_resampling_has_repeated() -> None:
     def different(moves: str) -> int:
         return len(drawn(moves).x.unique(dim=0))
