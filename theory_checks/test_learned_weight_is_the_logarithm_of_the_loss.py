@@ -13,6 +13,7 @@ Source: 2505.18825 (18), (19); 2312.02696 (14).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from flowops import LearnedMap, interpolants
 from flowops.methods import Learned, MethodResult, get_method
 from theory_checks.cases import CLOSED_FORM
 from theory_checks.gradients import EDGES, SAME, Batch, Fixed, agree, batch, differ, flat_gradient, random_map
-from theory_checks.strategies import SmoothField, normal
+from theory_checks.strategies import SmoothField
 from theory_checks.verdicts import Check
 
 I = interpolants.linear()
@@ -69,11 +70,11 @@ def expected_losses(result: MethodResult) -> Tensor:
     return result.per_sample.reshape(len(CELLS), -1).mean(1)
 
 
-def least(name: str, X: LearnedMap, options: dict[str, Any]) -> Cells:
+def least(name: str, X: LearnedMap, options: dict[str, Any], weight: type[Learned] = Learned) -> Cells:
     """The weight at which the loss of the library is least."""
     cells = Cells()
     for _ in range(60):
-        loss = call(name, X, Learned(cells), options).loss
+        loss = call(name, X, weight(cells), options).loss
         (slope,) = torch.autograd.grad(loss, cells.w, create_graph=True)
         if slope.abs().max() < 1e-14:
             break
@@ -103,26 +104,21 @@ def test_the_gradient_there_is_that_of_the_logarithm(check: Check, name: str, op
     differ(ours, flat_gradient(plain[1].mean(), X))  # where the largest losses pull most
 
 
-class Scaled(nn.Module):
-    r"""$w-\log c$ under the factor $1/c$ of the loss, for $c(s,t)=10^{4(t-s)}$."""
+class OfScaled(Learned):
+    r"""The learned weight of the loss times $c(s,t)=10^{4(t-s)}$."""
 
-    def __init__(self, cells: Cells, sign: float) -> None:
-        super().__init__()
-        self.cells, self.sign = cells, sign
-
-    def forward(self, s: Tensor, t: Tensor) -> Tensor:
-        return self.cells(s, t) + self.sign * 4 * torch.log(torch.tensor(10.0, dtype=s.dtype)) * (t - s)
+    def forward(self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor) -> Tensor:
+        return super().forward(10 ** (4 * (t - s)) * loss, squared, s, t)
 
 
 def test_a_factor_of_the_loss_changes_no_gradient(check: Check) -> None:
     r"""The loss times $c(s,t)$ has the minimizer $w^*+\log c$, at which its gradient is the same."""
-    X, cells = random_map(3), Cells()
-    cells.w.data = normal(4, len(CELLS))
-    scaled = Scaled(cells, 1.0)
-    plain = call("lmd", X, 1.0, {})
-    c = 10 ** (4 * (plain.t - plain.s))
-    weighted = (torch.exp(-scaled(plain.s, plain.t)) * c * plain.per_sample).mean()
-    agree(check, flat_gradient(call("lmd", X, Learned(cells), {}).loss, X), flat_gradient(weighted, X))
+    X = random_map(3)
+    cells, scaled = least("lmd", X, {}), least("lmd", X, {}, OfScaled)
+    log_c = torch.tensor([4 * (t - s) * math.log(10) for s, t in CELLS], dtype=torch.float64)
+    check.vanishes(scaled.w - cells.w - log_c, CLOSED_FORM)
+    ours, theirs = (flat_gradient(call("lmd", X, weight, {}).loss, X) for weight in (Learned(cells), OfScaled(scaled)))
+    agree(check, ours, theirs, CLOSED_FORM)
 
 
 def test_away_from_the_minimizer_the_excess_is_half_the_square(check: Check) -> None:
