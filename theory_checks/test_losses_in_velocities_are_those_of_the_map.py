@@ -2,7 +2,8 @@ r"""In average velocities the Eulerian loss is the same number; that of the semi
 
 With $X_{s,t}=x+(t-s)v_{s,t}$, on any map, at $x=I_s$:
 * (28) $|\partial_sX+\nabla X\,b_s|^2$ is (37) $|v_{s,t}-(b_s+(t-s)(\partial_sv_{s,t}+\nabla v_{s,t}\,b_s))|^2$, and so
-  are their gradients: the change of letters divides by nothing.
+  are their gradients: the change of letters divides by nothing. So is (26), $|\partial_tX-b_t(X)|^2$,
+  $|v_{s,t}-(b_t(X_{s,t})-(t-s)\,\partial_tv_{s,t})|^2$.
 * (38) holds the bracket; its semigradient (39) is $-2R\cdot\nabla_\theta v$, and that of continuous consistency
   distillation (35) is $-2R\cdot\nabla_\theta X=(t-s)$ times it, for $R$ the residual.
 * (15) $|X_{u,t}\circ X_{s,u}-X_{s,t}|^2$ is $(t-s)^2$ times (22), the preconditioned one.
@@ -12,7 +13,7 @@ With $X_{s,t}=x+(t-s)v_{s,t}$, on any map, at $x=I_s$:
 
 Hypotheses: $v$ differentiable. Sides are written down from a random network, derivatives of its values by forward mode.
 
-Source: 2505.18825 (15), (22), (28), (35)-(39), F.2 (93).
+Source: 2505.18825 (15), (22), (26), (28), (35)-(39), F.2 (93).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch import Tensor
 from flowops import FlowMap, Interpolant, LearnedMap, VelocityField, interpolants, residuals
 from flowops.methods import MethodResult, TimePower, get_method
 from flowops.times import Diagonal
-from theory_checks.by_hand import Place, eulerian_in_velocities, squares
+from theory_checks.by_hand import Formula, Place, eulerian_in_velocities, lagrangian_in_velocities, squares
 from theory_checks.gradients import (
     EDGES,
     ENDS,
@@ -49,6 +50,7 @@ from theory_checks.verdicts import Check
 I = interpolants.linear()
 B = SmoothField((2,), seed=6)
 S, T = (torch.tensor(times, dtype=torch.float64) for times in (STARTS, ENDS))
+IN_VELOCITIES: dict[str, Formula] = {"emd": eulerian_in_velocities, "lmd": lagrangian_in_velocities}
 TAUGHT = [(name, form) for name in ("emd", "lmd") for form in ("map", "velocity")]
 OWN = [(name, form) for name in ("esd", "lsd", "psd-u") for form in ("map", "velocity")]
 
@@ -57,33 +59,39 @@ def result(name: str, X: FlowMap, samples: Batch, I: Interpolant = I, **options:
     return get_method(name, **options)(X, I, *samples, teacher=B if name in ("emd", "lmd") else None, seed=3)
 
 
-def by_hand(X: LearnedMap, interpolant: Interpolant, samples: Batch, law: Fixed, b: VelocityField = B) -> Tensor:
-    """(37) of each sample, from the network alone."""
-    (k,) = get_method("emd", law=law).draw(X, interpolant, *samples, teacher=b, seed=3).terms
+def by_hand(
+    name: str, X: LearnedMap, interpolant: Interpolant, samples: Batch, law: Fixed, b: VelocityField = B
+) -> Tensor:
+    """(37), or its Lagrangian kin, of each sample, from the network alone."""
+    (k,) = get_method(name, law=law).draw(X, interpolant, *samples, teacher=b, seed=3).terms
     assert k is not None
     network = FlowMap.from_function(X.network)
-    return squares(eulerian_in_velocities(Place(network, network, interpolant, b, k)), frozen=False)
+    return squares(IN_VELOCITIES[name](Place(network, network, interpolant, b, k)), frozen=False)
 
 
 @pytest.mark.two_terms
-def test_the_eulerian_losses_and_their_gradients_are_the_same(interpolant: Interpolant, check: Check) -> None:
+@pytest.mark.parametrize("name", IN_VELOCITIES)
+def test_both_forms_are_the_same_number_with_the_same_gradient(
+    interpolant: Interpolant, check: Check, name: str
+) -> None:
     X, samples = random_map(1), batch(1)
-    expected = by_hand(X, interpolant, samples, Fixed())
+    expected = by_hand(name, X, interpolant, samples, Fixed())
     whole = flat_gradient(expected.mean(), X)
     for form in ("map", "velocity"):
-        ours = result("emd", X, samples, interpolant, form=form, law=Fixed())
+        ours = result(name, X, samples, interpolant, form=form, law=Fixed())
         check.vanishes(ours.per_sample - expected, SAME, scale=1 + expected.max())
         agree(check, flat_gradient(ours.loss, X), whole)
 
 
+@pytest.mark.parametrize("name", IN_VELOCITIES)
 @pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES)
-def test_at_the_edges(check: Check, edge: Edge) -> None:
+def test_at_the_edges(check: Check, edge: Edge, name: str) -> None:
     X, b = random_map(2, edge.event).to(edge.dtype), SmoothField(edge.event, seed=6).to(edge.dtype)
     samples = batch(2, edge.n, edge.event, edge.dtype)
     for law in edge.laws:
-        expected = by_hand(X, I, samples, law, b)
+        expected = by_hand(name, X, I, samples, law, b)
         for form in ("map", "velocity"):
-            ours = get_method("emd", form=form, law=law)(X, I, *samples, teacher=b, seed=3).per_sample
+            ours = get_method(name, form=form, law=law)(X, I, *samples, teacher=b, seed=3).per_sample
             assert ours.dtype == edge.dtype
             check.vanishes(ours - expected, edge.tolerance, scale=1 + expected.max())
 
@@ -147,7 +155,7 @@ def test_they_tend_to_flow_matching_at_the_rate_of_the_length(check: Check, name
 def test_negative_control(check: Check) -> None:
     r"""A field that is off by $\delta$ in one of the forms is seen; so are the gradients of the frozen forms."""
     X, samples = random_map(8), batch(8)
-    expected = by_hand(X, I, samples, Fixed())
+    expected = by_hand("emd", X, I, samples, Fixed())
     wrong, half = (
         get_method("emd", form="map", law=Fixed())(X, I, *samples, teacher=(1 + delta) * B, seed=3).per_sample
         - expected
