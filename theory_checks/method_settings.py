@@ -108,6 +108,18 @@ def quadrature_settings() -> tuple[Setting, ...]:
     return (*settings, skew_setting())
 
 
+def conditional_variance(I: Interpolant, t: float) -> float:
+    r"""$\mathrm{Var}(\dot I_t\mid I_t)$ of the scalar Gaussian pair: both are jointly Gaussian."""
+    time = torch.tensor([t], dtype=torch.float64)
+    values = [I.alpha(time), I.beta(time), I.gamma(time)]
+    rates = [I.alpha_dot(time), I.beta_dot(time), I.gamma_dot(time)]
+    variances = (1.0, VARIANCE, 1.0)
+    own = sum(v * a * a for v, a in zip(variances, values, strict=True))
+    rate = sum(v * a * a for v, a in zip(variances, rates, strict=True))
+    both = sum(v * a * r for v, a, r in zip(variances, values, rates, strict=True))
+    return float(rate - both**2 / own)
+
+
 SKEW = ((0.3, 1.1, 0.3), (0.7, -0.4, 0.6))  # weight, mean, variance
 
 

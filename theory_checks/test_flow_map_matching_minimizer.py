@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from flowops import FlowMap, interpolants
+from theory_checks.method_settings import conditional_variance
 from theory_checks.minimizers import ARRIVED, COUNT, Expectation, Loss, Weight, minimize, sloped, square, starts
-from theory_checks.test_methods_are_stationary import conditional_variance
 from theory_checks.verdicts import Check
 
 SCHEDULES = ("linear", "trigonometric")

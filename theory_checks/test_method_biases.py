@@ -40,10 +40,9 @@ from flowops.methods import METHODS, PseudoHuber
 from theory_checks.method_cases import Aspect, aspects, every_aspect
 from theory_checks.method_families import AsNetwork, Family
 from theory_checks.method_measurements import PAIRS, at, by_theta, call
-from theory_checks.method_settings import MEAN, VARIANCE, Setting, quadrature_settings
+from theory_checks.method_settings import MEAN, VARIANCE, Setting, conditional_variance, quadrature_settings
 from theory_checks.method_settings import sampled as samples_of
 from theory_checks.quadrature import panels
-from theory_checks.test_methods_are_stationary import conditional_variance
 from theory_checks.verdicts import Check
 
 MODES = ((0.25, 1.5, 0.1), (0.75, -0.5, 0.3))  # weight, mean, variance: a skew law

@@ -28,8 +28,7 @@ from theory_checks.method_measurements import (
     vanishes_at_its_order,
 )
 from theory_checks.method_mutants import Mutant, mutants
-from theory_checks.method_settings import quadrature_settings, sampled
-from theory_checks.test_methods_are_stationary import conditional_variance
+from theory_checks.method_settings import conditional_variance, quadrature_settings, sampled
 from theory_checks.verdicts import Check
 
 pytestmark = pytest.mark.slow  # `make thorough` runs it too

@@ -35,7 +35,7 @@ from theory_checks.method_measurements import (
     is_stationary,
     loss_grows,
 )
-from theory_checks.method_settings import SCHEDULES, VARIANCE, Setting, quadrature_settings, skew_setting
+from theory_checks.method_settings import SCHEDULES, Setting, conditional_variance, quadrature_settings, skew_setting
 from theory_checks.verdicts import Check
 
 pytestmark = pytest.mark.slow  # `make thorough` runs it too
@@ -66,18 +66,6 @@ def test_the_gradient_grows_like_delta(check: Check, method: Method, aspect: Asp
 @pytest.mark.parametrize(("method", "aspect"), STOPPED)
 def test_the_gradient_is_that_of_the_left_side(check: Check, method: Method, aspect: Aspect) -> None:
     hold(check, is_semigradient(method, aspect, quadrature_settings()[1]))
-
-
-def conditional_variance(I: interpolants.Interpolant, t: float) -> float:
-    r"""$\mathrm{Var}(\dot I_t\mid I_t)$ of the scalar Gaussian pair: both are jointly Gaussian."""
-    time = torch.tensor([t], dtype=torch.float64)
-    values = [I.alpha(time), I.beta(time), I.gamma(time)]
-    rates = [I.alpha_dot(time), I.beta_dot(time), I.gamma_dot(time)]
-    variances = (1.0, VARIANCE, 1.0)
-    own = sum(v * a * a for v, a in zip(variances, values, strict=True))
-    rate = sum(v * a * a for v, a in zip(variances, rates, strict=True))
-    both = sum(v * a * r for v, a, r in zip(variances, values, rates, strict=True))
-    return float(rate - both**2 / own)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
