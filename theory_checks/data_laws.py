@@ -6,6 +6,8 @@ $\sigma_t^2=\alpha_t^2+\gamma_t^2$.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,13 +68,20 @@ def board_nodes(n: int) -> tuple[Tensor, Tensor]:
     return torch.cat([x / 4 + torch.tensor(c, dtype=x.dtype) for c in centers]), w.repeat(8) / 8
 
 
-def data_nodes(name: str, n: int = 8) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of the data of a reference problem."""
-    if name == "gaussian":
-        return normal_nodes(*gaussian_parameters(), n)
-    if name == "mixture":
-        return mixture_nodes(n)
-    if name == "checkerboard":
-        return board_nodes(n)
-    points = normal(9, 7, 2)  # seven draws, each as likely as the others
+def drawn_points(_: int) -> tuple[Tensor, Tensor]:
+    """Seven draws, each as likely as the others."""
+    points = normal(9, 7, 2)
     return points, torch.full((7,), 1 / 7, dtype=points.dtype)
+
+
+NODES: dict[str, Callable[[int], tuple[Tensor, Tensor]]] = {
+    "gaussian": lambda n: normal_nodes(*gaussian_parameters(), n),
+    "mixture": mixture_nodes,
+    "checkerboard": board_nodes,
+    "empirical": drawn_points,
+}
+
+
+def data_nodes(name: str, n: int = 8) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of the data of a reference problem; a `KeyError` says that its law is not written down here."""
+    return NODES[name](n)
