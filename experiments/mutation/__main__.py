@@ -31,6 +31,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="write mutation.md and mutation.json of the records")
     parser.add_argument("--list", action="store_true", help="print the mutants and judge none")
     given = parser.parse_args(words)
+    if given.sample < 1:
+        parser.error(
+            f"`--sample` must be at least 1, got {given.sample}; pass how many mutants of each package to draw."
+        )
     names = given.package or list(PACKAGES)
     chosen = {name: drawn(PACKAGES[name].mutants(), given.sample, given.seed) for name in names}
     if given.list:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.mutation.__main__ import main
 from experiments.mutation.changes import changes
 from experiments.mutation.mutants import ROOT, drawn, mutants
 from experiments.mutation.packages import PACKAGES, THEORY
@@ -105,6 +106,22 @@ def test_what_any_look_caught_counts_and_is_told_by_statement(tmp_path: Path) ->
     text = page(list(records), "command")
     assert "| maps | 3 | 2 (67%) | 1 | 1 | 1 | 1 | 0 |" in text
     assert "* f.py:3 sign: `-z` → `z` (light look)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--report", "--out", "none.jsonl"], "`--out` must hold records to report, got none in none.jsonl;"),
+        (["--list", "--sample", "-1"], "`--sample` must be at least 1, got -1;"),
+    ],
+)
+def test_what_there_is_nothing_of_is_refused(
+    words: list[str], wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["--package", "times", *words])
+    assert wanted in capsys.readouterr().err
 
 
 PROGRAM = """
