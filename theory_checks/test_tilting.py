@@ -6,7 +6,7 @@ $$\Big(\partial_t+b_t\cdot\nabla\Big)\,t\,r(X_{t,1}(x))=r(X_{t,1}(x)),\qquad
 Hypotheses: $X$ the flow of $b$, $r$ differentiable. For $r(x)=a\cdot x-\tfrac12x^\top Qx$ the tilted components have
 $\hat\Sigma=(\Sigma^{-1}+Q)^{-1}$, $\hat m=\hat\Sigma(\Sigma^{-1}m+a)$ and $\hat w\propto w\,|\hat\Sigma\Sigma^{-1}
 |^{1/2}\exp\tfrac12(\hat m^\top\hat\Sigma^{-1}\hat m-m^\top\Sigma^{-1}m)$. Statistics are unbiased, of 64 independent
-populations on fixed seeds, and judged by Student's law at a false-alarm rate of $10^{-6}$ for all of them together.
+populations on fixed seeds, and judged by Student's law at a false-alarm rate of $10^{-6}$ for the nine of a check.
 
 Source: Sabour et al. 2511.22688 (FMTT); Del Moral, Doucet, Jasra 2006.
 """
