@@ -51,7 +51,8 @@ def reschedule(
         truncate: hold the clock where `new` reaches beyond `old`, instead of refusing it.
 
     Raises:
-        TypeError: if `operator` is neither a field nor a map, or an interpolant is none.
+        TypeError: if `operator` is neither a field nor a map, an interpolant is none, or `truncate` is neither True nor
+            False.
         ValueError: if an interpolant has a gamma term or the ranges do not fit.
 
     Cost: one call of the operator, and two root findings over the batch of times; for derivatives in time, where

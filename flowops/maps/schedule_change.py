@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from flowops._arguments import per_event
+from flowops._arguments import fits, per_event
 from flowops._derivatives import value_and_jvp
 from flowops._types import State, Times
 from flowops.interpolants import Interpolant
@@ -34,7 +34,7 @@ class ScheduleChange(nn.Module):
         truncated: whether $\tau$ is held anywhere.
 
     Raises:
-        TypeError: if either is no interpolant.
+        TypeError: if either is no interpolant, or `truncate` is neither True nor False.
         ValueError: if either has a gamma term, the old angle does not increase, or, unless it may be cut, the new
             signal-to-noise range does not lie inside the old one.
     """
@@ -49,6 +49,8 @@ class ScheduleChange(nn.Module):
                     f"`{name}` must have two terms, got one with a gamma term; a schedule change is defined for "
                     f"alpha and beta alone."
                 )
+        if not fits(bool, truncate):
+            raise TypeError(f"`truncate` must be True or False, got {truncate!r}; pass True to hold the clock.")
         self._bounds = _check_ranges(old, new, truncate)
         self.truncated = self._bounds != (-math.inf, math.inf)
         ends = torch.arange(2, dtype=torch.float64)

@@ -301,6 +301,14 @@ class TestRefusals:
                 reschedule(Identity(), *arguments)
 
     @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.parametrize("other", ["yes", 1, None])
+    def test_a_truncation_that_is_neither_true_nor_false(self, other: Any) -> None:
+        sentence = f"`truncate` must be True or False, got {other!r}; pass True to hold the clock."
+        for operator in (Identity(), VelocityField.from_function(lambda _, x: x)):
+            with pytest.raises(TypeError, match=re.escape(sentence)):
+                reschedule(operator, linear(), trigonometric(), truncate=other)
+
+    @pytest.mark.usefixtures("unchecked")
     @pytest.mark.parametrize("other", [linear(), None, lambda _, x: x])
     def test_what_is_no_operator(self, other: Any) -> None:
         sentence = f"`operator` must be a VelocityField or a FlowMap, got {type(other).__name__}; wrap it."
