@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -70,9 +70,13 @@ class MarginalField(VelocityField):
         """
         if not self._rising or self.interpolant is _angle():
             return None
+        return Clock(self._moved_to(_angle()), self._place, self._singular)
+
+    def _moved_to(self, interpolant: Interpolant) -> Self:
+        """The field of the same data under another schedule, one whose angle rises and whose rates are finite."""
         b = self._rebuild(lambda _: None)
-        b.interpolant = _angle()
-        return Clock(b, self._place, self._singular)
+        b.interpolant = interpolant
+        return b
 
     def _place(self, t: Times) -> tuple[Times, Times]:
         beta, variance = self.interpolant.beta(t), noise_variance(self.interpolant, t)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -91,6 +92,11 @@ class EmpiricalField(MarginalField):
         slope, point = self._slope(t.clamp(max=1 - eps), y)
         gap, size = (y - gain * point).square().sum(0), point.square().sum(0)
         return self._rows_of(torch.where((t >= 1) & (gap <= eps * (1 + size)), rate * point, slope), x)
+
+    def _moved_to(self, interpolant: Interpolant) -> Self:
+        b = super()._moved_to(interpolant)
+        b._end = _end_of(interpolant)
+        return b
 
     def draw(self, n: int, generator: torch.Generator | None, dtype: torch.dtype, device: torch.device) -> Tensor:
         """`n` draws from the data set, with replacement, `[n, *event]`."""

@@ -93,6 +93,13 @@ class TestTheEnd:
         before = 1e-6 if share >= 0 else 1e-4  # a power of it must not fall below the precision
         torch.testing.assert_close(b(1 - before, points), wanted, rtol=1e-3, atol=1e-5)
 
+    @pytest.mark.parametrize(("interpolant", "share"), ENDS.values(), ids=list(ENDS))
+    def test_in_the_clock_it_is_that_of_the_trigonometric_schedule(self, interpolant, share):
+        points = torch.tensor([[1.0, -2.0], [0.5, 1.0]], dtype=torch.float64)
+        clock, there = problems.empirical(points, interpolant).b.clock(), problems.empirical(points, trigonometric()).b
+        for t, x in ((1.0, points), (1.0, points + 0.1), (0.3, points)):
+            torch.testing.assert_close(clock.b(t, x), there(t, x), rtol=0, atol=0)
+
     @pytest.mark.parametrize("name", [name for name in ENDS if name != "fast"])
     def test_elsewhere_it_points_to_the_nearest_point_and_grows_without_bound(self, name):
         interpolant, _ = ENDS[name]
