@@ -85,9 +85,10 @@ class RescheduledField(VelocityField):
 
     def clock(self) -> Clock | None:
         """The old clock, where the new one is steep at an end or holds it, or the old field has a better one."""
-        if not (self.change.steep or self.change.truncated) and self.b.clock() is None:
+        inner = self.b.clock()
+        if not (self.change.steep or self.change.truncated or inner):
             return None
-        return Clock(self.b, self.change.place, self.change.steep)
+        return Clock(self.b, self.change.place, self.change.steep or (inner is not None and inner.singular))
 
 
 class RescheduledMap(FlowMap):

@@ -222,3 +222,11 @@ def test_a_field_moved_to_a_steep_schedule_is_solved_where_it_was() -> None:
     assert moved <= 1.2 * sum(map(len, asked))
     twice = reschedule(inner, I, J).flow_map()
     assert_near(twice(0.0, 1.0, x), problems.empirical(POINTS, J).b.flow_map()(0.0, 1.0, x), 1e-8)
+
+
+@quick
+@pytest.mark.parametrize("names", [("cosine", "cosine"), ("square roots", "cosine")])
+def test_the_average_velocity_of_a_moved_law_of_points_is_the_quotient(names: tuple[str, str]) -> None:
+    I, J = (SCHEDULES[name]() for name in names)
+    X, x = reschedule(problems.empirical(POINTS, I).b, I, J).flow_map(max_steps=400), starts(J, 1)
+    assert_close(X.average_velocity(0.0, 1.0, x), X(0.0, 1.0, x) - x)
