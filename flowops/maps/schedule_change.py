@@ -62,14 +62,19 @@ class ScheduleChange(nn.Module):
         self.old, self.new = old, new
 
     def tau(self, t: Times) -> Times:
-        r"""$\tau(t')$: bisection and Newton on the detached root, then two differentiable Newton steps."""
+        r"""$\tau(t')$: bisection and Newton on the detached root, then two differentiable Newton steps.
+
+        They are left out where the rate is infinite, or would lead out of the interval: at the start of an old $\beta$
+        that grows like a square root, whose angle is so met to $2\cdot10^{-9}$, the square root of the least $\tau$.
+        """
         target = angle(self.new, t)
         root = increasing_root(lambda q: angle(self.old, q), lambda q: angle_dot(self.old, q), target.detach())
         if self.truncated:
             root = torch.where(target.detach() < self._bounds[0], 0, root)
             root = torch.where(target.detach() > self._bounds[1], 1, root)
         rate = angle_dot(self.old, root)
-        regular = rate.isfinite() & (rate > 0) & self._inside(t)
+        ahead = root - (angle(self.old, root) - target.detach()) / rate
+        regular = rate.isfinite() & (rate > 0) & (ahead > -root / 2) & self._inside(t)
         inner = torch.where(regular, root, 0.5)
         for _ in range(2):
             inner = inner - (angle(self.old, inner) - target) / angle_dot(self.old, inner)

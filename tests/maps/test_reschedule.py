@@ -100,6 +100,20 @@ def test_a_callable_with_an_infinite_slope_is_met_beside_its_end(dtype: torch.dt
     assert (value - exact).abs().max() <= 20 * torch.finfo(dtype).eps ** (2 / 3) * (1 + exact.abs().max())
 
 
+@pytest.mark.parametrize("new", [linear, trigonometric, cosine])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_old_schedule_may_leave_the_base_like_a_square_root(new: Any, dtype: torch.dtype) -> None:
+    I, J = Interpolant.from_expressions("sqrt(1-t)", "sqrt(t)"), new()
+    s, t, x = torch.tensor([0.0, 1e-12, 1.0], dtype=dtype), torch.tensor([0.6, 0.0, 0.0], dtype=dtype), normal(3, 2)
+    moved, exact = (problems.gaussian([MEAN] * 2, VARIANCE, K) for K in (I, J))
+    tolerance = max(1e-8, 40 * torch.finfo(dtype).eps)
+    for value, wanted in (
+        (reschedule(moved.X, I, J)(s, t, x.to(dtype)), exact.X(s.double(), t.double(), x)),
+        (reschedule(moved.b, I, J)(s, x.to(dtype)), exact.b(s.double(), x)),
+    ):
+        assert_near(value.double(), wanted, tolerance)
+
+
 class TestATruncatedClock:
     OLD, NEW = variance_preserving(), linear()
 
