@@ -116,7 +116,7 @@ def whole(value: object, name: str, least: int = 1) -> int:
 
 
 def per_event(values: Tensor, x: Tensor) -> Tensor:
-    """Per-sample numbers `[batch]` as `[batch, 1, ..., 1]`, ready to multiply the states `x`."""
+    """Per-sample numbers `[*more, batch]` as `[*more, batch, 1, ..., 1]`, ready to multiply states like `x`."""
     return values.reshape(values.shape + (1,) * (x.ndim - 1))
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor
 
+from flowops._arguments import per_event
 from flowops._solvers import Starts
 from flowops._types import State, Times
 from flowops.fields import Clock, VelocityField
@@ -70,8 +71,7 @@ class DenseOutput:
         """Where steps start and end, times `[steps + 1, batch]` and states; a sample that has arrived rests."""
         under_way = self.r.isfinite()
         times = torch.where(under_way, torch.lerp(self.s, self.t, self.r.clamp(max=1)), self.t)
-        wide = under_way.reshape(under_way.shape + (1,) * (self.end.ndim - 1))
-        states = torch.where(wide, self.starts, self.end)
+        states = torch.where(per_event(under_way, self.end), self.starts, self.end)
         return torch.cat([times, self.t[None]]), torch.cat([states, self.end[None]])
 
 
@@ -93,7 +93,6 @@ class MovedOutput:
         """Where steps start and end, times `[steps + 1, batch]` and states; a sample that has arrived rests."""
         places, states = self.inner.nodes()
         times = self.clock.time(places).clamp(torch.minimum(self.s, self.t), torch.maximum(self.s, self.t))
-        times = torch.cat([self.s[None], times[1:-1], self.t[None]])
         times = torch.where(places == places[-1], self.t, times)
         times[0] = self.s
         return times, Passage(self.X.b, self.clock, self.s, times).leave(states, self.x)

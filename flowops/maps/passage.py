@@ -36,7 +36,7 @@ class Passage:
 
     def leave(self, y: Tensor, x: State) -> Tensor:
         """The states of the ends, `[*ends, batch, *event]`, from those in the clock; `x` where no time passes."""
-        z = (y * self._wide(self._end, x)).to(x.dtype)
+        z = (y * per_event(self._end, x)).to(x.dtype)
         z = self._rested(z, x)
         if not is_tracked(self._finish):
             return z
@@ -78,9 +78,4 @@ class Passage:
 
     def _rested(self, z: Tensor, x: Tensor) -> Tensor:
         """`z` without the rounding of the scales where no time passes."""
-        return z + torch.where(self._wide(self._begin == self._finish, x), x - z, 0).detach()
-
-    @staticmethod
-    def _wide(values: Tensor, x: Tensor) -> Tensor:
-        """Numbers `[*ends, batch]`, ready to multiply states `[*ends, batch, *event]`."""
-        return values.reshape(values.shape + (1,) * (x.ndim - 1))
+        return z + torch.where(per_event(self._begin == self._finish, x), x - z, 0).detach()

@@ -97,6 +97,7 @@ class TestTheEnd:
     def test_in_the_clock_it_is_that_of_the_trigonometric_schedule(self, interpolant, share):
         points = torch.tensor([[1.0, -2.0], [0.5, 1.0]], dtype=torch.float64)
         clock, there = problems.empirical(points, interpolant).b.clock(), problems.empirical(points, trigonometric()).b
+        assert clock is not None
         for t, x in ((1.0, points), (1.0, points + 0.1), (0.3, points)):
             torch.testing.assert_close(clock.b(t, x), there(t, x), rtol=0, atol=0)
 
