@@ -95,7 +95,7 @@ class SolutionOperator(FlowMap):
         if not (self.solver.own or self.solver.fixed):
             raise ValueError(f"`method` must be one of flowops for statistics, got {self.solver.method!r}; drop it.")
         s, t = self._operands(s, t, x)
-        parts, statistics = self._run(self.b, s, t, (x,), _equation)
+        parts, statistics = self._run(s, t, (x,), _equation)
         assert statistics is not None
         return parts[0], statistics
 
@@ -271,18 +271,17 @@ class SolutionOperator(FlowMap):
 
     def _inside(self, clock: Clock) -> SolutionOperator:
         """The operator of the field in its clock, by the same solver."""
-        inner = SolutionOperator(clock.b)
+        inner = _Inside(clock.b)
         inner.solver = self.solver
         return inner
 
     def _solve(
         self, s: Times, t: Times, parts: tuple[Tensor, ...], slopes: Callable[[VelocityField], Slopes], **options: Any
     ) -> tuple[Tensor, ...]:
-        return self._run(self.b, s, t, parts, slopes, **options)[0]
+        return self._run(s, t, parts, slopes, **options)[0]
 
     def _run(
         self,
-        b: VelocityField,
         s: Times,
         t: Times,
         parts: tuple[Tensor, ...],
@@ -290,25 +289,32 @@ class SolutionOperator(FlowMap):
         power: int = 1,
         **options: Any,
     ) -> tuple[tuple[Tensor, ...], Statistics | None]:
-        """The solve of `b` for a state and what goes with it, in the clock of the field if it has one.
+        """The solve for a state and what goes with it, in the clock of the field if it has one.
 
         `power` says how a part beside the state scales with it: directions by 1, covectors by -1, logarithms by 0.
         """
-        clock = b.clock()
+        clock = self.b.clock()
         if clock is None:
-            wanted = b.dependencies()
-            system = _system(b, slopes)
+            wanted = self.b.dependencies()
+            system = _system(self.b, slopes)
             return self.solver.solve_with_statistics(system, parts, s, t, wanted, **options)
-        way, size = Passage(b, clock, s, t), parts[0].shape[1:].numel()
+        way, size = Passage(self.b, clock, s, t), parts[0].shape[1:].numel()
         x, beside = parts[0], parts[1:]
         inside = (way.enter(x), *(way.enter_beside(part, power) for part in beside))
+        (y, *others), statistics = self._inside(clock)._run(way.s, way.t, inside, slopes, power, **options)
+        pairs = zip(others, beside, strict=True)
+        return (way.leave(y, x), *(way.leave_beside(z, part, power, size) for z, part in pairs)), statistics
+
+
+class _Inside(SolutionOperator):
+    """The operator of a field in the clock of another, whose errors say so."""
+
+    def _run(self, *arguments: Any, **options: Any) -> tuple[tuple[Tensor, ...], Statistics | None]:
         try:
-            (y, *others), statistics = self._run(clock.b, way.s, way.t, inside, slopes, power, **options)
+            return super()._run(*arguments, **options)
         except SolverError as error:
             error.add_note("Its time and state are those of the field's own clock, b.clock().")
             raise
-        pairs = zip(others, beside, strict=True)
-        return (way.leave(y, x), *(way.leave_beside(z, part, power, size) for z, part in pairs)), statistics
 
 
 def _system(b: VelocityField, slopes: Callable[[VelocityField], Slopes]) -> Callable[[Tensor | None], Slopes]:

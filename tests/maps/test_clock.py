@@ -190,9 +190,18 @@ def test_images_single_samples_and_fixed_steps() -> None:
     assert_near(b.flow_map(method="rk4", steps=40)(0.0, 0.8, x), X(0.0, 0.8, x), 1e-4)
 
 
-def test_an_error_says_whose_time_it_names() -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda X, x: X(0.0, 1.0, x),
+        lambda X, x: X.path(0.0, [0.5, 1.0], x),
+        lambda X, x: X.until(0.0, 1.0, x, lambda _, y: y[:, 0]),
+    ],
+    ids=["call", "path", "until"],
+)
+def test_an_error_says_whose_time_it_names(ask: Any) -> None:
     with pytest.raises(SolverError) as caught:
-        mixture(cosine()).b.flow_map(max_steps=2)(0.0, 1.0, starts(cosine(), 1))
+        ask(mixture(cosine()).b.flow_map(max_steps=2), starts(cosine(), 1))
     assert caught.value.__notes__ == ["Its time and state are those of the field's own clock, b.clock()."]
 
 
