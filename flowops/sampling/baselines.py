@@ -19,6 +19,7 @@ from flowops._arguments import check_state, number
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import SolutionOperator, SolverStep
+from flowops.maps.schedule_change import angle_dot
 from flowops.sampling.cost import CountedField, in_chunks, per_sample
 from flowops.sampling.grids import check_grid, uniform
 
@@ -103,6 +104,11 @@ def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: lis
     the grid by noise levels.
     """
     clock = torch.tensor(times, dtype=torch.float64, device=x.device)
+    if not float(angle_dot(interpolant, clock[0])) > 0:
+        raise ValueError(
+            f"`interpolant` must have a rising beta / alpha at time 0 for the velocity to say what the data is, "
+            f"got {interpolant!r}; use method='heun'."
+        )
     alphas, betas = interpolant.alpha(clock), interpolant.beta(clock)
     lambdas = betas.log() - alphas.log()
     h = lambdas.diff()
@@ -112,21 +118,10 @@ def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: lis
     gains = betas[1:] - ratios * betas[:-1]
     previous = None
     for s, ratio, gain, weight in zip(times[:-1], ratios.tolist(), gains.tolist(), weights.tolist(), strict=True):
-        if s == 0 and not _rises(interpolant, s):
-            raise ValueError(
-                f"`interpolant` must have a rising beta / alpha at time 0 for the velocity to say what the data is, "
-                f"got {interpolant!r}; use method='heun'."
-            )
         denoised = interpolant.convert(s, x, b(s, x), "velocity", "denoiser")
         ahead = denoised if previous is None or order == 1 else torch.lerp(previous, denoised, 1 + weight)
         x, previous = ratio * x + gain * ahead, denoised
     return x
-
-
-def _rises(interpolant: Interpolant, t: float) -> bool:
-    """Whether the velocity at `t` determines the data: beta / alpha increases there."""
-    rate = interpolant.alpha(t) * interpolant.beta_dot(t) - interpolant.beta(t) * interpolant.alpha_dot(t)
-    return float(rate) > 0
 
 
 def times_of(
