@@ -230,6 +230,16 @@ class Interpolant(nn.Module):
         return expand_time(t, x0)
 
 
+def check_interpolant(I: object, name: str = "I") -> None:
+    """Refuse anything but an interpolant.
+
+    Raises:
+        TypeError: for it.
+    """
+    if not isinstance(I, Interpolant):
+        raise TypeError(f"`{name}` must be an Interpolant, got {type(I).__name__}; build one first.")
+
+
 def _require_both(alpha: object, beta: object) -> None:
     for name, given, other in (("alpha", alpha, "beta"), ("beta", beta, "alpha")):
         if given is None:

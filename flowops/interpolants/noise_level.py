@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowops.interpolants.interpolant import Interpolant
+from flowops.interpolants.interpolant import Interpolant, check_interpolant
 
 _BISECTIONS = 10
 _NEWTON_STEPS = 6
@@ -98,8 +98,7 @@ def _log_signal_dot(I: Interpolant, t: Tensor) -> Tensor:
 
 
 def _check(I: Interpolant) -> None:
-    if not isinstance(I, Interpolant):
-        raise TypeError(f"`I` must be an Interpolant, got {type(I).__name__}; build one first.")
+    check_interpolant(I)
     if I.has_latent:
         raise ValueError(
             f"`I` must have two terms, got the {I.name} interpolant with a gamma term; its noise level is not "

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from flowops.interpolants.formulas.formula import Formula
-
-if TYPE_CHECKING:
-    from flowops.interpolants.interpolant import Interpolant
+from flowops.interpolants.interpolant import Interpolant, check_interpolant
 
 _EXPONENTS: Final = (22, 24, 26)  # of the distances 2^-k from an end at which a power is measured
 _SLACK: Final = 0.01  # of a measured power
@@ -27,7 +25,11 @@ def speed(I: Interpolant, t: Tensor) -> Tensor:
     r"""$c_t=\sqrt{\dot\alpha_t^2+\dot\beta_t^2+\dot\gamma_t^2}$, the shape and dtype of `t`; infinite where a rate is.
 
     Where $\alpha^2+\beta^2=1$ it is the speed $\dot\theta_t$ of the angle $\theta_t=\mathrm{atan2}(\beta_t,\alpha_t)$.
+
+    Raises:
+        TypeError: if `I` is no interpolant, or `t` no floating tensor.
     """
+    check_interpolant(I)
     square = I.alpha_dot(t) ** 2 + I.beta_dot(t) ** 2
     return (square + I.gamma_dot(t) ** 2 if I.has_latent else square).sqrt()
 
@@ -72,7 +74,11 @@ def divergences(I: Interpolant) -> tuple[Divergence, ...]:
 
     Args:
         I: an interpolant whose coefficients can be evaluated in float64.
+
+    Raises:
+        TypeError: if `I` is none.
     """
+    check_interpolant(I)
     found = (_divergence(I, key, end) for key in I.coefficients for end in (0, 1))
     return tuple(each for each in found if each is not None)
 

@@ -10,16 +10,14 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from flowops.interpolants.coefficient import ENDS
+from flowops.interpolants.interpolant import Interpolant, check_interpolant
 from flowops.interpolants.speed import divergences
-
-if TYPE_CHECKING:
-    from flowops.interpolants.interpolant import Interpolant
 
 _GRID: Final = 1025
 _INTERIOR: Final = (1e-3, 1 - 1e-3)  # where derivatives must be finite; at the ends they may grow without bound
@@ -118,7 +116,11 @@ def validate(I: Interpolant) -> ValidationReport:
 
     Remarks, which are no failures: where $\int\dot\alpha^2+\dot\beta^2+\dot\gamma^2\,dt$ diverges, with the rate (see
     `divergences`), and a derivative that is NaN at an end and has no limit from inside that could be found.
+
+    Raises:
+        TypeError: if `I` is no interpolant.
     """
+    check_interpolant(I)
     I = in_float64(I)
     with torch.no_grad():
         properties = tuple(_properties(I))

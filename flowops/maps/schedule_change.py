@@ -8,10 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from flowops._arguments import fits, per_event
+from flowops._arguments import fits, number, per_event, whole
 from flowops._derivatives import value_and_jvp
 from flowops._types import State, Times
 from flowops.interpolants import Interpolant
+from flowops.interpolants.interpolant import check_interpolant
 from flowops.interpolants.noise_level import increasing_root
 from flowops.interpolants.validation import in_float64
 
@@ -42,8 +43,7 @@ class ScheduleChange(nn.Module):
     def __init__(self, old: Interpolant, new: Interpolant, truncate: bool = False) -> None:
         super().__init__()
         for name, interpolant in (("old", old), ("new", new)):
-            if not isinstance(interpolant, Interpolant):
-                raise TypeError(f"`{name}` must be an Interpolant, got {type(interpolant).__name__}; build one first.")
+            check_interpolant(interpolant, name)
             if interpolant.has_latent:
                 raise ValueError(
                     f"`{name}` must have two terms, got one with a gamma term; a schedule change is defined for "
@@ -149,7 +149,13 @@ class ScheduleChange(nn.Module):
         Args:
             size: $d$.
             second_moment: $\mathbb E|x_1|^2$.
+
+        Raises:
+            TypeError, ValueError: unless `size` is a whole number of at least 1 and `second_moment` not negative.
         """
+        whole(size, "size", 1)
+        if number(second_moment, "second_moment") < 0:
+            raise ValueError(f"`second_moment` must not be negative, got {second_moment}; pass the mean of |x1|^2.")
         ends = torch.arange(2, dtype=torch.float64)
         new = in_float64(self.new)
         angles = angle(new, ends).detach()

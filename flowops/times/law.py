@@ -17,6 +17,7 @@ from torch import Tensor
 from flowops._arguments import number, whole
 from flowops._types import Times
 from flowops.interpolants import Interpolant, time_of_noise_level
+from flowops.interpolants.interpolant import check_interpolant
 
 Value = TypeVar("Value", covariant=True)
 
@@ -104,8 +105,8 @@ class Law(ABC, Generic[Value]):
             raise TypeError(f"`dtype` must be torch.float32 or torch.float64, got {dtype}; times need their digits.")
         if step is not None:
             whole(step, "step", 0)
-        if interpolant is not None and not isinstance(interpolant, Interpolant):
-            raise TypeError(f"`interpolant` must be an Interpolant, got {type(interpolant).__name__}; build one first.")
+        if interpolant is not None:
+            check_interpolant(interpolant, "interpolant")
         return self.draw(Request(n, interpolant, step, generator, dtype, torch.device(device)))
 
     @abstractmethod

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from flowops import Interpolant
-from flowops.interpolants import NAMED, Divergence, cosine, divergences, speed, variance_preserving
+from flowops.interpolants import NAMED, Divergence, cosine, divergences, speed, validate, variance_preserving
 
 
 def by_quadrature(I: Interpolant, key: str, end: int, near: float, far: float) -> float:
@@ -68,3 +70,10 @@ def test_the_speed_is_the_norm_of_the_rates_and_that_of_the_angle_on_the_circle(
 
     torch.testing.assert_close(speed(cosine(), t), torch.func.jvp(angle, (t,), (torch.ones_like(t),))[1])
     assert speed(cosine(), torch.ones(())).isinf()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("ask", [divergences, validate, lambda I: speed(I, torch.ones(1))], ids=str)
+def test_what_is_no_interpolant_is_refused(ask: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match="`I` must be an Interpolant, got str; build one first"):
+        ask("cosine")

@@ -155,6 +155,20 @@ class TestATruncatedClock:
         assert_close(b.flow_map()(t, 1.0, x), X(t, 1.0, x), rtol=1e-9, atol=1e-9)
         assert_close(X(0.4, 0.0, X(0.0, 0.4, x)), x)
 
+    @pytest.mark.usefixtures("unchecked")
+    @pytest.mark.parametrize(
+        ("size", "moment", "sentence"),
+        [
+            (0, 1.0, "`size` must be a whole number of at least 1, got 0"),
+            ("2", 1.0, "`size` must be a whole number of at least 1, got '2'"),
+            (2, -1.0, "`second_moment` must not be negative, got -1.0; pass the mean of"),
+        ],
+    )
+    def test_a_defect_of_no_law(self, size: Any, moment: float, sentence: str) -> None:
+        cut: Any = reschedule(Identity(), self.OLD, self.NEW, truncate=True)
+        with pytest.raises(ValueError, match=sentence):
+            cut.change.defect(size, moment)
+
     def test_the_other_end_and_ranges_that_fit(self) -> None:
         old = variance_exploding(0.05, 20.0)
         cut: Any = reschedule(Identity(), old, linear(), truncate=True)
