@@ -282,6 +282,15 @@ def test_uniform_angle_is_uniform_in_the_angle_between_those_of_the_ends(I: Inte
         assert stats.kstest(t.numpy(), "uniform").pvalue < RATE
 
 
+@pytest.mark.parametrize("I", ANGLE_SCHEDULES, ids=lambda I: I.name)
+def test_the_angle_of_a_draw_divides_that_of_the_schedule(I: Interpolant, monkeypatch: pytest.MonkeyPatch) -> None:
+    u, ends = torch.linspace(0.01, 0.99, 9, dtype=torch.float64), torch.arange(2, dtype=torch.float64)
+    monkeypatch.setattr(Request, "uniform", lambda _: u)
+    t = UniformAngle()(9, interpolant=I, dtype=torch.float64)
+    first, last = torch.atan2(I.beta(ends), I.alpha(ends))
+    torch.testing.assert_close(torch.atan2(I.beta(t), I.alpha(t)), torch.lerp(first, last, u), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("I", ANGLE_SCHEDULES, ids=lambda I: I.name)
 def test_uniform_angle_draws_no_time_at_which_a_rate_is_infinite(
