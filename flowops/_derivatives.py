@@ -190,4 +190,5 @@ for _name, _kernel in (
     ("convolution", _convolution),
     ("convolution_backward", _convolution_gradients),
 ):
-    KERNELS.impl(_name, _kernel)
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{_name}", "ZeroTensor"):  # of an earlier import
+        KERNELS.impl(_name, _kernel)

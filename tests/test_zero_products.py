@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import flowops
 from flowops import LearnedMap, interpolants
 from flowops._derivatives import push_basis, value_and_jvp
 from flowops.methods import get_method
@@ -115,6 +118,14 @@ def test_the_memory_format_of_a_derivative_is_that_of_the_value() -> None:
     value, derivative = value_and_jvp(lambda y: F.conv2d(y, KERNEL, OFFSET, padding=1), (x,), (x,))
     assert value.stride() == derivative.stride()
     assert value.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_second_import_leaves_the_kernels_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that is registered twice is refused by torch 2.11."""
+    monkeypatch.setattr(flowops, "_derivatives", sys.modules["flowops._derivatives"])  # to be put back
+    monkeypatch.delitem(sys.modules, "flowops._derivatives")
+    monkeypatch.delattr(torch.library.Library, "impl")
+    assert importlib.import_module("flowops._derivatives").value_and_jvp is not value_and_jvp
 
 
 @pytest.mark.parametrize("name", ["jvp", "vmap", "vmap over weights", "grad", "jacrev", "moving"])
