@@ -145,6 +145,14 @@ def check_result(result: Tensor, x: Tensor, *times: Tensor, name: str) -> Tensor
     )
 
 
+def check_per_sample(value: object, x: Tensor, name: str) -> Tensor:
+    """The value that a functional has at the states `x`, refused unless it is one number per sample."""
+    if isinstance(value, Tensor) and value.shape == x.shape[:1]:
+        return value
+    given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise ValueError(f"`{name}` must give one number per sample, [{len(x)}], got {given}; reduce over the event.")
+
+
 def fits(kind: Any, value: Any) -> bool:
     """Whether a value is of the kind that the annotation of a setting names; a whole number is a number too."""
     origin, inner = get_origin(kind), get_args(kind)

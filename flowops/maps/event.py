@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowops._arguments import per_event
+from flowops._arguments import check_per_sample, per_event
 from flowops._derivatives import is_tracked, value_and_vjp
 from flowops._types import State, Times
 from flowops.maps.dense_output import DenseOutput, MovedOutput
@@ -46,7 +46,8 @@ def first_event(dense: DenseOutput | MovedOutput, g: Function, direction: int) -
     $g(\tau,X_{s,\tau}(x))=0$ solved for $\tau$, each one order more.
     """
     times, states = (z.detach() for z in dense.nodes())
-    values = _checked(g, times.flatten(), states.flatten(0, 1)).detach().reshape(times.shape)
+    nodes = times.flatten()
+    values = check_per_sample(g(nodes, states.flatten(0, 1)), nodes, "g").detach().reshape(times.shape)
     rises = (values[:-1] < 0) & (values[1:] >= 0)
     falls = (values[:-1] > 0) & (values[1:] <= 0)
     hits = rises & (direction >= 0) | falls & (direction <= 0)
@@ -83,14 +84,6 @@ def _rate(dense: DenseOutput | MovedOutput, g: Function, t: Times, x: State) -> 
         return g(t + tau, x + per_event(tau, x).to(x.dtype) * slope)
 
     return value_and_vjp(ahead, torch.zeros_like(t), torch.ones_like(t))[1].detach()
-
-
-def _checked(g: Function, t: Times, x: State) -> Tensor:
-    value = g(t, x)
-    if not isinstance(value, Tensor) or value.shape != t.shape:
-        given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"`g` must give one number per sample, [{len(t)}] here, got {given}; reduce over the event.")
-    return value
 
 
 def _root(f: Callable[[Tensor], Tensor], a: Tensor, fa: Tensor, b: Tensor, fb: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_state
+from flowops._arguments import check_per_sample, check_state
 from flowops._types import State, TimeLike
 from flowops.fields import VelocityField
 from flowops.fields.strain import matrices
@@ -57,23 +57,16 @@ def energy(
     Cost: one call of `X`, two of `H`. Checked by `theory_checks/test_hamiltonian_flows.py`.
     """
     check_state(x)
-    return finish(per_sample(H(X(s, t, x)), x, "H"), per_sample(H(x), x, "H"), parts)
+    return finish(check_per_sample(H(X(s, t, x)), x, "H"), check_per_sample(H(x), x, "H"), parts)
 
 
 def jacobian_symmetry(b: VelocityField, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
     r"""$\nabla b_t(x)-\nabla b_t(x)^\top$, `[batch, d, d]`: zero everywhere if and only if $b_t$ is a gradient.
 
-    Velocities of interpolants from a Gaussian base are gradients; so is the optimal field between two laws.
+    Velocities of interpolants from an independent Gaussian base are gradients; so is the optimal field between two
+    laws.
 
     Cost: one Jacobian of `b`. Source: Poincaré's lemma. Checked by `theory_checks/test_gradient_fields.py`.
     """
     J = matrices(b.jacobian(t, x), x)
     return finish(J, J.mT, parts)
-
-
-def per_sample(value: object, x: Tensor, name: str) -> Tensor:
-    """The value of a functional of states, refused unless it is one number per sample."""
-    if isinstance(value, Tensor) and value.shape == x.shape[:1]:
-        return value
-    given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise ValueError(f"`{name}` must give one number per sample, [{len(x)}], got {given}; reduce over the event.")

@@ -7,12 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_state, expand_time
+from flowops._arguments import check_per_sample, check_state, expand_time
 from flowops._derivatives import value_and_jvp
 from flowops._types import State, TimeLike
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
-from flowops.residuals.geometry import per_sample
 from flowops.residuals.identities import Residual, finish
 
 
@@ -49,7 +48,7 @@ def tilting(
     t = expand_time(t, x)
 
     def tilt(q: Tensor, y: Tensor) -> Tensor:
-        return q * per_sample(reward(X(q, 1.0, y)), y, "reward")
+        return q * check_per_sample(reward(X(q, 1.0, y)), y, "reward")
 
     left = value_and_jvp(tilt, (t, x), (torch.ones_like(t), b(t, x)))[1]
-    return finish(left, per_sample(reward(X(t, 1.0, x)), x, "reward").to(left.dtype), parts)
+    return finish(left, check_per_sample(reward(X(t, 1.0, x)), x, "reward").to(left.dtype), parts)

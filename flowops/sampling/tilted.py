@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_state, number, per_event, whole
+from flowops._arguments import check_per_sample, check_state, number, per_event, whole
 from flowops._derivatives import value_and_vjp
 from flowops._types import PerSample, State
 from flowops.fields.divergence import inner
 from flowops.maps import FlowMap
-from flowops.residuals.geometry import per_sample
 from flowops.sampling.grids import check_grid
 
 Reward = Callable[[State], Tensor]
@@ -177,7 +176,7 @@ def tilt(
 
 def ahead(X: FlowMap, reward: Reward, t: float, x: State) -> Tensor:
     r"""$r(X_{t,1}(x))$, `[batch]`."""
-    return per_sample(reward(x if t == 1 else X(t, 1.0, x)), x, "reward")
+    return check_per_sample(reward(x if t == 1 else X(t, 1.0, x)), x, "reward")
 
 
 def effective_size(log_weights: Tensor) -> Tensor:
