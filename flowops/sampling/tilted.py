@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_per_sample, check_state, number, per_event, whole
+from flowops._arguments import check_like, check_per_sample, check_state, number, per_event, whole
 from flowops._derivatives import value_and_vjp
 from flowops._types import PerSample, State
 from flowops.fields.divergence import inner
@@ -72,8 +72,10 @@ class Langevin:
         r"""$\log(\rho_te^{r_t})$ as far as it is known, and its gradient."""
         level, slope = value_and_vjp(tilt, x, x.new_ones(len(x)))
         if self.log_density is not None:
-            level = level + self.log_density(t, x)
-        return level, self.score(t, x) + slope
+            level = level + check_per_sample(self.log_density(t, x), x, "log_density")
+        score = self.score(t, x)
+        check_like(score, x, "score")
+        return level, score + slope
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,14 @@ class Tilted:
 
         Populations count by their $\hat Z$. The error is that of a ratio of means of independent populations, NaN for
         one; it knows nothing of a mode that no population has found.
+
+        Raises:
+            ValueError: unless there is one value of $f$ per particle.
         """
         count, size = self.log_weights.shape
+        if not isinstance(values, Tensor) or values.shape[:1] != self.x.shape[:1]:
+            given = f"shape {list(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(f"`values` must hold an entry per particle, [{len(self.x)}, ...], got {given}; pass f(x).")
         weights = (self.log_weights - self.log_weights.max()).exp()[..., None]
         sums = (weights * values.reshape(count, size, -1)).mean(1)
         normalizers = weights.mean(1)
@@ -155,6 +163,8 @@ def tilt(
     """
     times = check_grid(grid)
     check_state(x0, "x0")
+    if not len(x0):
+        raise ValueError("`x0` must hold at least one particle, got none; draw some with sampling.noise.")
     if len(x0) % whole(populations, "populations", 1):
         raise ValueError(f"`populations` must divide the number of particles, {len(x0)}, got {populations}.")
     if not 0 <= number(threshold, "threshold") <= 1:

@@ -110,10 +110,18 @@ def test_misfits_are_refused() -> None:
     x = normal(6, 2)
     with pytest.raises(ValueError, match="`populations` must divide the number of particles, 6, got 4"):
         tilt(PROBLEM.X, first, x, uniform(2), populations=4)
+    with pytest.raises(ValueError, match="`x0` must hold at least one particle, got none"):
+        tilt(PROBLEM.X, first, x[:0], uniform(2))
     with pytest.raises(ValueError, match=r"`threshold` must lie in \[0, 1\], got 2.0; it is a share of the particles"):
         tilt(PROBLEM.X, first, x, uniform(2), threshold=2.0)
     with pytest.raises(ValueError, match=r"`reward` must give one number per sample, \[6\], got shape \[6, 2\]"):
         tilt(PROBLEM.X, lambda y: y, x, uniform(2))
+    with pytest.raises(ValueError, match=r"`score` must have the shape of `x`, \[6, 2\], got \[6, 1\]"):
+        tilt(PROBLEM.X, first, x, uniform(2), langevin=Langevin(lambda _, y: -y[:, :1], 0.1))
+    with pytest.raises(ValueError, match=r"`log_density` must give one number per sample, \[6\], got shape \[6, 1\]"):
+        tilt(PROBLEM.X, first, x, uniform(2), langevin=Langevin(PROBLEM.score, 0.1, 1, lambda _, y: -y[:, :1]))
+    with pytest.raises(ValueError, match=r"`values` must hold an entry per particle, \[600, ...\], got shape \[6, 2\]"):
+        tilted().mean(x)
     with pytest.raises(ValueError, match="`step` must be positive, got 0"):
         Langevin(PROBLEM.score, 0.0)
     with pytest.raises(ValueError, match="`moves` must be a whole number of at least 1, got 0"):
