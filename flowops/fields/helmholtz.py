@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import number, whole
-from flowops.fields.velocity_field import VelocityField
+from flowops.fields.velocity_field import VelocityField, check_velocity_field
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,19 @@ def helmholtz(
         device: of the nodes.
 
     Raises:
-        ValueError: for an even number of nodes, or lengths that are not positive.
+        TypeError: for anything but a field.
+        ValueError: for an even number of nodes, or lengths that are no sequence of positive numbers.
 
     Cost: one call of `b` at $\mathtt{nodes}^d$ points, and $2d$ fast Fourier transforms: for $d\le3$. Source: Chorin,
     Marsden, A Mathematical Introduction to Fluid Mechanics, §1.3. Checked by
     `theory_checks/test_helmholtz_decomposition.py`.
     """
+    check_velocity_field(b)
     if whole(nodes, "nodes", 3) % 2 == 0:
         raise ValueError(f"`nodes` must be odd, got {nodes}; pass {nodes + 1}.")
-    if not lengths or min(number(length, "lengths") for length in lengths) <= 0:
-        raise ValueError(f"`lengths` must be positive numbers, one a side, got {list(lengths)}; pass the periods.")
+    sequence = isinstance(lengths, Sequence) and lengths
+    if not sequence or min(number(length, "lengths") for length in lengths) <= 0:
+        raise ValueError(f"`lengths` must be positive numbers, one a side, got {lengths!r}; pass the list of periods.")
     sides = [torch.arange(nodes, dtype=dtype, device=device) * (length / nodes) for length in lengths]
     waves = [torch.fft.fftfreq(nodes, length / nodes, dtype=dtype, device=device) for length in lengths]
     points = torch.cartesian_prod(*sides).reshape(-1, len(sides))

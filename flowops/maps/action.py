@@ -8,6 +8,7 @@ from flowops._arguments import check_state, expand_times, whole
 from flowops._types import PerSample, TimeLike
 from flowops.fields import VelocityField
 from flowops.fields.divergence import inner
+from flowops.fields.velocity_field import check_velocity_field
 from flowops.maps.flow_map import FlowMap
 from flowops.maps.quadrature import along
 
@@ -27,9 +28,14 @@ def action(X: FlowMap, b: VelocityField, s: TimeLike, t: TimeLike, x: Tensor, *,
         x: state at time `s`.
         nodes: Gauss-Legendre points in $\tau$; the quadrature error falls geometrically for smooth fields.
 
+    Raises:
+        TypeError: unless `b` is a field.
+        ValueError: for a number of nodes that is none.
+
     Cost: one call of `X` and one of `b` on a batch `nodes` times as large. Source: Benamou, Brenier 2000, Numer. Math.
     84:375. Checked by `theory_checks/test_transport_cost.py`.
     """
+    check_velocity_field(b)
     check_state(x)
     s, t = expand_times(s, t, x)
     path = along(X, s, t, x, whole(nodes, "nodes", 1))

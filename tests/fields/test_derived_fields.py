@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from flowops import VelocityField, problems
-from flowops.fields import acceleration, lie_bracket, logarithmic_norm, spin, strain
+from flowops.fields import acceleration, helmholtz, lie_bracket, logarithmic_norm, spin, strain
+from flowops.maps import action
 from tests.examples import EVENT_IDS, EVENTS, Coupled, Cubic, Labelled, normal, over, uniform
 
 
@@ -67,7 +69,29 @@ def test_a_shear_stretches_although_its_eigenvalues_vanish() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("make", [acceleration, lambda b: lie_bracket(problems.rotation(1.0).b, b)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        acceleration,
+        lambda b: lie_bracket(problems.rotation(1.0).b, b),
+        lambda b: strain(b, 0.0, normal(1, 2)),
+        lambda b: spin(b, 0.0, normal(1, 2)),
+        lambda b: helmholtz(b, 0.0, [1.0]),
+        lambda b: action(problems.rotation(1.0).X, b, 0.0, 1.0, normal(1, 2)),
+    ],
+)
 def test_anything_but_a_field_is_refused(make: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match="`b` must be a VelocityField, got function; wrap it"):
         make(lambda _, x: x)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("lengths", [[], [1.0, -1.0], 1.0, torch.ones(2)])
+def test_a_box_has_a_positive_length_on_every_side(lengths: Any) -> None:
+    with pytest.raises(ValueError, match="`lengths` must be positive numbers, one a side, got .*; pass the list of"):
+        helmholtz(problems.rotation(1.0).b, 0.0, lengths)
+
+
+def test_a_box_has_an_odd_number_of_nodes() -> None:
+    with pytest.raises(ValueError, match="`nodes` must be odd, got 8; pass 9"):
+        helmholtz(problems.rotation(1.0).b, 0.0, [1.0, 1.0], nodes=8)
