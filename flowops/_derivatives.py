@@ -154,7 +154,8 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) 
     bias = None if bias is not None and bias._is_zerotensor() else bias
     if not (x._is_zerotensor() or weight._is_zerotensor()):
         return _convolve(x, weight, bias, *options)
-    zeros = torch.zeros_like(_convolve(_shape(x), _shape(weight), None, *options), device=x.device)
+    shape = _convolve(_shape(x), _shape(weight), None, *options)
+    zeros = torch.zeros_like(shape, device=x.device, memory_format=_format(x, weight))
     return zeros if bias is None else zeros + bias.reshape(-1, *[1] * (x.ndim - 2))
 
 
@@ -178,8 +179,15 @@ def _dense(x: Tensor) -> Tensor:
 
 
 def _shape(x: Tensor) -> Tensor:
-    """A tensor of the same shape and strides without numbers."""
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+    """A tensor of the same shape without numbers."""
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")
+
+
+def _format(x: Tensor, weight: Tensor) -> torch.memory_format:
+    """Channels last if one of both is, as convolutions have it."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim, torch.contiguous_format)
+    moved = any(not p.is_contiguous() and p.is_contiguous(memory_format=last) for p in (x, weight))
+    return last if moved else torch.contiguous_format
 
 
 KERNELS = torch.library.Library("aten", "IMPL", "ZeroTensor")

@@ -80,11 +80,12 @@ def test_value_derivative_and_gradients_are_those_of_weights_with_a_tangent_of_z
     assert_close(results[0], results[1])
 
 
-def test_value_and_derivative_take_two_products_for_each_layer() -> None:
+@pytest.mark.parametrize(("layers", "number"), [(convolutions, 3), (transposed, 3), (batches, 2)])
+def test_value_and_derivative_take_two_products_for_each_layer(layers: Layers, number: int) -> None:
     weights = [p.clone().requires_grad_() for p in (KERNEL, OFFSET, MATRIX)]
     with Products() as products:
-        value_and_jvp(lambda y: convolutions(y, *weights), (normal(2, 3, 4, 4),), (normal(2, 3, 4, 4, seed=3),))
-    assert (products.number, products.zero) == (6, 0)
+        value_and_jvp(lambda y: layers(y, *weights), (normal(2, 3, 4, 4),), (normal(2, 3, 4, 4, seed=3),))
+    assert (products.number, products.zero) == (2 * number, 0)
 
 
 @pytest.mark.parametrize("network", ["perceptron", "images"])
@@ -118,6 +119,19 @@ def test_the_memory_format_of_a_derivative_is_that_of_the_value() -> None:
     value, derivative = value_and_jvp(lambda y: F.conv2d(y, KERNEL, OFFSET, padding=1), (x,), (x,))
     assert value.stride() == derivative.stride()
     assert value.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("last", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("zero", [(True, False), (False, True)])
+def test_a_zero_convolution_has_the_memory_format_of_another(last: tuple[bool, ...], zero: tuple[bool, ...]) -> None:
+    formats = [torch.channels_last if own else torch.contiguous_format for own in last]
+    factors = [p.contiguous(memory_format=m) for p, m in zip((normal(2, 3, 4, 4), KERNEL), formats, strict=True)]
+    operands = [
+        torch._efficientzerotensor(p.shape, dtype=p.dtype) if none else p for p, none in zip(factors, zero, strict=True)
+    ]
+    options = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+    numbers = [torch.zeros_like(p) if none else p for p, none in zip(operands, zero, strict=True)]
+    assert aten.convolution(*operands, None, *options).stride() == aten.convolution(*numbers, None, *options).stride()
 
 
 def test_a_second_import_leaves_the_kernels_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
