@@ -131,6 +131,8 @@ def test_what_cannot_be_moved_is_refused() -> None:
         sensitivity(X, 0.0, 1.0, x, {"speed": torch.ones(1)})
     with pytest.raises(ValueError, match=r"must be a floating tensor of shape \[1\], got torch.float32 of shape \[2\]"):
         sensitivity(X, 0.0, 1.0, x, {"omega": torch.ones(2)})
+    with pytest.raises(ValueError, match=r"must be a floating tensor of shape \[1\], got torch.int64 of shape \[1\]"):
+        sensitivity(X, 0.0, 1.0, x, {"omega": torch.ones(1).long()})
     with pytest.raises(ValueError, match=r"must be a floating tensor of shape \[1\], got float; give one rate"):
         sensitivity(X, 0.0, 1.0, x, {"omega": 1.0})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="`direction` must hold at least one parameter, got none"):
