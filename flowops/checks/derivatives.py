@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,17 @@ def values_only(X: FlowMap) -> FlowMap:
 def field_values(b: VelocityField) -> VelocityField:
     """The same field with every derivative by the generic forward-mode rule."""
     return VelocityField.from_function(lambda t, x: b(t, x))
+
+
+def density_slopes(log_density: Callable[[Tensor, Tensor], Tensor], t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    r"""$\partial_t\log\rho_t(x)$, `[batch]`, and $\nabla\log\rho_t(x)$, by automatic differentiation.
+
+    What the density does not depend on, such as time if it is at rest, has the slope zero.
+    """
+    t, x = t.clone().requires_grad_(), x.clone().requires_grad_()
+    with torch.enable_grad():
+        dt, score = torch.autograd.grad(log_density(t, x).sum(), (t, x), materialize_grads=True)
+    return dt, score
 
 
 class Differenced(FlowMap):

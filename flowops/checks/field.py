@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowops._solvers import SolverError
 from flowops.checks import flow_map
-from flowops.checks.derivatives import Differenced, field_values
+from flowops.checks.derivatives import Differenced, density_slopes, field_values
 from flowops.checks.draws import Draws, States, draw, tolerance_of
 from flowops.checks.examination import Compared, Statement, Undecidable, examine
 from flowops.checks.flow_map import PAPER, Subject
@@ -214,11 +214,9 @@ def continuity(field: Field) -> Compared:
     """The rate of the log-density along trajectories and minus the divergence."""
     d, b = field.draws, field.b
     assert field.log_density is not None
-    t, x = d.s.clone().requires_grad_(), d.x.clone().requires_grad_()
-    with torch.enable_grad():
-        dt, score = torch.autograd.grad(field.log_density(t, x).sum(), (t, x))
+    dt, score = density_slopes(field.log_density, d.s, d.x)
     value, divergence = b(d.s, d.x).detach(), b.divergence(d.s, d.x).detach()
-    transport = (value * score).reshape(len(x), -1)
+    transport = (value * score).reshape(len(d.x), -1)
     scale = 1 + dt.abs() + divergence.abs() + transport.abs().sum(1)
     return Compared(dt + transport.sum(1), -divergence, {"t": d.s}, d.x, scale)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowops.checks import flow_map
+from flowops.checks.derivatives import density_slopes
 from flowops.checks.draws import Draws, draw, tolerance_of
 from flowops.checks.examination import Compared, Statement, examine
 from flowops.checks.flow_map import PAPER, Subject
@@ -176,8 +177,8 @@ def conversions(of: Schedule) -> list[Compared]:
     for target, truth in known.items():
         value = I.convert(t, x, b, "velocity", target)
         found.append(of.compared(value, truth, magnified(I, t, x, b, target), of=f"velocity to {target}"))
-    grad = of.mixture.score(t, x)
-    return [*found, of.compared(_score(of), grad, size(grad), of="the score of the density")]
+    grad, slope = of.mixture.score(t, x), density_slopes(of.mixture.log_prob, t, x)[1]
+    return [*found, of.compared(slope, grad, size(grad), of="the score of the density")]
 
 
 def magnified(I: Interpolant, t: Tensor, x: Tensor, b: Tensor, target: str) -> Tensor:
@@ -190,9 +191,7 @@ def magnified(I: Interpolant, t: Tensor, x: Tensor, b: Tensor, target: str) -> T
 
 def continuity(of: Schedule) -> Compared:
     """The rate of the closed-form density along trajectories and minus the divergence."""
-    t, x = of.t.clone().requires_grad_(), of.x.clone().requires_grad_()
-    with torch.enable_grad():
-        dt, score = torch.autograd.grad(of.mixture.log_prob(t, x).sum(), (t, x))
+    dt, score = density_slopes(of.mixture.log_prob, of.t, of.x)
     b, divergence = of.mixture.b(of.t, of.x), of.mixture.b.divergence(of.t, of.x)
     transported = (b * score)[:, 0]
     rounding = dt.abs() + transported.abs() + divergence.abs()
@@ -228,10 +227,3 @@ def _prior(x: Tensor) -> Tensor:
         w * torch.exp(-((x - m) ** 2) / (2 * v)) / v**0.5 for w, m, v in zip(_WEIGHTS, _MEANS, _VARIANCES, strict=True)
     ]
     return torch.stack(list(parts)).sum(0)
-
-
-def _score(of: Schedule) -> Tensor:
-    """The gradient of the closed-form density, by automatic differentiation."""
-    x = of.x.clone().requires_grad_()
-    with torch.enable_grad():
-        return torch.autograd.grad(of.mixture.log_prob(of.t, x).sum(), x)[0]

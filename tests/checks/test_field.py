@@ -107,6 +107,15 @@ def test_a_field_that_does_not_transport_the_law_breaks_continuity(size: float) 
     assert report.holds if size == 1 else broken is not None and broken.name == "Continuity", str(report)
 
 
+@pytest.mark.parametrize(("pull", "holds"), [(0.0, True), (1.0, False)])
+def test_a_law_at_rest_needs_no_time(pull: float, holds: bool) -> None:
+    def at_rest(_: Tensor, x: Tensor) -> Tensor:
+        return -(x**2).sum(1) / 2 - pull * x[:, 0]
+
+    field = Field(problems.rotation(2.0).b, draw([], (0.0, 1.0), None, (2,), 6, 0), 1e-9, at_rest)
+    assert bool((continuity(field).residuals() < 1e-9).all()) is holds
+
+
 def test_the_residual_of_continuity_scales_with_the_defect() -> None:
     draws = draw([], (0.1, 0.9), of_the_law, (), 6, 0)
     fields = (Field((1 + delta) * LAW.b, draws, 1e-9, LAW.log_prob) for delta in (1e-3, 5e-4))
