@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flowops._solvers import SolverError
-from flowops.checks import flow_map
 from flowops.checks.derivatives import Differenced, density_slopes, field_values
 from flowops.checks.draws import Draws, States, draw, tolerance_of
 from flowops.checks.examination import Compared, Statement, Undecidable, examine
-from flowops.checks.flow_map import PAPER, Subject
+from flowops.checks.flow_map import PAPER, Subject, equations
 from flowops.checks.growth import size, steepness
 from flowops.checks.report import Report
 from flowops.fields import VelocityField
@@ -25,7 +24,6 @@ from flowops.maps import FlowMap, SolutionOperator
 
 LogDensity = Callable[[Tensor, Tensor], Tensor]
 RULES = ("dt", "jvp", "vjp", "jacobian", "divergence")
-OF_THE_MAP = ("Identity", "Tangent", "Lagrangian", "Eulerian", "Semigroup", "Inverse", "Liouville")
 _STEPS = 2_000  # of the explicit solve that finds out whether a field is stiff
 _STIFF: dict[str, Any] = {"method": "rodas5p", "rtol": 1e-8, "atol": 1e-8}
 _LOOSE = 1e3  # what the implicit method allows, in units of the explicit one
@@ -152,18 +150,15 @@ def statements(field: Field) -> list[Statement]:
         Statement("Solutions: they exist on the horizon", f"{PAPER} (2)", lambda: solutions(field)),
         Statement("Trajectories: X_{s,t}(x_s) = x_t, by SciPy", f"{PAPER} (4)", lambda: trajectories(field)),
     ]
-    template = flow_map.statements(Subject(b.flow_map(), b, d, field.tolerance))
-    names = {s.text.partition(":")[0]: position for position, s in enumerate(template)}
-    for name in OF_THE_MAP:
-        known.append(_of_the_map(field, template[names[name]], names[name]))
-    return known
+    template = equations(Subject(b.flow_map(), b, d, field.tolerance))
+    return known + [_of_the_map(field, statement, position) for position, statement in enumerate(template)]
 
 
 def _of_the_map(field: Field, statement: Statement, position: int) -> Statement:
-    """A statement on the solved map, which is there only when it is looked at."""
+    """One of the equations for the solved map, which is there only when it is looked at."""
 
     def compare() -> list[Compared]:
-        sides = flow_map.statements(field.subject)[position].compare()
+        sides = equations(field.subject)[position].compare()
         found = [sides] if isinstance(sides, Compared) else list(sides)
         return [replace(one, scale=field.looser * one.scale) for one in found]
 

@@ -167,16 +167,27 @@ class Known(FlowMap):
 
 def statements(subject: Subject) -> list[Statement]:
     """What is to hold of a map, in logical order."""
-    d, b = subject.draws, subject.b
+    d = subject.draws
     known = [
-        Statement("Tangent: d/dt X_{s,t}(x) -> b_t(x) as s -> t", f"{PAPER} Lemma 2.1 (5)", lambda: tangent(subject))
-    ]
-    first = [
         Statement("Samples: X of a batch is X of each of its samples", "docs/notation.md", lambda: alone(subject.X, d)),
         Statement("Digits: X keeps the precision of its state", "docs/notation.md", lambda: digits(subject), 0.1),
-        Statement("Identity: X_{t,t}(x) = x", f"{PAPER} (4)", lambda: identity(subject)),
+        *equations(subject),
+        Statement("Average velocity: X = x + (t-s) v", f"{PAPER} (6)", lambda: average_velocity(subject)),
+        Statement("Forward mode: it is the derivative of the values", "torch.func", lambda: forward_mode(subject)),
     ]
-    then = [
+    if overridden(subject.X):
+        text = "Rules: own derivatives are those of the values"
+        known.append(Statement(text, "docs/operators.md", lambda: own_rules(subject)))
+    return known
+
+
+def equations(subject: Subject) -> list[Statement]:
+    """What the flow map of a field satisfies, in logical order; the tangent condition only if the field is known."""
+    known = [Statement("Identity: X_{t,t}(x) = x", f"{PAPER} (4)", lambda: identity(subject))]
+    if subject.b is not None:
+        text = "Tangent: d/dt X_{s,t}(x) -> b_t(x) as s -> t"
+        known.append(Statement(text, f"{PAPER} Lemma 2.1 (5)", lambda: tangent(subject)))
+    return known + [
         Statement(
             "Lagrangian: d/dt X_{s,t}(x) = b_t(X_{s,t}(x))", f"{PAPER} Prop. 2.2 (8)", lambda: lagrangian(subject)
         ),
@@ -184,13 +195,7 @@ def statements(subject: Subject) -> list[Statement]:
         Statement("Semigroup: X_{u,t}(X_{s,u}(x)) = X_{s,t}(x)", f"{PAPER} Prop. 2.2 (10)", lambda: semigroup(subject)),
         Statement("Inverse: X_{t,s}(X_{s,t}(x)) = x", f"{PAPER} after (10)", lambda: inverse(subject)),
         Statement("Liouville: log |det grad X| = int div b", "Liouville; 2303.08797", lambda: subject.determinants),
-        Statement("Average velocity: X = x + (t-s) v", f"{PAPER} (6)", lambda: average_velocity(subject)),
-        Statement("Forward mode: it is the derivative of the values", "torch.func", lambda: forward_mode(subject)),
     ]
-    rules = [
-        Statement("Rules: own derivatives are those of the values", "docs/operators.md", lambda: own_rules(subject))
-    ]
-    return [*first, *(known if b is not None else []), *then, *(rules if overridden(subject.X) else [])]
 
 
 def alone(X: FlowMap, d: Draws) -> Compared:

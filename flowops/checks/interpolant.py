@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowops.checks import flow_map
 from flowops.checks.derivatives import density_slopes
 from flowops.checks.draws import Draws, draw, tolerance_of
 from flowops.checks.examination import Compared, Statement, examine
-from flowops.checks.flow_map import PAPER, Subject
+from flowops.checks.flow_map import PAPER, Subject, equations
 from flowops.checks.growth import size
 from flowops.checks.posterior import conditional_means, noise_deviation
 from flowops.checks.report import Report
@@ -26,7 +25,6 @@ _WEIGHTS, _MEANS, _VARIANCES, _RADIUS = (0.3, 0.7), (-1.5, 1.0), (0.2, 0.4), 8.0
 _MEAN, _ROOT = (1.0, -0.5), ((0.8, 0.0), (0.5, 0.4))
 _INNER = 0.02  # of the ends, where a conversion has a limit at most
 _ROUNDINGS = 256  # of a number of the formulas
-OF_THE_PAIR = ("Identity", "Tangent", "Lagrangian", "Eulerian", "Semigroup", "Inverse", "Liouville")
 
 
 def check_interpolant(
@@ -152,8 +150,7 @@ def statements(of: Schedule) -> list[Statement]:
             "Transport: X_{s,t} carries the normal law to that at t", f"{PAPER} Lemma A.1", lambda: transport(of)
         ),
     ]
-    template = {s.text.partition(":")[0]: s for s in flow_map.statements(of.subject)}
-    return known + [template[name] for name in OF_THE_PAIR]
+    return known + equations(of.subject)
 
 
 def field(of: Schedule) -> Compared:
