@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowops._arguments import check_like, per_event
 from flowops._types import Jacobian, State, TimeLike, Times
+from flowops.checks.growth import size
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
 
@@ -72,7 +73,7 @@ class Differenced(FlowMap):
         """The difference along a direction."""
         s, t = self._operands(s, t, x)
         check_like(u, x, "u")
-        h = self.step * ((1 + _largest(x)) / _largest(u)).clamp(max=1.0)
+        h = self.step * ((1 + size(x)) / size(u)).clamp(max=1.0)
         offsets = torch.arange(-3, 4, dtype=x.dtype)[:, None] * h
         states = x + offsets.reshape(*offsets.shape, *[1] * (x.ndim - 1)) * u
         weights = _weights(torch.full_like(h, 3.0)) / h
@@ -84,8 +85,8 @@ class Differenced(FlowMap):
 
     def jacobian(self, s: TimeLike, t: TimeLike, x: Tensor) -> Jacobian:
         """The differences along every coordinate."""
-        size = x[0].numel()
-        basis = torch.eye(size, dtype=x.dtype).reshape(size, 1, *x.shape[1:]).expand(size, *x.shape)
+        d = x[0].numel()
+        basis = torch.eye(d, dtype=x.dtype).reshape(d, 1, *x.shape[1:]).expand(d, *x.shape)
         columns = torch.stack([self.jvp(s, t, x, e) for e in basis])
         return columns.movedim(0, -1).reshape(x.shape + x.shape[1:])
 
@@ -108,10 +109,6 @@ class Differenced(FlowMap):
         first = (t - 3 * h).clamp(start, end - 6 * h)
         nodes = first + h * torch.arange(7, dtype=t.dtype)[:, None]
         return nodes.clamp(start, end), _weights((t - first) / h) / h
-
-
-def _largest(x: Tensor) -> Tensor:
-    return x.detach().abs().reshape(len(x), -1).amax(1)
 
 
 def _weights(position: Tensor) -> Tensor:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from flowops._arguments import check_state, number, whole
+from flowops._arguments import check_state, number, per_event, whole
+from flowops.checks.growth import size
 
 Sampler = Callable[[int, torch.Generator], Tensor]
 States = Tensor | Sampler | None
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 4e-4}
 """What counts as zero: 1e-9 in double, the square root of epsilon in single precision."""
+WIDE = 64
+"""Numbers of a state above which it is large: fewer of them are looked at."""
+_MANY, _FEW = 24, 8  # states, and large ones
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,8 @@ class Draws:
 
     def directions(self) -> Tensor:
         """One random direction per state, as large as the states."""
-        size = self.x.abs().reshape(len(self.x), -1).amax(1).clamp(min=1.0)
         drawn = torch.randn(self.x.shape, dtype=torch.float64, generator=self.generator()).to(self.x)
-        return size.reshape(-1, *[1] * (self.x.ndim - 1)) * drawn
+        return per_event(size(self.x).clamp(min=1.0), self.x) * drawn
 
 
 def draw(
@@ -79,9 +81,9 @@ def draw(
     start, end = interval(horizon)
     generator = torch.Generator().manual_seed(seed)
     dtype = next((p.dtype for module in of for p in module.parameters() if p.is_floating_point()), torch.float64)
-    size = math.prod(event) if states is None or not isinstance(states, Tensor) else math.prod(states.shape[1:])
-    count = whole(n, "n") if n is not None else 24 if size <= 64 else 8
-    x = _states(states, tuple(event), count, dtype, generator)
+    x = _states(states, tuple(event), _MANY if n is None else whole(n, "n"), dtype, generator)
+    if n is None and x[0].numel() > WIDE:
+        x = x[:_FEW]
     times = torch.rand(len(x), 3, dtype=torch.float64, generator=generator).sort(1).values
     edges = torch.tensor([[0, 0.5, 1], [0, 0.25, 0.5], [0.5, 0.75, 1], [0.5] * 3, [0] * 3, [1] * 3])[: len(x)]
     times[: len(edges)] = edges
@@ -115,7 +117,7 @@ def tolerance_of(tolerance: float | None, x: Tensor) -> float:
 
 def _states(states: States, event: tuple[int, ...], n: int, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     if states is None:
-        if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in event):
+        if any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in event):
             raise ValueError(f"`event` must hold positive sizes, got {event}; pass (2,) or (3, 32, 32), say.")
         return torch.randn(n, *event, dtype=torch.float64, generator=generator).to(dtype)
     if isinstance(states, Tensor):

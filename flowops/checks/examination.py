@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from flowops._solvers import SolverError
 from flowops.checks.budget import Budget, OutOfTime
+from flowops.checks.growth import size
 from flowops.checks.report import Report
 from flowops.checks.verdict import FAILS, HOLDS, UNDECIDED, Outcome, Place, Verdict
 
@@ -47,27 +48,26 @@ class Compared:
         """The first `n` samples."""
         times = {name: time[:n] for name, time in self.times.items()}
         error = None if self.error is None else self.error[:n]
-        return Compared(self.left[:n], self.right[:n], times, self.x[:n], self.scale[:n], error, self.of)
+        left, right, x, scale = self.left[:n], self.right[:n], self.x[:n], self.scale[:n]
+        return replace(self, left=left, right=right, times=times, x=x, scale=scale, error=error)
 
     def detached(self) -> Compared:
         """The same numbers without a graph."""
         error = None if self.error is None else self.error.detach()
-        return Compared(
-            self.left.detach(), self.right.detach(), self.times, self.x.detach(), self.scale.detach(), error, self.of
-        )
+        left, right, x, scale = (side.detach() for side in (self.left, self.right, self.x, self.scale))
+        return replace(self, left=left, right=right, x=x, scale=scale, error=error)
 
     def residuals(self) -> Tensor:
         """The difference of the sides beyond their known error, over the scale, `[batch]`."""
-        difference = (self.left - self.right).detach().abs().reshape(len(self.left), -1).amax(1)
+        difference = size(self.left - self.right)
         beyond = difference if self.error is None else (difference - self.error).clamp(min=0)
         return (beyond / self.scale).nan_to_num(nan=math.inf, posinf=math.inf)
 
     def decided(self, tolerance: float) -> Tensor:
         """Whether what is allowed is small beside the sides themselves, `[batch]`."""
-        size = 1 + self.right.detach().abs().reshape(len(self.right), -1).amax(1)
-        allowed = max(_CERTAIN, _MAGNIFIED * tolerance) * size
+        allowed = max(_CERTAIN, _MAGNIFIED * tolerance) * (1 + size(self.right))
         spent = self.scale * tolerance + (0.0 if self.error is None else self.error)
-        return (spent <= allowed) | ~(self.left.reshape(len(size), -1).isfinite().all(1))
+        return (spent <= allowed) | ~(self.left.reshape(len(self.left), -1).isfinite().all(1))
 
     def place(self, row: int) -> Place:
         """One sample."""

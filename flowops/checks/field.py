@@ -14,12 +14,13 @@ from torch import Tensor
 
 from flowops._solvers import SolverError
 from flowops.checks.derivatives import Differenced, density_slopes, field_values
-from flowops.checks.draws import Draws, States, draw, tolerance_of
+from flowops.checks.draws import WIDE, Draws, States, draw, tolerance_of
 from flowops.checks.examination import Compared, Statement, Undecidable, examine
 from flowops.checks.flow_map import PAPER, Subject, equations
 from flowops.checks.growth import size, steepness
 from flowops.checks.report import Report
 from flowops.fields import VelocityField
+from flowops.fields.velocity_field import check_velocity_field
 from flowops.maps import FlowMap, SolutionOperator
 
 LogDensity = Callable[[Tensor, Tensor], Tensor]
@@ -75,8 +76,7 @@ def check_field(
     Cost: that of `check_flow_map` of a solved map, and three solves by SciPy. Source: 2505.18825, (2), Lemma 2.1,
     Prop. 2.2.
     """
-    if not isinstance(b, VelocityField):
-        raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; wrap it with from_function.")
+    check_velocity_field(b)
     draws = draw([b], horizon, states, event, n, seed)
     limit = tolerance_of(tolerance, draws.x)
     d = draws.first(2)
@@ -109,7 +109,7 @@ class Field:
         d, (start, end) = self.draws, self.draws.horizon
         X = SolutionOperator(self.b, max_steps=_STEPS, on_failure="nan")
         statistics = X.solve(start, end, d.x)[1]
-        stiff = bool((statistics.stiff & statistics.failed).any()) and d.x.dtype == torch.float64 and d.size <= 64
+        stiff = bool((statistics.stiff & statistics.failed).any()) and d.x.dtype == torch.float64 and d.size <= WIDE
         if stiff:
             X = SolutionOperator(self.b, **_STIFF, max_steps=_STEPS, on_failure="nan")
             statistics = X.solve(start, end, d.x)[1]
@@ -197,7 +197,7 @@ def rules(b: VelocityField, d: Draws) -> Iterator[Compared]:
         far, right = (getattr(route, rule)(d.s, d.s, *arguments) for route in (coarse, fine))
         noise = torch.finfo(d.x.dtype).eps / 0.002 / (d.horizon[1] - d.horizon[0]) * scale
         yield Compared(left, right, {"t": d.s}, d.x, scale, 2 * size(far - right) + noise, f"{rule} by forward mode")
-    d = d.first(6 if d.size <= 64 else 1)
+    d = d.first(6 if d.size <= WIDE else 1)
     for rule in RULES:
         if getattr(type(b), rule) is not getattr(VelocityField, rule):
             extra = (u[: len(d.x)],) if rule in ("jvp", "vjp") else ()
@@ -236,7 +236,7 @@ def solutions(field: Field) -> Compared:
 def trajectories(field: Field) -> Compared:
     """The solved map against SciPy's solvers: DOP853, or LSODA for a stiff field."""
     subject = field.subject
-    d = subject.draws.first(_PEERS + 1).rows(torch.tensor([0, *range(1, min(_PEERS, len(subject.draws.x)))]))
+    d = subject.draws.first(_PEERS)
     truth = torch.stack(
         [_by_scipy(field.b, d.rows(row), field.solved.stiff) for row in torch.arange(len(d.x)).split(1)]
     )
@@ -268,11 +268,8 @@ def _by_scipy(b: VelocityField, d: Draws, stiff: bool) -> Tensor:
 def _reason(X: SolutionOperator, d: Draws) -> str:
     """Why a trajectory cannot be solved."""
     try:
-        SolutionOperator(X.b, **{**_options(X), "on_failure": "raise"})(*d.horizon, d.x)
+        options = {name: getattr(X.solver, name) for name in ("method", "rtol", "atol", "max_steps")}
+        SolutionOperator(X.b, **options)(*d.horizon, d.x)
     except SolverError as error:
         return f"from x = {[round(float(v), 6) for v in d.x.reshape(-1)[:6]]}, {str(error).rstrip('.')}"
     return "it could not be solved in a batch"
-
-
-def _options(X: SolutionOperator) -> dict[str, Any]:
-    return {name: getattr(X.solver, name) for name in ("method", "rtol", "atol", "max_steps", "on_failure")}

@@ -13,16 +13,16 @@ from flowops import residuals
 from flowops._arguments import per_event
 from flowops._types import Jacobian, State, TimeLike, Times
 from flowops.checks.derivatives import Differenced, values_only
-from flowops.checks.draws import Draws, States, draw, tolerance_of
+from flowops.checks.draws import WIDE, Draws, States, draw, tolerance_of
 from flowops.checks.examination import Compared, Statement, Undecidable, examine
 from flowops.checks.growth import growth, size, steepness
 from flowops.checks.report import Report
 from flowops.fields import VelocityField
+from flowops.fields.velocity_field import check_velocity_field
 from flowops.maps import FlowMap
 
 PAPER = "2505.18825"
 RULES = ("dt", "ds", "jvp", "material_derivative", "vjp", "jacobian", "log_abs_det")
-_WIDE = 64  # numbers of a state from which on a Jacobian is taken of one sample only
 _FEW = 6  # samples of what costs more than a call; the edges of the horizon
 _AGREE = 1e-3  # how far forward mode may be from differences, relatively, to be believed
 
@@ -137,7 +137,7 @@ class Subject:
     def few(self) -> Draws:
         """As many samples as a Jacobian is affordable for."""
         d = self.draws
-        return d.first(_FEW if d.size <= 8 else 2 if d.size <= _WIDE else 1)
+        return d.first(_FEW if d.size <= 8 else 2 if d.size <= WIDE else 1)
 
     @cached_property
     def determinants(self) -> Compared:
@@ -339,5 +339,5 @@ def _rounding(subject: Subject) -> float:
 def _check_kinds(X: FlowMap, b: VelocityField | None) -> None:
     if not isinstance(X, FlowMap):
         raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap it with FlowMap.from_function.")
-    if b is not None and not isinstance(b, VelocityField):
-        raise TypeError(f"`b` must be a VelocityField, got {type(b).__name__}; wrap it with from_function.")
+    if b is not None:
+        check_velocity_field(b)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowops.checks.draws import draw
 from tests.examples import normal
@@ -25,6 +25,17 @@ def test_states_of_a_tensor_are_different_rows_of_it() -> None:
     rows = [int((states == row).all(1).nonzero()[0, 0]) for row in x]
     assert len(set(rows)) == 6
     assert len(draw([], (0.0, 1.0), states, (2,), 100, 0).x) == 40
+
+
+@pytest.mark.parametrize(("event", "count"), [((64,), 24), ((65,), 8)])
+def test_fewer_large_states_are_looked_at_wherever_they_are_from(event: tuple[int, ...], count: int) -> None:
+    def sampler(n: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(n, *event, dtype=torch.float64, generator=generator)
+
+    sources = ((None, event), (normal(40, *event), (2,)), (sampler, (2,)))
+    found = [draw([], (0.0, 1.0), states, shape, None, 0) for states, shape in sources]
+    assert [(d.x.shape, len(d.t)) for d in found] == [((count, *event), count)] * 3
+    assert len(draw([], (0.0, 1.0), sampler, (2,), 12, 0).x) == 12
 
 
 def test_states_have_the_dtype_of_the_first_parameter() -> None:
