@@ -82,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if problem is not None:
         register(f"own {problem.name}", lambda _: problem)
-    config.pluginmanager.register(Verdicts(config), "flowops-verdicts")
+    config.pluginmanager.register(Verdicts(), "flowops-verdicts")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -92,8 +92,9 @@ class Line:
         self.outcome = self.outcome if passed else "FAILS"
 
     def measure(self, worst: float, tolerance: float) -> None:
-        """A residual; the largest one in units of its tolerance stays."""
-        if _size(worst, tolerance) > _size(self.worst, self.tolerance) or math.isnan(self.worst):
+        """A residual; the largest one in units of its tolerance stays, and one that is no number is larger than any."""
+        worst = math.inf if math.isnan(worst) else worst
+        if math.isnan(self.worst) or _size(worst, tolerance) > _size(self.worst, self.tolerance):
             self.worst, self.tolerance = worst, tolerance
 
     def columns(self) -> tuple[str, str, str, str, str]:
@@ -106,8 +107,7 @@ class Line:
 class Verdicts:
     """A pytest plugin that gathers the records of all workers and prints the table of statements."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
+    def __init__(self) -> None:
         self.lines: dict[tuple[str, str], Line] = {}  # by object, if it is a user's, and statement
         self.proofs: list[str] = []
         self.sentences: list[str] = []
@@ -155,9 +155,7 @@ class Verdicts:
 
 
 def _size(worst: float, tolerance: float) -> float:
-    """A residual in units of its tolerance; one that is no number, or may not be at all, is larger than any."""
-    if math.isnan(worst):
-        return math.inf
+    """A residual in units of its tolerance; one that may not be at all is larger than any."""
     return worst / tolerance if tolerance else (math.inf if worst else 0.0)
 
 

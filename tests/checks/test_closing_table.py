@@ -24,9 +24,10 @@ def test_the_worst_residual_is_that_of_the_largest_share_of_its_tolerance(backwa
     assert line.columns()[1:3] == ("3.0e-08", "1.0e-07")
 
 
-def test_a_residual_that_is_no_number_is_the_worst() -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_residual_that_is_no_number_is_the_worst(value: float) -> None:
     line = Line("source")
-    for worst in (1e-9, math.inf, 1e-9):
+    for worst in (1e-9, value, 1e-9):
         line.measure(worst, 1e-8)
     assert line.worst == math.inf
 
@@ -54,7 +55,7 @@ def test_where_nothing_may_be_left_a_residual_is_beyond_all_others() -> None:
 
 
 def test_a_record_keeps_the_lines_of_our_statements(tmp_path: Path) -> None:
-    verdicts = Verdicts(cast(pytest.Config, None))
+    verdicts = Verdicts()
     verdicts.lines["", "Ours"] = Line("source", 3e-9, 1e-8, 2)
     verdicts.lines["", "Yes or no"] = Line("source", checks=1)
     verdicts.lines["theirs", "Identity"] = Line("source", 1.0, 1e-8, 1, "FAILS")
