@@ -30,13 +30,3 @@ def batch(case: Case, seed: int) -> Batch:
     equal = torch.rand(n, generator=generator) < 0.1
     s, u, t = times
     return Batch(s, u, torch.where(equal, s, t), case.states(n, seed))
-
-
-def scale(case: Case, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
-    """`Case.scale` of each sample, in the shape of a state."""
-    if case.fine is not case.X:
-        sizes = [x]
-    else:
-        sizes = [*case.X.value_and_dt(s, t, x), case.X.ds(s, t, x)]
-    flat = sum(size.detach().reshape(len(x), -1).abs().amax(1) for size in sizes)
-    return 1 + torch.as_tensor(flat).reshape(-1, *[1] * (x.ndim - 1))

@@ -12,7 +12,7 @@ import torch
 
 from flowops import FlowMap
 from flowops._arguments import per_event
-from theory_checks.batches import batch, scale
+from theory_checks.batches import batch
 from theory_checks.cases import SINGLE, Case
 from theory_checks.controls import Perturbed
 from theory_checks.verdicts import Check
@@ -54,7 +54,7 @@ def test_semigroup_identity(case: Case, check: Check) -> None:
     s, t = torch.full_like(gamma, 0.1), torch.full_like(gamma, 0.8)
     u, v, weight = gamma * s + (1 - gamma) * t, case.X.average_velocity, per_event(gamma, x)
     residual = v(s, t, x) - (1 - weight) * v(s, u, x) - weight * v(u, t, case.X(s, u, x))
-    check.vanishes(residual, case.tolerance, scale=scale(case, s, t, x))
+    check.vanishes(residual, case.tolerance, scale=case.scale(s, t, x))
 
 
 def test_single_precision(case: Case, check: Check) -> None:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 
 from flowops import FlowMap, SolutionOperator, residuals
-from theory_checks.batches import batch, scale
+from theory_checks.batches import batch
 from theory_checks.cases import SINGLE, SOLVED, Case
 from theory_checks.controls import Perturbed
 from theory_checks.strategies import Example, SmoothField, events, examples, few, normal, seeds
@@ -21,7 +21,7 @@ from theory_checks.verdicts import Check
 
 def test_exact_maps_compose(case: Case, check: Check) -> None:
     s, u, t, x = batch(case, seed=0)
-    check.vanishes(residuals.semigroup(case.X, s, u, t, x), case.tolerance, scale=scale(case, s, t, x))
+    check.vanishes(residuals.semigroup(case.X, s, u, t, x), case.tolerance, scale=case.scale(s, t, x))
 
 
 @few
@@ -35,7 +35,7 @@ def test_every_order_of_the_times(case: Case, check: Check) -> None:
     orders = torch.tensor(list(itertools.permutations((0.2, 0.55, 0.9))), dtype=torch.float64)
     s, u, t = orders.repeat(3, 1).unbind(1)
     x = case.states(3, 1).repeat_interleave(6, 0)
-    check.vanishes(residuals.semigroup(case.X, s, u, t, x), case.tolerance, scale=scale(case, s, t, x))
+    check.vanishes(residuals.semigroup(case.X, s, u, t, x), case.tolerance, scale=case.scale(s, t, x))
 
 
 def test_composition_along_a_grid(case: Case, check: Check) -> None:
