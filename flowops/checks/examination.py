@@ -34,6 +34,7 @@ class Compared:
         scale: what a difference is measured against, `[batch]`: sizes, and what errors grow by.
         error: what the sides are known to err by, `[batch]`, by a quadrature or a difference quotient.
         of: which of several equations it is.
+        remark: what a reader should know of the sides, even where they agree.
     """
 
     left: Tensor
@@ -43,6 +44,7 @@ class Compared:
     scale: Tensor
     error: Tensor | None = None
     of: str = ""
+    remark: str = ""
 
     def first(self, n: int) -> Compared:
         """The first `n` samples."""
@@ -143,6 +145,8 @@ def judge(text: str, source: str, found: Sequence[Compared], tolerance: float) -
         )
         return Verdict(text, source, UNDECIDED, tolerance=tolerance, reason=reason if found else "nothing to compare")
     residual, compared, row = max(kept, key=lambda one: one[0])
-    left_out = f"{total - rows} of {total} samples are left out, where errors grow too much" if rows < total else ""
+    remarks = [one.remark for one in found if one.remark]
+    if rows < total:
+        remarks.append(f"{total - rows} of {total} samples are left out, where errors grow too much")
     outcome: Outcome = HOLDS if residual <= tolerance else FAILS
-    return Verdict(text, source, outcome, residual, tolerance, compared.place(row), left_out)
+    return Verdict(text, source, outcome, residual, tolerance, compared.place(row), "; ".join(remarks))

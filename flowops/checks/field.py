@@ -105,16 +105,17 @@ class Field:
 
     @cached_property
     def solved(self) -> Solved:
-        """The map, by the method that its field wants, on the samples that can be solved over the horizon."""
+        """The map on the samples that can be solved over the horizon: implicitly if more of them are solved so."""
         d, (start, end) = self.draws, self.draws.horizon
         X = SolutionOperator(self.b, max_steps=_STEPS, on_failure="nan")
-        statistics = X.solve(start, end, d.x)[1]
-        stiff = bool((statistics.stiff & statistics.failed).any()) and d.x.dtype == torch.float64 and d.size <= WIDE
-        if stiff:
-            X = SolutionOperator(self.b, **_STIFF, max_steps=_STEPS, on_failure="nan")
-            statistics = X.solve(start, end, d.x)[1]
-        why = _reason(X, d.rows(statistics.failed.nonzero()[:1, 0])) if bool(statistics.failed.any()) else ""
-        reached = (~statistics.failed).nonzero()[:, 0]
+        failed, stiff = X.solve(start, end, d.x)[1].failed, False
+        if bool(failed.any()) and d.x.dtype == torch.float64 and d.size <= WIDE:
+            implicit = SolutionOperator(self.b, **_STIFF, max_steps=_STEPS, on_failure="nan")
+            still = implicit.solve(start, end, d.x)[1].failed
+            if stiff := bool(still.sum() < failed.sum()):
+                X, failed = implicit, still
+        why = _reason(X, d.rows(failed.nonzero()[:1, 0])) if bool(failed.any()) else ""
+        reached = (~failed).nonzero()[:, 0]
         map_ = SolutionOperator(self.b, **_STIFF) if stiff else SolutionOperator(self.b)
         return Solved(map_, d.rows(reached), stiff, len(d.x) - len(reached), why)
 
@@ -228,9 +229,9 @@ def solutions(field: Field) -> Compared:
     start, end = field.draws.horizon
     x = solved.draws.x
     reached = solved.X(start, end, x)
-    by = "stiff: by rodas5p to 1e-8, " if solved.stiff else ""
+    how = f"stiff, solved by {_STIFF['method']} to {_STIFF['rtol']:.0e}" if solved.stiff else ""
     ends = {"s": torch.full_like(solved.draws.s, start), "t": torch.full_like(solved.draws.t, end)}
-    return Compared(reached, reached, ends, x, 1 + size(reached), of=by)
+    return Compared(reached, reached, ends, x, 1 + size(reached), remark=how)
 
 
 def trajectories(field: Field) -> Compared:

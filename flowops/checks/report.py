@@ -45,7 +45,7 @@ class Report:
         return next(iter(self.failures), None)
 
     def sentence(self) -> str:
-        """The first broken equation with its place; or that nothing is broken; and what is not decided."""
+        """The first broken equation with its place; or that nothing is broken; what is not decided, and remarks."""
         first, others = self.first_broken, [v.name for v in self.failures[1:]]
         if first is not None:
             said = f"{self.name}, first broken equation: {first.name}. {first}"
@@ -59,7 +59,7 @@ class Report:
             said = f"{self.name}: {decided}{where}."
         else:
             said = f"{self.name}: nothing could be decided."
-        beside = (v for v in self.verdicts if v.outcome in (UNDECIDED, DIFFERS))
+        beside = (v for v in self.verdicts if v.outcome in (UNDECIDED, DIFFERS) or (v.outcome == HOLDS and v.reason))
         return " ".join([said, *map(str, beside)])
 
     def __str__(self) -> str:

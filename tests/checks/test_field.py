@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from flowops import VelocityField, interpolants, problems
 from flowops.checks import Report, check_field
 from flowops.checks.draws import draw
-from flowops.checks.field import Field, continuity
-from tests.examples import normal
+from flowops.checks.examination import judge
+from flowops.checks.field import Field, continuity, solutions
+from tests.examples import normal, over
 
 # The shape checks of every call, which other tests are for, make solves several times slower.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -85,6 +86,14 @@ def test_a_stiff_field_ends_with_verdicts() -> None:
     report = check_field(van_der_pol(50.0), n=8, states=torch.tensor([[2.0, 0.0]]).double() + 0.1 * normal(8, 2))
     assert report.holds, str(report)
     assert {v.name for v in report.undecided} <= {"Inverse", "Liouville"}, str(report)
+
+
+@pytest.mark.parametrize("rate", [3e3, 1e6])
+def test_a_stiff_field_is_solved_implicitly_and_the_report_says_so(rate: float) -> None:
+    stiff = of(lambda t, x: -rate * (x - over(t.cos(), x)))
+    field = Field(stiff, draw([], (0.0, 1.0), None, (1,), 2, 0), 1e-9, None)
+    said = str(Report("it", (judge("Solutions: they exist", "", [solutions(field)], 1e-9),)))
+    assert "Solutions: they exist holds (stiff, solved by rodas5p to 1e-08)." in said
 
 
 def test_trajectories_that_end_are_named_and_the_others_checked() -> None:

@@ -47,6 +47,7 @@ def test_samples_of_which_nothing_can_be_said_are_left_out() -> None:
     found = sides(X + off, X, torch.tensor([1e12, 1.0, 1.0]).double())
     assert found.outcome == "holds"
     assert found.reason == "1 of 3 samples are left out, where errors grow too much"
+    assert f"Name: a = b holds ({found.reason})." in Report("it", (found,)).sentence()
     nothing = sides(X + off, X, 1e12 * ONES)
     assert nothing.outcome == "not decided"
     assert "errors may grow 1e+12 times" in nothing.reason
