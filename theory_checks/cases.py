@@ -202,9 +202,9 @@ def user_case(request: Request) -> Case | None:
     """The field and map that were asked for; a field alone is solved, a map alone is held to its implied field.
 
     Raises:
-        ValueError: if one of them fails on a state, or is not finite there.
+        ValueError: if one of them fails on a state in double precision, or is not finite there.
     """
-    X, field = request.map(), request.velocity_field()
+    X, field = request.map, request.velocity_field
     if X is None and field is None:
         return None
     b = X.velocity() if field is None else field  # type: ignore[union-attr]

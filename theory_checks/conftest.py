@@ -15,13 +15,13 @@ YOURS = "test_your_object.py"
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Of these files an object of the user's wants one, or all with `--all`; a file that is named is collected."""
-    from theory_checks.plugin import REQUEST  # once it is loaded as a plugin
+    from theory_checks.plugin import CHECKS  # once it is loaded as a plugin
 
     if collection_path.parent != Path(__file__).parent or not collection_path.name.startswith("test_"):
         return None
     if collection_path.name == YOURS:
-        return config.stash[REQUEST] is None or None
-    return (config.stash[REQUEST] is not None and not config.getoption("own_all")) or None
+        return not config.stash[CHECKS] or None
+    return (bool(config.stash[CHECKS]) and not config.getoption("own_all")) or None
 
 
 @pytest.fixture(autouse=True)

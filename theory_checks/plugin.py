@@ -7,50 +7,55 @@ beside them.
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import sys
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from functools import cache, partial
+from typing import Any, get_args, get_type_hints
 
 import hypothesis
 import pytest
 import torch
 
 from flowops import Interpolant
-from flowops.checks import Request
+from flowops.checks import Report, Request
+from flowops.cli.check import FLAGS as SHOWN
+from flowops.cli.console import in_shell, speak
 from theory_checks.cases import Case, exact_cases, register, schedule_cases, user_case
 from theory_checks.verdicts import Check, Verdicts
 
 ON_OUR_CASES_ONLY = ("test_negative_control", "test_single_precision")  # nothing is known of a user's object there
 EXAMPLES = {"quick": 8, "thorough": 40}
-NAMED = "pkg.module:factory"
-OPTIONS: dict[str, dict[str, Any]] = {
-    "alpha": {"help": 'base coefficient of your interpolant, e.g. "cos(pi*t/2)"'},
-    "beta": {"help": 'data coefficient of your interpolant, e.g. "sin(pi*t/2)"'},
-    "gamma": {"help": 'latent coefficient of your interpolant, e.g. "sqrt(2*t*(1-t))"'},
-    "ends_differ": {"action": "store_true", "help": "your interpolant need not reach base and data at its ends"},
-    "field": {"metavar": NAMED, "help": "your VelocityField; solved, and the solution checked"},
-    "flow_map": {"metavar": NAMED, "help": "your FlowMap; checked against --field, or its implied field"},
-    "log_density": {"metavar": NAMED, "help": "log rho of (t, x), the law that --field transports"},
-    "problem": {"metavar": NAMED, "help": "your reference problem; with --all a case of every check"},
-    "event": {"help": "event shape of your field or map, e.g. 3,32,32 (default 2)"},
-    "horizon": {"metavar": "START,END", "help": "first and last time of your field or map (default 0,1)"},
-    "states": {"metavar": NAMED, "help": "a tensor of states or a sampler of (n, generator) (default: normal)"},
-    "tolerance": {"type": float, "help": "what counts as zero for your object (default 1e-9, float32 4e-4)"},
-    "n": {"type": int, "help": "number of samples your object is looked at with (default 24, large states 8)"},
-    "seconds": {"type": float, "help": "processor time for your object (default 40)"},
-    "seed": {"type": int, "help": "of the times and states your object is looked at with (default 0)"},
-}
-REQUEST: pytest.StashKey[Request | None] = pytest.StashKey()
+FLAG = {f.name: "--samples" if f.name == "n" else f"--{f.name.replace('_', '-')}" for f in fields(Request)}
+OBJECTS = ("alpha", "beta", "gamma", "field", "flow_map", "log_density", "problem")
+CHECKS: pytest.StashKey[dict[str, Callable[[], Report]]] = pytest.StashKey()  # that were asked for, by name
 SCHEDULE: pytest.StashKey[Interpolant | None] = pytest.StashKey()
-CASE: pytest.StashKey[Case | None] = pytest.StashKey()
+CASE: pytest.StashKey[Callable[[], Case | None]] = pytest.StashKey()
+
+
+def options() -> dict[str, dict[str, Any]]:
+    """What the parser is told of every attribute of `Request`: its type, and what it is there said to be."""
+    said = dict(re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", inspect.getdoc(Request) or "", re.MULTILINE))
+    told: dict[str, dict[str, Any]] = {}
+    for f in fields(Request):
+        hint, text = get_type_hints(Request)[f.name], " ".join(said[f.name].split()).rstrip(".")
+        if hint is bool:
+            told[f.name] = {"action": "store_true", "help": text}
+            continue
+        kind, *_ = get_args(hint) or (hint,)
+        default = "" if f.default is None else f" (default {f.default})"
+        metavar = SHOWN[f.name].shown if f.name in SHOWN else kind.__name__.upper()
+        told[f.name] = {"type": kind, "help": text + default, "metavar": metavar}
+    return told
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("theory checks", "point the checks at your own object")
-    for name, option in OPTIONS.items():
-        flag = "--samples" if name == "n" else f"--{name.replace('_', '-')}"
-        group.addoption(flag, dest=f"own_{name}", default=None, **option)
+    for name, option in options().items():
+        group.addoption(FLAG[name], dest=f"own_{name}", default=None, **option)
     group.addoption("--all", action="store_true", dest="own_all", help="the library's own cases beside your object")
     group.addoption("--profile", choices=sorted(EXAMPLES), default="quick", help="how many examples are drawn")
 
@@ -70,17 +75,18 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.path.insert(0, os.getcwd())  # so that package.module:name of the current folder is found
     given = {f.name: config.getoption(f"own_{f.name}") for f in fields(Request)}
     request = Request(**{name: value for name, value in given.items() if value is not None})
-    objects = (request.alpha, request.beta, request.gamma, request.field, request.flow_map, request.problem)
     try:
-        config.stash[REQUEST] = request if any(objects) else None
+        asked = any(getattr(request, name) for name in OBJECTS)
+        checks: dict[str, Callable[[], Report]] = dict(request.checks()) if asked else {}
+        config.stash[CHECKS] = checks
         config.stash[SCHEDULE] = request.interpolant()
-        config.stash[CASE] = user_case(request)
-        problem = request.reference()
-        if any(objects):
-            request.checks()
+        case: Callable[[], Case | None] = cache(partial(user_case, request))
+        config.stash[CASE] = case
+        if config.getoption("own_all"):
+            case()
     except (ValueError, TypeError) as error:
-        raise pytest.UsageError(str(error)) from None
-    if problem is not None:
+        raise pytest.UsageError(in_words(error)) from None
+    if (problem := request.reference) is not None:
         register(f"own {problem.name}", lambda _: problem)
     config.pluginmanager.register(Verdicts(), "flowops-verdicts")
 
@@ -95,9 +101,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen = {name: I for name, I in _schedules(config).items() if not (marker and I.has_latent)}
         metafunc.parametrize("interpolant", [pytest.param(I, id=name) for name, I in chosen.items()], indirect=True)
     if "case" in wanted and _is_ours(metafunc, "case"):
-        skipped = (config.stash[CASE],) if metafunc.function.__name__ in ON_OUR_CASES_ONLY else ()
+        skipped = (own_case(config),) if metafunc.function.__name__ in ON_OUR_CASES_ONLY else ()
         cases = [case for case in _cases(config) if case not in skipped]
         metafunc.parametrize("case", [pytest.param(case, id=case.name) for case in cases], indirect=True)
+
+
+def own_case(config: pytest.Config) -> Case | None:
+    """The user's field and map as a case, made only where a check wants one: it is called in double precision.
+
+    Raises:
+        CollectError: if it cannot be one.
+    """
+    try:
+        return config.stash[CASE]()
+    except (ValueError, TypeError) as error:
+        raise pytest.Collector.CollectError(in_words(error)) from None
+
+
+def in_words(error: Exception) -> str:
+    """What an error says, with the options of pytest for the names of the library."""
+    speak(FLAG)
+    return in_shell(str(error))
 
 
 def _names(names: str | list[str] | tuple[str, ...]) -> list[str]:
@@ -118,7 +142,7 @@ def _schedules(config: pytest.Config) -> dict[str, Interpolant]:
 
 
 def _cases(config: pytest.Config) -> list[Case]:
-    schedule, own = config.stash[SCHEDULE], config.stash[CASE]
+    schedule, own = config.stash[SCHEDULE], own_case(config)
     mine = [] if own is None else [own]
     if config.getoption("own_all"):
         return [*exact_cases(None), *(exact_cases(schedule) if schedule is not None else []), *mine]

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import pytest
 
-from theory_checks.plugin import REQUEST
+from theory_checks.plugin import CHECKS, in_words
 from theory_checks.verdicts import Check
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    request = metafunc.config.stash[REQUEST]
-    names = [name for name, _ in request.checks()] if request is not None else []
-    metafunc.parametrize("name", names)
+    checks = metafunc.config.stash[CHECKS]
+    metafunc.parametrize("name", list(checks))
 
 
 def test_it_satisfies_every_equation(name: str, check: Check, request: pytest.FixtureRequest) -> None:
-    asked = request.config.stash[REQUEST]
-    assert asked is not None
-    check.report(dict(asked.checks())[name]())
+    checks = request.config.stash[CHECKS]
+    try:
+        report = checks[name]()
+    except (ValueError, TypeError) as error:
+        raise pytest.fail.Exception(in_words(error), pytrace=False) from None
+    check.report(report)

@@ -100,7 +100,12 @@ def examine(
     """The verdicts on statements in order; none takes more than its share of the time.
 
     No graph is recorded, unless a call of the object, `probe`, fails without one: it may take gradients itself.
+
+    Raises:
+        ValueError: for a number of seconds that is none.
     """
+    if not seconds >= 0:
+        raise ValueError(f"`seconds` must be a time of at least 0, got {seconds}; pass 40, say.")
     budget = Budget(seconds, len(statements))
     with torch.set_grad_enabled(_wants_graph(probe)):
         return Report(name, tuple(_verdict(statement, tolerance, budget) for statement in statements))

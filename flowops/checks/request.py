@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from flowops._named import load
 from flowops.checks.draws import States, interval
-from flowops.checks.field import check_field
+from flowops.checks.field import LogDensity, check_field
 from flowops.checks.flow_map import check_flow_map
 from flowops.checks.interpolant import check_interpolant
 from flowops.checks.report import Report
@@ -35,7 +36,8 @@ class Request:
         ends_differ: whether the schedule need not reach base and data at its ends.
         field: your VelocityField; it is solved, and the solution is checked.
         flow_map: your FlowMap, against the field, or against the one that it implies.
-        log_density: log rho of (t, x), the law that the field is meant to transport.
+        log_density: log rho of (t, x), the law that the field is meant to transport; the field is then checked as well
+            as the map.
         problem: a Problem of flowops.problems, whose map, field and density are checked against each other; its factory
             may take an interpolant.
         event: shape of a state, such as 3,32,32.
@@ -76,17 +78,38 @@ class Request:
             raise ValueError(f"`alpha` and `beta` must be given together, got only `{given}`; pass both.")
         return Interpolant.from_expressions(self.alpha, self.beta, self.gamma, name="user")
 
+    @cached_property
     def velocity_field(self) -> VelocityField | None:
-        """The field."""
+        """The field, loaded once."""
         return None if self.field is None else made(self.field, VelocityField, "field")
 
+    @cached_property
     def map(self) -> FlowMap | None:
-        """The flow map."""
+        """The flow map, loaded once."""
         return None if self.flow_map is None else made(self.flow_map, FlowMap, "flow_map")
 
+    @cached_property
     def reference(self) -> Problem[Any, Any] | None:
-        """The problem, for the linear interpolant where its factory takes one."""
+        """The problem, loaded once, for the linear interpolant where its factory takes one."""
         return None if self.problem is None else made(self.problem, Problem, "problem", linear())
+
+    def density(self) -> LogDensity | None:
+        """The law that the field is meant to transport.
+
+        Raises:
+            ValueError: for something that cannot be called, or if there is no field that it could belong to.
+        """
+        if self.log_density is None:
+            return None
+        if self.field is None:
+            raise ValueError("`log_density` must be given with the field that transports it; pass `field` too.")
+        found = load(self.log_density, "log_density")
+        if not callable(found):
+            raise ValueError(
+                f"`log_density` must name a function of (t, x), got {self.log_density!r}, which is "
+                f"{type(found).__name__}; mend it."
+            )
+        return found
 
     def sampler(self) -> States:
         """The states: a tensor, a sampler, or None for normal ones.
@@ -153,13 +176,12 @@ class Request:
             found.append(
                 ("schedule", lambda: check_interpolant(I, ends=not self.ends_differ, name="the schedule", **own))
             )
-        b, X = self.velocity_field(), self.map()
-        density = None if self.log_density is None else load(self.log_density, "log_density")
-        if b is not None and X is None:
+        b, X, density = self.velocity_field, self.map, self.density()
+        if b is not None and (X is None or density is not None):
             found.append(("field", lambda: check_field(b, log_density=density, **common)))
         if X is not None:
             found.append(("flow map", lambda: check_flow_map(X, b, **common)))
-        if (problem := self.reference()) is not None:
+        if (problem := self.reference) is not None:
             found += _of_a_problem(problem, common)
         if not found:
             raise ValueError("`field`, `flow_map`, `problem`, or `alpha` and `beta` must be given, got none of them.")

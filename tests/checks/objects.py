@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowops import FlowMap, Interpolant, VelocityField, problems
 from flowops.problems import Problem
@@ -14,6 +16,22 @@ STATES = torch.linspace(-1, 1, 20, dtype=torch.float64).reshape(10, 2)
 
 def field() -> VelocityField:
     return TURNING.b
+
+
+def another() -> VelocityField:
+    return problems.rotation(2.0).b
+
+
+def single() -> VelocityField:
+    sys.stdout.write("a field is made\n")
+    network = nn.ModuleList([nn.Linear(2, 2)])
+    b = VelocityField.from_function(lambda _, x: network[0](x))
+    b.network = network
+    return b
+
+
+def density(_: Tensor, x: Tensor) -> Tensor:
+    return -(x**2).sum(1) / 2
 
 
 def exact() -> FlowMap:

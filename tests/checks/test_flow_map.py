@@ -251,6 +251,7 @@ def test_no_time_decides_nothing() -> None:
     ("options", "said"),
     [
         ({"horizon": (1.0, 1.0)}, "`horizon` must be two increasing times"),
+        ({"seconds": -1.0}, "`seconds` must be a time of at least 0"),
         ({"tolerance": 0.0}, "`tolerance` must be a positive number"),
         ({"event": (0,)}, "`event` must hold positive sizes"),
         ({"n": 0}, "`n` must be a whole number"),

@@ -22,6 +22,18 @@ def test_every_object_that_is_named_is_checked() -> None:
     assert broken.name == "Lagrangian"
 
 
+def test_a_density_is_held_against_the_field_beside_a_map_too() -> None:
+    request = Request(field=f"{HERE}:field", flow_map=f"{HERE}:exact", log_density=f"{HERE}:density", n=2)
+    assert [called for called, _ in request.checks()] == ["field", "flow map"]
+    assert "Continuity" in [v.name for v in request.checks()[0][1]().verdicts]
+
+
+def test_objects_are_loaded_once() -> None:
+    request = Request(field=f"{HERE}:another", flow_map=f"{HERE}:exact")
+    request.checks()
+    assert request.velocity_field is request.velocity_field
+
+
 @pytest.mark.parametrize("name", ["gaussian", "turning"])
 def test_a_problem_is_its_field_and_its_map(name: str) -> None:
     checks = Request(problem=f"{HERE}:{name}", n=3).checks()
@@ -45,6 +57,8 @@ def test_states_are_a_tensor_or_a_sampler_and_horizons_two_times() -> None:
         ({"alpha": "x", "beta": "t"}, "x"),
         ({"field": "nowhere:f"}, "`field` must name something to import"),
         ({"field": f"{HERE}:broken"}, "failed when called: no weights"),
+        ({"log_density": f"{HERE}:density"}, "`log_density` must be given with the field"),
+        ({"field": f"{HERE}:field", "log_density": f"{HERE}:STATES"}, "`log_density` must name a function"),
         ({"field": f"{HERE}:field", "event": "0"}, "`event` must be positive sizes"),
         ({"field": f"{HERE}:field", "event": "a,b"}, "`event` must be positive sizes"),
         ({"field": f"{HERE}:field", "horizon": "1"}, "`horizon` must be two times"),

@@ -6,11 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import flowops
+from flowops.checks import Request
+from theory_checks.plugin import FLAG
 
 pytestmark = pytest.mark.slow
 ROOT = Path(flowops.__file__).parent.parent
@@ -67,16 +70,8 @@ def test_a_file_that_is_named_runs_on_the_object() -> None:
 
 
 def test_with_all_the_object_stands_beside_the_cases_of_the_library() -> None:
-    options = [
-        "theory_checks/test_identity.py",
-        "--all",
-        "--field",
-        f"{HERE}:field",
-        "-k",
-        "diagonal",
-        "--collect-only",
-    ]
-    code, said = pytest_says(ROOT, *options)
+    options = f"theory_checks/test_identity.py --all --field {HERE}:field -k diagonal --collect-only"
+    code, said = pytest_says(ROOT, *options.split())
     assert code == 0, said
     assert "[user]" in said
     assert "[rotation]" in said
@@ -85,20 +80,38 @@ def test_with_all_the_object_stands_beside_the_cases_of_the_library() -> None:
 def test_what_cannot_be_loaded_is_refused_before_a_check_runs() -> None:
     code, said = pytest_says(ROOT, "theory_checks", "--field", f"{HERE}:euler")
     assert code == 4
-    assert "`field` must give a VelocityField" in said
+    assert "--field must give a VelocityField" in said
+
+
+def test_an_object_is_made_once_and_may_be_of_single_precision() -> None:
+    code, said = pytest_says(ROOT, "theory_checks", "--field", f"{HERE}:single", "--samples", "2", "-s")
+    assert code == 0, said
+    assert said.count("a field is made") == 1
+    code, said = pytest_says(ROOT, "theory_checks", "--all", "--field", f"{HERE}:single")
+    assert code == 4
+    assert "--field failed on a float64 state" in said
+
+
+@pytest.mark.parametrize(("option", "value"), [("--tolerance", "-1"), ("--samples", "0"), ("--seconds", "nan")])
+def test_a_number_that_cannot_be_is_refused_by_its_option(option: str, value: str) -> None:
+    code, said = pytest_says(ROOT, "theory_checks", "--field", f"{HERE}:field", option, value)
+    assert code == 1
+    assert f"\n{option} must be " in said
+    assert "Traceback" not in said
+
+
+def test_the_help_says_of_every_option_what_a_request_says() -> None:
+    code, said = pytest_says(ROOT, "theory_checks", "--help")
+    assert code == 0
+    assert all(FLAG[f.name] in said for f in fields(Request))
+    assert "--seconds=FLOAT" in " ".join(said.split())
+    assert "--samples=INT number of samples; 24, or 8 of large states, if left out" in " ".join(said.split())
 
 
 def test_fixtures_and_problems_of_ones_own_work_in_a_file_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "test_volume.py").write_text(OWN_CHECK)
-    words = [
-        "-p",
-        "theory_checks.plugin",
-        "test_volume.py",
-        "-vv",
-        "-k",
-        "fast or rotation or encoding_decoding and starts",
-    ]
-    code, said = pytest_says(tmp_path, *words)
+    chosen = "fast or rotation or encoding_decoding and starts"
+    code, said = pytest_says(tmp_path, "-p", "theory_checks.plugin", "test_volume.py", "-vv", "-k", chosen)
     assert code == 0, said
     assert "[rotation]" in said
     assert "[turning fast]" in said
