@@ -40,7 +40,7 @@ def test_one_failure_is_enough_and_statements_without_residuals_have_none() -> N
 
 
 def test_a_check_that_is_skipped_is_none() -> None:
-    verdicts, properties = Verdicts(cast(pytest.Config, None)), [("statement", ["Ours", "source"])]
+    verdicts, properties = Verdicts(), [("statement", ["Ours", "source"])]
     for outcome in ("passed", "skipped"):
         report = pytest.TestReport("file", ("file", 0, ""), {}, outcome, None, "call", user_properties=properties)
         verdicts.pytest_runtest_logreport(report)
