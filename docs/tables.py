@@ -1,4 +1,4 @@
-"""The tables of the methods in README.md and docs/methods.md, written by the library, and that of the statements.
+"""The tables of the methods in README.md, docs/methods.md and docs/atlas.md, and that of the statements.
 
 The table of statements is written from the files of theory_checks/ and two records of what they found: that of
 `make statements`, and that of `python -m experiments.mutation --report`.
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from flowops.methods import METHODS, Method, table
+from flowops.methods import METHODS, Method, atlas, table
 from flowops.methods.options import SHARED
 from flowops.methods.rows import FAMILIES
 
@@ -39,6 +39,18 @@ def families() -> str:
 def summaries() -> str:
     """What each row is, and where it comes from."""
     return "\n".join(f"`{name}`\n: {method.row.summary} *{method.row.source}.*\n" for name, method in METHODS.items())
+
+
+def relations() -> str:
+    """The atlas, a line a relation."""
+    lines = ["| method | | row | with | left out | source | executed by |", "|---|---|---|---|---|---|---|"]
+    for relation in atlas():
+        named = f"`{relation.name}`" if relation.name in METHODS else relation.name
+        set_to = [f"`{key}={value!r}`" for key, value in relation.options.items()]
+        with_ = "; ".join([*([", ".join(set_to)] if set_to else []), relation.how]).replace("|", "\\|")
+        cells = (named, relation.verb, f"`{relation.of}`", with_, relation.lacking, relation.source)
+        lines.append("| " + " | ".join((*cells, f"`{relation.check}`")) + " |")
+    return "\n".join(lines)
 
 
 def options() -> str:
@@ -77,6 +89,7 @@ def statements() -> str:
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"families": families},
     "docs/methods.md": {"table": table, "summaries": summaries, "options": options},
+    "docs/atlas.md": {"atlas": relations},
     "docs/statements.md": {"statements": statements},
 }
 

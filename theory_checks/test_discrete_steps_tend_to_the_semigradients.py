@@ -2,9 +2,9 @@ r"""Finite steps tend to the semigradients at first order: grad(discrete-*) / ep
 
 Gradients on random networks. With $u=s+\varepsilon(t-s)$, `discrete-emd` compares $X_{s,t}$ with $X_{u,t}$ one Euler
 step ahead: the difference is $-\varepsilon(t-s)(\partial_sX+\nabla X\,b_s)+O(\varepsilon^2)$ and
-$\nabla_\theta X=(t-s)\nabla_\theta v$. With $u=t+\varepsilon(s-t)$, `discrete-lmd` likewise with
-$\varepsilon(t-s)(\partial_tX-b_t(X))$. `ctm` at $\varepsilon\to0$ is the first of them seen through
-$\bar X_{t,1}$, so it tends to another gradient.
+$\nabla_\theta X=(t-s)\nabla_\theta v$: the limit is `ayf-emd`. With $u=t+\varepsilon(s-t)$, `discrete-lmd` likewise
+with $\varepsilon(t-s)(\partial_tX-b_t(X))$ tends to `ayf-lmd`. `ctm` at $\varepsilon\to0$ is the first of them seen
+through $\bar X_{t,1}$, so it tends to another gradient.
 
 Source: the flow-map-learning note; 2506.14603 Thms. 3.2, 3.3.
 """

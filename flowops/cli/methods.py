@@ -1,4 +1,4 @@
-"""`flowops methods`: the table of training methods, or one row with its options."""
+"""`flowops methods`: the table of training methods, one row with its options, or how the rows are related."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from flowops._named import meant
 from flowops.cli.console import to_stdout
 from flowops.cli.parsing import Flag, parse
-from flowops.methods import METHODS, Method, Option, Term, get_method
+from flowops.methods import METHODS, Method, Option, Term, atlas, get_method
 from flowops.methods.options import SHARED
 from flowops.runs.settings import written
 
@@ -28,21 +30,53 @@ PLAIN = (  # formulas of docstrings, in plain letters
 
 @dataclass(frozen=True)
 class Methods:
-    """The training methods, or one of them with its options.
+    """The training methods, one of them with its options, or their relations.
 
     Attributes:
         name: name of a method or package.module:row, whose terms, options and settings are shown; all methods in brief
             if left out.
+        atlas: show instead which published methods are which row, and which rows tend to which.
     """
 
     name: str | None = None
+    atlas: bool = False
 
 
 def run(args: Sequence[str]) -> int:
-    """Print the table or a row of it."""
+    """Print the table, a row of it, or the atlas."""
     given = parse(Methods, args, "methods", flags={"name": Flag(positional=True)}, also={"method": "NAME"})
-    to_stdout("\n".join(overview() if given.name is None else details(get_method(given.name))))
+    if given.atlas:
+        lines = graph(given.name)
+    else:
+        lines = overview() if given.name is None else details(get_method(given.name))
+    to_stdout("\n".join(lines))
     return 0
+
+
+def graph(name: str | None = None) -> Iterator[str]:
+    """The relations between methods under the row that they lead to; those of one method if it is named.
+
+    Raises:
+        ValueError: for a name that no relation has.
+    """
+    relations = [relation for relation in atlas() if name in (None, relation.name, relation.of)]
+    if not relations:
+        known = sorted({name for relation in atlas() for name in (relation.name, relation.of)})
+        raise ValueError(
+            f"`NAME` must be one of {', '.join(known)} with --atlas, got {name!r}{meant(str(name), known)}"
+        )
+    for row, group in groupby(relations, key=lambda relation: relation.of):
+        yield row
+        for relation in group:
+            options = ", ".join(f"{key}={written(value)}" for key, value in relation.options.items())
+            how = "; ".join(part for part in (options, relation.how) if part)
+            sign = "=" if relation.order is None else "~"
+            yield from _wrapped(f"{sign} {relation.name}: {how}. {relation.source}", 2, 4)
+            if relation.lacking:
+                yield from _wrapped(f"without {relation.lacking}", 6, 2)
+            yield from _wrapped(f"theory_checks/test_{relation.check}.py", 6)
+    yield ""
+    yield "= has the gradient of the row above it; ~ tends to it at first order in its step."
 
 
 def overview() -> Iterator[str]:
@@ -56,7 +90,7 @@ def overview() -> Iterator[str]:
         for term in method.terms:
             yield from _wrapped(_term(term), width, 2)
     yield ""
-    yield "flowops methods NAME explains a method and its options."
+    yield "flowops methods NAME explains a method and its options, --atlas how methods are related."
 
 
 def details(method: Method) -> Iterator[str]:

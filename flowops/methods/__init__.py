@@ -3,12 +3,14 @@
 `METHODS[name]` is a row with its defaults, `get_method(name, **options)` one with options; both are called as
 `method(X, interpolant, x0, x1, teacher=..., average=..., labels=..., step=..., generator=...)` and return a
 `MethodResult`. A term of a row is residual x velocity source x stop-gradient x law of the times x weight x norm;
-`table()` prints them all. `row` makes a row of your own, `preset` one that is another row under other settings.
+`table()` prints them all, `atlas()` relates them. `row` makes a row of your own, `preset` one that is another row under
+other settings.
 """
 
 from flowops._compile import compile_loss
 from flowops.fields import uncontrasted
 from flowops.methods import compared
+from flowops.methods.atlas import Relation, atlas
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.draw import Draw, TermDraw
 from flowops.methods.method import Method, Row
@@ -25,6 +27,8 @@ __all__ = [
     "METHODS",
     "get_method",
     "table",
+    "atlas",
+    "Relation",
     # a call
     "compile_loss",
     "Method",

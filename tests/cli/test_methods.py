@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowops.methods import METHODS
+from flowops.methods import METHODS, atlas
 from flowops.runs.settings import written
 from tests.cli.commands import Console
 
@@ -86,3 +86,28 @@ def test_an_unknown_method_has_a_hint(flowops: Console) -> None:
     said = flowops("methods", "lds").error
     assert said.startswith("NAME must be one of fm, ")
     assert "did you mean 'lsd'?" in said
+
+
+def test_the_atlas_tells_every_relation_under_the_row_that_it_leads_to(flowops: Console) -> None:
+    lines = flowops("methods", "--atlas").out.splitlines()
+    assert max(map(len, lines)) <= 100
+    heads = [line for line in lines[:-2] if not line.startswith(" ")]
+    assert heads == list(dict.fromkeys(relation.of for relation in atlas()))
+    for relation in atlas():
+        sign = "=" if relation.order is None else "~"
+        first = next(k for k, line in enumerate(lines) if line == relation.of)
+        last = next((k for k in range(first + 1, len(lines)) if not lines[k].startswith(" ")), len(lines))
+        said = " ".join(" ".join(lines[first:last]).split())
+        assert f"{sign} {relation.name}: " in said
+        assert f"theory_checks/test_{relation.check}.py" in said
+        assert " ".join(relation.lacking.split()) in said
+
+
+def test_the_atlas_of_one_method_tells_what_it_is_and_what_is_it(flowops: Console) -> None:
+    said = flowops("methods", "alpha-flow", "--atlas").out
+    assert "psd-m\n  = alpha-flow: " in said
+    assert "alpha-flow\n  = RCGM (first order): " in said
+    assert "lmd" not in said
+    wrong = flowops("methods", "alphaflow", "--atlas")
+    assert wrong.code == 1
+    assert "did you mean 'alpha-flow'" in wrong.error
