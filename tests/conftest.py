@@ -8,6 +8,10 @@ import jaxtyping
 import pytest
 import torch
 
+from tests import shapes
+
+shapes.install()  # before any test imports the library
+
 
 @pytest.fixture
 def generator() -> torch.Generator:
