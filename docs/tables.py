@@ -15,9 +15,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from flowops.methods import METHODS, Method, atlas, table
+from flowops.methods import METHODS, Method, Row, atlas, table
 from flowops.methods.options import SHARED
 from flowops.methods.rows import FAMILIES
+from flowops.runs.settings import written
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -37,8 +38,14 @@ def families() -> str:
 
 
 def summaries() -> str:
-    """What each row is, and where it comes from."""
-    return "\n".join(f"`{name}`\n: {method.row.summary} *{method.row.source}.*\n" for name, method in METHODS.items())
+    """What each row is, where it comes from, the settings of its paper, and what these lack."""
+
+    def told(row: Row) -> str:
+        settings = ", ".join(f"{name}={written(value)}" for name, value in row.paper.items())
+        paper = f" As in its paper: `{settings}`." if settings else ""
+        return row.summary + paper + (f" Lacking: {row.lacking}." if row.lacking else "")
+
+    return "\n".join(f"`{name}`\n: {told(method.row)} *{method.row.source}.*\n" for name, method in METHODS.items())
 
 
 def relations() -> str:

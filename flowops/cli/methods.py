@@ -109,10 +109,13 @@ def details(method: Method) -> Iterator[str]:
             yield from _wrapped(_term(term), 2, 2)
     yield from _options("Its own options", [option for option in row.options if option not in SHARED])
     yield from _options("Options of every method", [option for option in row.options if option in SHARED])
-    if row.paper:
+    if row.paper or row.lacking is not None:
         yield ""
-        yield "As in its paper"
-        yield from _wrapped(", ".join(f"{name}={written(value)}" for name, value in row.paper.items()), 2)
+        yield "As in its paper, as --options paper=true"
+        settings = ", ".join(f"{name}={written(value)}" for name, value in row.paper.items())
+        yield from _wrapped(settings or "the defaults", 2)
+    if row.lacking:
+        yield from _wrapped(f"What is lacking: {row.lacking}.", 2)
 
 
 def _term(term: Term) -> str:

@@ -18,7 +18,7 @@ from flowops.maps.reschedule import reschedule
 from flowops.maps.second_derivative import second_derivative
 from flowops.maps.sensitivity import sensitivity
 from flowops.maps.solution_operator import SolutionOperator
-from flowops.maps.solver_step import SolverStep
+from flowops.maps.solver_step import DDIMStep, SolverStep
 from flowops.maps.splitting import Splitting
 from flowops.maps.stretching import lyapunov_exponents, lyapunov_spectrum, singular_values
 
@@ -30,6 +30,7 @@ __all__ = [
     "Event",
     "Statistics",
     "SolverStep",
+    "DDIMStep",
     # learned
     "LearnedMap",
     "PARAMETERIZATIONS",

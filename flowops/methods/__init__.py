@@ -14,13 +14,23 @@ from flowops.methods.atlas import Relation, atlas
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.draw import Draw, TermDraw
 from flowops.methods.method import Method, Row
-from flowops.methods.norms import Lp, Norm, PseudoHuber, Squared
+from flowops.methods.norms import Lp, Norm, Perceptual, PseudoHuber, Squared
 from flowops.methods.options import Option
 from flowops.methods.point import CONDITIONAL, OWN, TEACHER, Difference, TermPoint, VelocitySource
 from flowops.methods.result import MethodResult, NonFinite
 from flowops.methods.table import METHODS, get_method, table
 from flowops.methods.term import Term
-from flowops.methods.weights import Adaptive, Constant, InverseSpeed, Learned, OfTimes, TimePower, Weight
+from flowops.methods.weights import (
+    Adaptive,
+    Constant,
+    InverseSpeed,
+    InverseStep,
+    Learned,
+    OfTimes,
+    TimePower,
+    TruncatedSNR,
+    Weight,
+)
 
 __all__ = [
     # the table
@@ -55,12 +65,15 @@ __all__ = [
     "Squared",
     "PseudoHuber",
     "Lp",
+    "Perceptual",
     # weights
     "Weight",
     "Constant",
     "TimePower",
     "OfTimes",
     "InverseSpeed",
+    "InverseStep",
+    "TruncatedSNR",
     "Adaptive",
     "Learned",
     # corrections

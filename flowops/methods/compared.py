@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowops import residuals
 from flowops._derivatives import records
-from flowops.maps import SolverStep
+from flowops.maps import DDIMStep, FlowMap, SolverStep
 from flowops.methods.point import CONDITIONAL, Difference, Differences, TermPoint
 from flowops.residuals import Sides
 
@@ -89,4 +89,10 @@ def advanced(k: TermPoint) -> Tensor:
     r"""The state at $u$ that $x$ leads to: $I_u$ for the conditional velocity, else a solver's step."""
     if k.source is CONDITIONAL:
         return k.interpolant(k.middle, k.x0, k.x1, k.z)
-    return SolverStep(k.b, k.options.solver)(k.s, k.middle, k.x)
+    return one_step(k)(k.s, k.middle, k.x)
+
+
+def one_step(k: TermPoint) -> FlowMap:
+    """One step of the option `solver` along the velocity, as a map."""
+    solver = k.options.solver
+    return DDIMStep(k.b, k.interpolant) if solver == "ddim" else SolverStep(k.b, solver)

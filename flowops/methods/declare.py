@@ -8,7 +8,7 @@ from typing import Any
 
 from flowops._named import meant
 from flowops.methods.method import TEACHERS, Method, Row
-from flowops.methods.options import DIAGONAL, SHARED, Option, form_option
+from flowops.methods.options import OF_SHARES, SHARED, Option, form_option
 from flowops.methods.term import Term
 
 
@@ -19,6 +19,7 @@ def row(
     options: tuple[Option, ...] = (),
     teacher: str = "",
     paper: Mapping[str, Any] | None = None,
+    lacking: str | None = None,
     source: str,
     summary: str,
     alpha: Callable[[Any, int | None], float | None] | None = None,
@@ -32,6 +33,7 @@ def row(
         options: what it offers beside the options of every row; one of these with another default takes its place.
         teacher: kind of teacher, as in `Row`.
         paper: the options of the paper where they differ from the defaults.
+        lacking: as in `Row`.
         source: papers and equations.
         summary: one or two sentences, with the translation of the paper's clock and letters.
         alpha: as in `Row`.
@@ -52,7 +54,7 @@ def row(
         )
     forms = dict(forms or {"": terms})
     own = (*options, *([form_option(forms)] if len(forms) > 1 else []))
-    own = _with(own, [DIAGONAL] if any(term.share == "eta" for some in forms.values() for term in some) else [])
+    own = _with(own, OF_SHARES if any(term.share == "eta" for some in forms.values() for term in some) else ())
     offered = _with(own, SHARED)
     names = {option.name for option in offered}
     for term in (term for some in forms.values() for term in some):
@@ -61,7 +63,7 @@ def row(
                 raise ValueError(f"`options` of {name} must hold {wanted}, which its terms want; add the option.")
     if not all(forms.values()):
         raise ValueError(f"`terms` of {name} must hold at least one term, got none; write one.")
-    return Method(Row(name, forms, offered, paper or {}, teacher, source, summary, alpha=alpha))
+    return Method(Row(name, forms, offered, paper or {}, teacher, source, summary, lacking, alpha=alpha))
 
 
 def preset(
@@ -69,9 +71,11 @@ def preset(
     of: Method,
     settings: str,
     *terms: Term,
+    forms: Mapping[str, tuple[Term, ...]] | None = None,
     options: tuple[Option, ...] | None = None,
     teacher: str | None = None,
     paper: Mapping[str, Any] | None = None,
+    lacking: str | None = None,
     source: str,
     summary: str,
 ) -> Method:
@@ -82,26 +86,28 @@ def preset(
         of: the other row.
         settings: what is set how, in words for the table.
         *terms: its terms, made from those of the other row with `replaced`; the same if there are none.
+        forms: terms by the value of the option `form`, in place of `terms`; the first is the preset, the default.
         options: what it offers beside the options of every row, which keep the defaults of the other row; all those of
             the other row if None.
         teacher: kind of teacher, that of the other row if None.
         paper: the options of the paper where they differ from the defaults.
+        lacking: as in `Row`.
         source: papers and equations.
         summary: one or two sentences.
     """
-    inherited = tuple(
-        option for option in of.row.options if option not in SHARED and option.name not in ("form", "diagonal")
-    )
+    made_by_row = {"form", *(option.name for option in OF_SHARES)}
+    inherited = tuple(option for option in of.row.options if option not in SHARED and option.name not in made_by_row)
     if options is not None:
         shared = {option.name for option in SHARED}
         inherited = _with(options, [option for option in inherited if option.name in shared])
     made = row(
         name,
         *terms,
-        forms=None if terms else of.row.forms,
+        forms=forms or (None if terms else of.row.forms),
         options=inherited,
         teacher=of.row.teacher if teacher is None else teacher,
         paper=paper,
+        lacking=lacking,
         source=source,
         summary=summary,
         alpha=of.row.alpha,

@@ -40,13 +40,17 @@ class TermDraw(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Everything random, or driven by the step, in one call of a method; None for a term without rows."""
+    """Everything random, or driven by the step, in one call of a method; None for a term without rows.
+
+    The factors are those of the terms with `balance="terms"`, the size of the joint batch over their rows in it.
+    """
 
     terms: tuple[TermDraw | None, ...]
     seed: Tensor
     warmup: Tensor | None
     alpha: Tensor | None
     size: int
+    factors: tuple[float, ...] | None = None
 
     def part(self, k: int, n: int) -> Draw:
         r"""Rows $k,k+n,k+2n,\dots$ of the batch, as the draw of a batch of that size.
@@ -116,8 +120,10 @@ def draw_terms(
     chance = torch.rand((), generator=generator, device=device)
     last = o.law or terms[-1].law or UpperTriangle()
     drawn: list[TermDraw | None] = []
+    factors: list[float] = []
     for term in terms:
         joint = seen(term.share, n, o.eta, chance.item)
+        factors.append(_factor(term.share, joint, n, o.eta))
         if joint.start == joint.stop:
             drawn.append(None)
             continue
@@ -151,9 +157,19 @@ def draw_terms(
             )
         )
     # filled on the device: a tensor made of a number on the host is copied, and the host waits for the copy
-    warmup = None if step is None or step >= o.warmup else x0.new_full((), step / o.warmup)
+    done = o.cap if step is None or step >= o.warmup else min(step / o.warmup, o.cap)
+    warmup = x0.new_full((), done) if done < 1 else None
     held = x0.new_full((), alpha) if alpha else None
-    return Draw(tuple(drawn), torch.tensor(seed), warmup, held, len(x0))
+    balanced = tuple(factors) if o.balance == "terms" else None
+    return Draw(tuple(drawn), torch.tensor(seed), warmup, held, len(x0), balanced)
+
+
+def _factor(share: str, rows: slice, n: int, eta: float) -> float:
+    """What makes of a term's sum over the batch the mean over its own rows; of a batch of one, on average."""
+    size = rows.stop - rows.start
+    if share == "all" or not size:
+        return 1.0
+    return n / size if n > 1 else 1 / (eta if share == "eta" else 1 - eta)
 
 
 def _scales_of(term: Term, o: Any, scales: Tensor) -> Tensor:

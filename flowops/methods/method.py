@@ -37,10 +37,11 @@ class Row:
         name: as in `METHODS`.
         forms: its terms, one entry for each value of the option `form`; a single one under the empty name.
         options: those that it offers, with their defaults; the ones that every row has come last.
-        paper: the options under which the paper ran it, where they differ from the defaults.
+        paper: the options under which the paper ran it, where they differ from the defaults; `paper=True` takes them.
         teacher: `""`, or the kind of teacher: `"field"`, `"map"`, `"field or map"`, each also as `"optional ..."`.
         source: papers and equations.
         summary: what it does, with the translation of the paper's clock and letters.
+        lacking: what the paper has besides that no option gives; empty for nothing, None where nobody said.
         preset_of: the row that this one is with other settings, empty for an idea of its own.
         settings: which settings these are, in words.
         alpha: the step of `alpha-flow` from the options and the training step; None for other rows.
@@ -53,9 +54,14 @@ class Row:
     teacher: str
     source: str
     summary: str
+    lacking: str | None = None
     preset_of: str = ""
     settings: str = ""
     alpha: Callable[[Any, int | None], float | None] | None = None
+
+    def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options given, and where `paper` is among them those of the paper that are not."""
+        return {**(self.paper if given.get("paper") is True else {}), **given}
 
 
 class Method(nn.Module):
@@ -85,7 +91,7 @@ class Method(nn.Module):
         super().__init__()
         self.row, self.name, self.given = row, row.name, options
         self.__doc__ = f"{row.summary}\n\nSource: {row.source}."
-        self.options = values_of(row.options, options, row.name)
+        self.options = values_of(row.options, row.asked(options), row.name)
         _check_together(row, self.options)
         self.weight: Weight | None = self.options.weight
         self._weights: list[Weight] = []
@@ -201,12 +207,14 @@ class Method(nn.Module):
         per_term: dict[str, Tensor] = {}
         starts: dict[int, Tensor] = {}  # of the last of several terms on the same rows
         ends: dict[int, Tensor] = {}
-        for term, drawn in zip(self.terms, draw.terms, strict=True):
+        for i, (term, drawn) in enumerate(zip(self.terms, draw.terms, strict=True)):
             if drawn is None:
                 continue
             k = self._point(term, drawn, draw, X, interpolant, teacher, average)
             for name, difference in term.residual(k).items():
                 values = self._per_sample(k, difference)
+                if draw.factors is not None:
+                    values = draw.factors[i] * values
                 values = nn.functional.pad(values, (drawn.rows.start, n - drawn.rows.stop))
                 per_term[name] = per_term[name] + values if name in per_term else values
             starts[drawn.rows.start], ends[drawn.rows.start] = k.s, k.t
@@ -294,18 +302,20 @@ class Method(nn.Module):
 
     def _per_sample(self, k: TermPoint, difference: Difference) -> Tensor:
         """Norm and weight of one difference, `[batch]`."""
-        o = self.options
-        delta = difference.left - (difference.right.detach() if k.frozen else difference.right)
+        o, left = self.options, difference.left
+        right = difference.right.detach() if k.frozen else difference.right
+        delta = left - right
         if k.frozen and o.normalize is not None:
             held = delta.detach()
             length = Squared()(held).sqrt().reshape(-1, *[1] * (held.ndim - 1))
             delta = delta - held + held / (length + o.normalize)
-        loss = o.norm(delta)
+            loss = o.norm(delta)
+        else:
+            loss = o.norm.between(left, right)
         if self._weights:
             squared = loss if isinstance(o.norm, Squared) else Squared()(delta)
             for weight in self._weights:
-                known = {"interpolant": k.interpolant} if weight.of_schedule else {}
-                loss = weight(loss, squared, k.s, k.t, **known)
+                loss = weight(loss, squared, k.s, k.t, **{name: getattr(k, name) for name in weight.wants})
         return difference.factor * loss
 
     def _null_label(self, X: FlowMap, labels: Tensor | None) -> int | None:

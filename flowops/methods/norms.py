@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from flowops._arguments import number
@@ -16,6 +18,10 @@ class Norm(ABC):
     @abstractmethod
     def __call__(self, delta: Tensor) -> Tensor:
         """One number per sample."""
+
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        """One number per sample for two sides, that of their difference unless the norm looks at each."""
+        return self(left - right)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,53 @@ class Lp(Norm):
     def __call__(self, delta: Tensor) -> Tensor:
         powers = delta.abs() ** self.p
         return powers.flatten(1).sum(1) if delta.ndim > 1 else powers
+
+
+@dataclass(frozen=True)
+class Perceptual(Norm):
+    r"""$\sum_l\overline{|\hat\varphi_l(a)-\hat\varphi_l(b)|^2}$: how far apart two sides look to a network of yours.
+
+    $\varphi_l(a)$ `[batch, channels, *positions]` are its features, $\hat\varphi_l$ those of unit length over the
+    channels; the squares are summed over the channels and averaged over the positions. It is zero where the features
+    agree, which those of two different states may do: a row that vanishes at the flow map may vanish elsewhere. LPIPS
+    has learned weights of the channels besides: scale features of unit length by their roots, with `unit=False`.
+
+    Args:
+        network: of a state, giving a tensor or several. Nothing moves or trains it: it should lie on the device of the
+            states, and its parameters should not require gradients.
+        unit: whether features are brought to unit length.
+
+    Source: Zhang et al. 1801.03924 (1); consistency models take it as their metric, 2303.01469 §5.
+    """
+
+    network: Callable[[Tensor], Tensor | Sequence[Tensor]]
+    unit: bool = True
+
+    def __post_init__(self) -> None:
+        if not callable(self.network):
+            raise TypeError(
+                f"`network` must be a function of a state, got {type(self.network).__name__}; pass a module."
+            )
+
+    def __call__(self, delta: Tensor) -> Tensor:
+        raise ValueError(
+            "`norm` must be one of a difference where tangents are normalized, got Perceptual; take squared."
+        )
+
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        pairs = zip(self._features(left), self._features(right), strict=True)
+        total = torch.zeros(len(left), dtype=left.dtype, device=left.device)
+        for a, b in pairs:
+            total = total + (a - b).square().flatten(2).sum(1).mean(1)
+        return total
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        found = self.network(x)
+        features = [found] if isinstance(found, Tensor) else list(found)
+        features = [f.flatten(2) if f.ndim > 2 else f[..., None] for f in features]
+        if not self.unit:
+            return features
+        return [f / (f.square().sum(1, keepdim=True) + 1e-10).sqrt() for f in features]
 
 
 NAMED: dict[str, Norm] = {"squared": Squared(), "pseudo-huber": PseudoHuber(), "l1": Lp(1.0)}

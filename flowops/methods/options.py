@@ -103,7 +103,7 @@ LAW = Option(
 WEIGHT = Option(
     "weight",
     1.0,
-    "a number, a weight such as InverseSpeed(), a function of (s, t), or learned: a network beside the map",
+    'a number, a weight such as InverseSpeed(), a function of (s, t), or "learned": a network beside the map',
     "a weight",
     _anything,
     convert=lambda value: None if isinstance(value, int | float) and value == 1 else as_weight(value),
@@ -131,7 +131,14 @@ GUIDANCE = Option(
     "a finite number or a pair (low, high) of them",
     _scales,
 )
-SHARED = (LAW, WEIGHT, NORM, P, C, LABEL_DROPOUT, NULL_LABEL, GUIDANCE)
+PAPER = Option(
+    "paper",
+    False,
+    "whether what is not given is as in the paper of the row, instead of the defaults",
+    "True or False",
+    among(True, False),
+)
+SHARED = (LAW, WEIGHT, NORM, P, C, LABEL_DROPOUT, NULL_LABEL, GUIDANCE, PAPER)
 """The options that every row offers."""
 
 # ------------------------------------------------------------------- of some rows; the others keep the default
@@ -178,17 +185,43 @@ DIAGONAL = Option(
     "None or a law of one time",
     optional(lambda value: isinstance(value, OneTime)),
 )
+BALANCE = Option(
+    "balance",
+    "rows",
+    'what the loss is the mean of: "rows", so that the terms weigh eta : 1 - eta, or "terms", each the mean over its '
+    "own rows, so that they weigh 1 : 1",
+    '"rows" or "terms"',
+    among("rows", "terms"),
+)
+OF_SHARES = (DIAGONAL, BALANCE)
 """Offered by every row with a term on the part `eta` of the batch."""
-NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, START, EMA_TEACHER, GUIDES, DIAGONAL)
-"""What a call asks of every row; one that does not offer it has the default."""
 
+CAP = Option(
+    "cap",
+    1.0,
+    "how much of the tangent the warm-up ends with; below 1 the minimizer is another map",
+    "a number in (0, 1]",
+    between(0.0, 1.0, open_low=True),
+)
+MIX = Option(
+    "mix",
+    0.0,
+    "kappa, the share of the map's own velocity on the label in a guided target, which keeps its minimizer",
+    "a number in [0, 1)",
+    between(0.0, 1.0, open_high=True),
+)
+SOLVERS = ("ddim", *sorted(TABLEAUS))
 SOLVER = Option(
     "solver",
     "euler",
-    "one-step method that follows the velocity: " + ", ".join(sorted(TABLEAUS)),
-    "one of " + ", ".join(sorted(TABLEAUS)),
-    among(*TABLEAUS),
+    "one-step method that follows the velocity: " + ", ".join(SOLVERS),
+    "one of " + ", ".join(SOLVERS),
+    among(*SOLVERS),
 )
+
+
+NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, *OF_SHARES)
+"""What a call asks of every row; one that does not offer it has the default."""
 
 
 def form_option(forms: Mapping[str, Any]) -> Option:
@@ -196,7 +229,7 @@ def form_option(forms: Mapping[str, Any]) -> Option:
     return Option(
         "form",
         next(iter(forms)),
-        "whether the residual is written for the map or for its average velocity",
+        "what the residual is written for: the map, its average velocity, or the network of TrigFlow",
         "one of " + ", ".join(forms),
         among(*forms),
     )

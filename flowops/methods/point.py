@@ -184,7 +184,10 @@ def _conditional(k: TermPoint) -> VelocityField:
     b = ConditionalVelocity(k.interpolant, k.x0, k.x1, k.z)
     if k.guidance is None or k.unconditional is None:
         return b
-    return guided(b, StoppedField(k.unconditional.velocity()), k.guidance)
+    target = guided(b, StoppedField(k.unconditional.velocity()), k.guidance)
+    if not k.options.mix:
+        return target
+    return guided(StoppedField(k.X.velocity()), target, torch.where(k.guidance == 1, 0.0, k.options.mix))
 
 
 TEACHER = VelocitySource("teacher", _teacher)

@@ -18,7 +18,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 
 def get_method(name: str | Method, **options: Any) -> Method:
-    """The method of that name with these options; `METHODS[name].row.paper` holds those of its paper.
+    """The method of that name with these options; `paper=True` takes those of its paper where no other is given.
 
     Args:
         name: an entry of `METHODS`, `package.module:row` for a row that `row` made, or such a row itself.

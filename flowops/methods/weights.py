@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from flowops._arguments import number
-from flowops.interpolants import Interpolant, speed
+from flowops.interpolants import Interpolant, noise_level, speed
+from flowops.networks import LearnedWeight
 
 
 class Weight(nn.Module):
     r"""The weighted loss of each sample.
 
     Attributes:
-        of_schedule: whether it is called with the keyword `interpolant` too.
+        wants: what it is called with besides, by the names that a `TermPoint` has for it, such as `interpolant`.
     """
 
-    of_schedule = False
+    wants: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class InverseSpeed(Weight):
         ValueError: unless `p` is positive, `floor` not negative and `time` one of the two.
     """
 
-    of_schedule = True
+    wants = ("interpolant",)
 
     def __init__(self, p: float = 2.0, floor: float = 1.0, time: str = "start") -> None:
         super().__init__()
@@ -114,6 +115,79 @@ class InverseSpeed(Weight):
             raise ValueError("`interpolant` must be given to InverseSpeed, got None; pass interpolant=I.")
         c = speed(interpolant, s if self.time == "start" else t)
         return ((c**2 + self.floor**2) ** (-self.p / 2)).to(loss.dtype) * loss
+
+
+class InverseStep(Weight):
+    r"""$L/(\sigma_s-\sigma_u)$ with the noise level $\sigma=\alpha/\beta$ and the time $u$ between, for $X_{s,1}$.
+
+    What two sides of a consistent map differ by is of the order of the step: so long and short steps pull alike. A
+    positive factor of the times alone moves no conditional mean. A step of length zero has the weight 0.
+
+    Args:
+        most: the largest noise level, that of a ladder whose first rung was moved to the time 0, where it is infinite.
+
+    Raises:
+        ValueError: unless `most` is positive; when it is called, without an interpolant of two terms or a time between.
+
+    Source: Song, Dhariwal 2310.14189 Table 1, $\lambda(\sigma_i)=1/(\sigma_{i+1}-\sigma_i)$; Geng et al. 2406.14548,
+    whose code divides by $t-r$, our $\sigma_s-\sigma_u$.
+    """
+
+    wants = ("interpolant", "u")
+
+    def __init__(self, most: float = float("inf")) -> None:
+        super().__init__()
+        self.most = float(most)
+        if not self.most > 0:
+            raise ValueError(f"`most` must be positive, got {most}; pass the largest noise level, such as 80.")
+
+    def extra_repr(self) -> str:
+        """The arguments, so that the repr is the call."""
+        return "" if self.most == float("inf") else f"most={self.most}"
+
+    def forward(
+        self,
+        loss: Tensor,
+        squared: Tensor,
+        s: Tensor,
+        t: Tensor,
+        interpolant: Interpolant | None = None,
+        u: Tensor | None = None,
+    ) -> Tensor:
+        if interpolant is None or u is None:
+            raise ValueError(
+                "`weight` InverseStep must stand in a row with a time between s and t, such as ict, got one without; "
+                "drop it."
+            )
+        step = noise_level(interpolant, s).clamp(max=self.most) - noise_level(interpolant, u).clamp(max=self.most)
+        return torch.where(step > 0, 1 / torch.where(step > 0, step, 1), 0).to(loss.dtype) * loss
+
+
+class TruncatedSNR(Weight):
+    r"""$\max(\beta_s^2/\alpha_s^2,1)\,(\beta_t-\tfrac{\alpha_t}{\alpha_s}\beta_s)^{-2}L$, of a loss in $X_{s,t}$.
+
+    A step $X_{s,t}(x)=\tfrac{\alpha_t}{\alpha_s}x+(\beta_t-\tfrac{\alpha_t}{\alpha_s}\beta_s)\hat x$ of DDIM says which
+    data $\hat x$ it goes to. The second factor makes of the squared distance of two steps that of their $\hat x$; the
+    first is the truncated signal-to-noise ratio. A step of length zero has the weight 0.
+
+    Raises:
+        ValueError: when it is called without an interpolant.
+
+    Source: Salimans, Ho 2202.00512 §4 and App. G; their $\alpha,\sigma$ are our $\beta,\alpha$.
+    """
+
+    wants = ("interpolant",)
+
+    def forward(
+        self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, interpolant: Interpolant | None = None
+    ) -> Tensor:
+        if interpolant is None:
+            raise ValueError("`interpolant` must be given to TruncatedSNR, got None; pass interpolant=I.")
+        I = interpolant
+        step = I.beta(t) * I.alpha(s) - I.alpha(t) * I.beta(s)  # the gain of the data times alpha_s
+        moves = step != 0
+        weight = torch.maximum(I.beta(s) ** 2, I.alpha(s) ** 2) / torch.where(moves, step, 1) ** 2
+        return torch.where(moves, weight, 0).to(loss.dtype) * loss
 
 
 class Adaptive(Weight):
@@ -152,10 +226,14 @@ class Learned(Weight):
         return torch.exp(-w) * loss + w
 
 
-def as_weight(value: float | Weight | Callable[[Tensor, Tensor], Tensor]) -> Weight:
-    """A weight; a number is a constant one, a function of `(s, t)` a factor."""
+def as_weight(value: float | str | Weight | Callable[[Tensor, Tensor], Tensor]) -> Weight:
+    """A weight; a number is a constant one, a function of `(s, t)` a factor, "learned" a new network."""
     if isinstance(value, Weight):
         return value
+    if value == "learned":
+        return Learned(LearnedWeight(128, generator=torch.Generator().manual_seed(0)))
+    if isinstance(value, str):
+        raise ValueError(f'`weight` must be a number, a Weight, a function of (s, t) or "learned", got {value!r}.')
     if callable(value) and not isinstance(value, nn.Module):
         return OfTimes(value)
     if isinstance(value, nn.Module):

@@ -17,7 +17,15 @@ from flowops.methods import Norm, Weight
 LAWS: Mapping[str, Any] = {name: getattr(times, name) for name in times.__all__}
 NORMS: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.Squared, methods.PseudoHuber, methods.Lp)}
 WEIGHTS: Mapping[str, Any] = {
-    kind.__name__: kind for kind in (methods.Constant, methods.TimePower, methods.Adaptive, methods.InverseSpeed)
+    kind.__name__: kind
+    for kind in (
+        methods.Constant,
+        methods.TimePower,
+        methods.Adaptive,
+        methods.InverseSpeed,
+        methods.InverseStep,
+        methods.TruncatedSNR,
+    )
 }
 
 

@@ -4,8 +4,9 @@ A law is called with a number of draws, `law(n, interpolant=..., step=..., gener
 `step` drives curricula and annealing; None means their end.
 """
 
-from flowops.times.dyadic import Dyadic, Halving
-from flowops.times.ladder import Doubling, Karras, Ladder
+from flowops.times.dyadic import Dyadic, Grid, Halving
+from flowops.times.intervals import Intervals, Widening
+from flowops.times.ladder import Doubling, Karras, Ladder, SquareRoot
 from flowops.times.law import Law, LogitNormal, LogNoise, OneTime, Pair, Request, TimeLaw, Uniform, UniformAngle
 from flowops.times.pairs import (
     Annealed,
@@ -35,15 +36,18 @@ __all__ = [
     "LogitNormal",
     "LogNoise",
     "UniformAngle",
+    "Grid",
     # pairs
     "UpperTriangle",
     "FullSquare",
     "Diagonal",
     "EndpointFixed",
     "Step",
+    "Intervals",
     # pairs of another law, changed
     "DataRatio",
     "Annealed",
+    "Widening",
     # dyadic grids
     "Dyadic",
     "Halving",
@@ -51,6 +55,7 @@ __all__ = [
     "Ladder",
     "Karras",
     "Doubling",
+    "SquareRoot",
     "Shrinking",
     # what becomes of a pair
     "as_drawn",

@@ -1,4 +1,4 @@
-r"""Dyadic pairs: steps of length $2^{-j}$ from multiples of $2^{-j}$. Every time is an exact binary number."""
+r"""Times of a grid, and dyadic pairs: steps of length $2^{-j}$ from multiples of $2^{-j}$, exact binary numbers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,29 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import whole
-from flowops.times.law import Pair, Request, TimeLaw
+from flowops._types import Times
+from flowops.times.law import OneTime, Pair, Request, TimeLaw
 
 _MOST_LEVELS = 24  # a uniform float32 has 24 random bits, so 2^23 starts at the finest level are equally likely
+
+
+@dataclass(frozen=True)
+class Grid(OneTime):
+    r"""Uniform on $0,\tfrac1n,\dots,\tfrac{n-1}n$ with $n=$ `steps`.
+
+    Raises:
+        ValueError: unless `steps` is at least 1.
+
+    Source: Frans et al. 2410.12557, whose flow-matching times are the starts of the finest of 128 steps.
+    """
+
+    steps: int = 128
+
+    def __post_init__(self) -> None:
+        whole(self.steps, "steps", 1)
+
+    def draw(self, request: Request) -> Times:
+        return request.index(self.steps).to(request.dtype) / self.steps
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,37 @@ class Doubling:
 
 
 @dataclass(frozen=True)
+class SquareRoot:
+    r"""The number of rungs of consistency training, whose square grows linearly: from `start` to `end` $+1$.
+
+    $N(k)=\Big\lceil\sqrt{\tfrac kK\big((s_1+1)^2-s_0^2\big)+s_0^2}-1\Big\rceil+1$ with $s_0=$ `start`, $s_1=$ `end` and
+    $K=$ `steps` training steps in all; later steps, and None, have the last number.
+
+    Raises:
+        ValueError: unless $2\le$ `start` $\le$ `end` and `steps` is at least 1.
+
+    Source: Song et al. 2303.01469, App. C: $s_0=2$, $s_1=150$ and 800,000 steps for CIFAR-10.
+    """
+
+    start: int = 2
+    end: int = 150
+    steps: int = 800_000
+
+    def __post_init__(self) -> None:
+        whole(self.start, "start", 2)
+        whole(self.steps, "steps", 1)
+        if whole(self.end, "end", 2) < self.start:
+            raise ValueError(f"`end` must be at least `start`, {self.start}, got {self.end}.")
+
+    def __call__(self, step: int | None) -> int:
+        """The number of rungs, both ends included, at a training step."""
+        k = self.steps if step is None else min(step, self.steps)
+        square = self.start**2 * self.steps + k * ((self.end + 1) ** 2 - self.start**2)  # times the steps, exactly
+        root = math.isqrt(square // self.steps)
+        return root + int(root**2 * self.steps < square)
+
+
+@dataclass(frozen=True)
 class Ladder(TimeLaw):
     r"""$(s,t)=(s_n,s_{n+1})$ on a ladder $0=s_0<\dots<s_N=1$ of $N+1$ rungs.
 

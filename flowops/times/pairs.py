@@ -159,9 +159,13 @@ class Annealed(TimeLaw):
         return self.start * (1 - done) + done
 
     def draw(self, request: Request) -> Pair:
-        s, t = self.law.draw(request)
-        delta = self.delta(request.step)
-        return Pair(s, torch.minimum(torch.maximum(t, s - delta), s + delta))
+        return within(self.law.draw(request), self.delta(request.step))
+
+
+def within(pair: Pair, length: float) -> Pair:
+    """The pairs with ends that are at most `length` from their starts."""
+    s, t = pair
+    return Pair(s, torch.minimum(torch.maximum(t, s - length), s + length))
 
 
 Triple = tuple[Times, Times | None, Times]

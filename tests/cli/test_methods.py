@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flowops.cli.methods import plain
 from flowops.methods import METHODS, atlas
 from flowops.runs.settings import written
 from tests.cli.commands import Console
@@ -79,7 +80,17 @@ def test_a_default_of_its_own_stands_in_place_of_that_of_every_method(
 
 
 def test_the_settings_of_the_paper_are_told(flowops: Console) -> None:
-    assert "As in its paper\n  norm=PseudoHuber(c=None)" in flowops("methods", "ict").out
+    told = "As in its paper, as --options paper=true\n  norm=PseudoHuber(c=None), weight=InverseStep(most=80.0)"
+    assert told in flowops("methods", "ict").out
+    assert "As in its paper, as --options paper=true\n  the defaults" in flowops("methods", "fm").out
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_the_settings_of_the_paper_lack_is_told(flowops: Console, name: str) -> None:
+    said, lacking = " ".join(flowops("methods", name).out.split()), METHODS[name].row.lacking
+    assert ("What is lacking: " in said) == bool(lacking)
+    if lacking:
+        assert f"What is lacking: {' '.join(plain(lacking).split())}." in said
 
 
 def test_an_unknown_method_has_a_hint(flowops: Console) -> None:

@@ -246,7 +246,7 @@ class TestPreset:
         assert made.row.forms == METHODS["lsd"].row.forms
         assert_close(call(made).loss, call(get_method("lsd", eta=0.5)).loss)
         with pytest.raises(
-            TypeError, match="`normalize` must be an option of lsd-half, which has c, diagonal, eta, form"
+            TypeError, match="`normalize` must be an option of lsd-half, which has balance, c, diagonal, eta, form"
         ):
             made.with_options(normalize=0.1)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from flowops.times import Dyadic, Halving
+from flowops.times import Dyadic, Grid, Halving
 
 RATE = 1e-6  # of a false alarm, at a fixed seed
 
@@ -22,6 +22,13 @@ def test_times_are_exact_multiples_of_the_step(levels: int, dtype: torch.dtype) 
     assert sorted(set(j.int().tolist())) == list(range(levels))
     assert torch.equal((s / width).round(), s / width)
     assert (t <= 1).all()
+
+
+def test_every_start_of_a_grid_is_equally_likely() -> None:
+    t = Grid(16)(50_000, generator=torch.Generator().manual_seed(1))
+    places, counts = t.unique(return_counts=True)
+    assert torch.equal(places, torch.arange(16) / 16)
+    assert stats.chisquare(counts.numpy()).pvalue > RATE
 
 
 def test_levels_and_the_steps_of_a_level_are_equally_likely() -> None:

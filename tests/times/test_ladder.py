@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from flowops.interpolants import edm, linear, noise_level, variance_exploding
-from flowops.times import Doubling, Karras, Ladder, LogNoise, Pair
+from flowops.times import Doubling, Karras, Ladder, LogNoise, Pair, SquareRoot
 
 RATE = 1e-6  # of a false alarm, at a fixed seed
 N = 40_000
@@ -46,6 +48,15 @@ def draw(
 )
 def test_the_number_of_rungs_doubles(curriculum: Doubling, step: int | None, rungs: int) -> None:
     assert curriculum(step) == rungs
+
+
+def test_the_square_of_the_number_of_rungs_grows_linearly() -> None:
+    curriculum = SquareRoot(2, 150, steps=800_000)
+    assert [curriculum(step) for step in (0, 800_000, 10**9, None)] == [2, 151, 151, 151]
+    for step in range(1, 800_000, 1777):
+        square = step / 800_000 * (151**2 - 2**2) + 2**2
+        assert curriculum(step) == math.ceil(math.sqrt(square) - 1) + 1
+    assert SquareRoot(3, 3, steps=10)(0) == 3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -28,7 +28,9 @@ from flowops.times import (
     Dyadic,
     EndpointFixed,
     FullSquare,
+    Grid,
     Halving,
+    Intervals,
     Karras,
     Ladder,
     LogitNormal,
@@ -37,14 +39,23 @@ from flowops.times import (
     Pair,
     Request,
     Shrinking,
+    SquareRoot,
     Step,
     TimeLaw,
     Uniform,
     UniformAngle,
     UpperTriangle,
+    Widening,
 )
 
-ONE_TIME: list[OneTime] = [Uniform(), Uniform(0.2, 0.4), LogitNormal(-0.4, 1.0), LogNoise(-1.1, 2.0), UniformAngle()]
+ONE_TIME: list[OneTime] = [
+    Uniform(),
+    Uniform(0.2, 0.4),
+    LogitNormal(-0.4, 1.0),
+    LogNoise(-1.1, 2.0),
+    UniformAngle(),
+    Grid(),
+]
 FORWARD: list[TimeLaw] = [
     UpperTriangle(),
     UpperTriangle(LogitNormal(0.4, 1.0)),
@@ -58,14 +69,20 @@ FORWARD: list[TimeLaw] = [
     Ladder(),
     Ladder(Doubling(), Karras(), LogNoise(-1.1, 2.0)),
     Shrinking(),
+    Intervals(),
+    Widening(),
+    Ladder(SquareRoot(), Karras()),
 ]
 PAIRS: list[TimeLaw] = [FullSquare(), *FORWARD]
-STATIC = [law for law in PAIRS if not isinstance(law, (Annealed, Halving, Shrinking)) and "Doubling" not in repr(law)]
+GROWING = ("Annealed", "Halving", "Shrinking", "Widening", "Doubling", "SquareRoot")
+STATIC = [law for law in PAIRS if not any(name in repr(law) for name in GROWING)]
 CURRICULA: list[tuple[TimeLaw, int]] = [
     (Annealed(FullSquare(), start=0.1, steps=3), 3),
     (Halving(levels=7, round_length=10), 60),
     (Ladder(Doubling(10, 80, steps=100)), 75),
     (Shrinking(steps_per_stage=10, stages=3), 20),
+    (Widening(start=0.25, round_length=10), 20),
+    (Ladder(SquareRoot(2, 40, steps=3)), 3),
     (DataRatio(Annealed(UpperTriangle(), start=0.1, steps=3), 0.5), 3),
 ]
 # What a parameter must not be.
@@ -199,6 +216,13 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Except
         (lambda: Karras(rho=0.5), ValueError, "`rho` must be at least 1, got 0.5"),
         (lambda: Doubling(20, 10), ValueError, "`end` must be at least `start`, 20, got 10"),
         (lambda: Doubling(0, 10), ValueError, "`start` must be a whole number of at least 1, got 0"),
+        (lambda: SquareRoot(1, 10), ValueError, "`start` must be a whole number of at least 2, got 1"),
+        (lambda: SquareRoot(20, 10), ValueError, "`end` must be at least `start`, 20, got 10"),
+        (lambda: Grid(0), ValueError, "`steps` must be a whole number of at least 1, got 0"),
+        (lambda: Intervals(PAIR_LAW), TypeError, "`law` must be a law of one time"),
+        (lambda: Widening(start=0.0), ValueError, r"`start` must lie in \(0, 1\], got 0.0; pass the longest"),
+        (lambda: Widening(round_length=0), ValueError, "`round_length` must be a whole number of at least 1, got 0"),
+        (lambda: Widening(SINGLE_LAW), TypeError, "`law` must be a law of pairs"),
         (lambda: Ladder(1), ValueError, "`rungs` must be a whole number of at least 2, got 1"),
         (lambda: Ladder(5, WORD), ValueError, r'`spacing` must be "uniform" or Karras\(...\), got \'karras\''),
         (lambda: Ladder(5, law=WORD), ValueError, r'`law` must be "uniform" or LogNoise\(mean, std\)'),

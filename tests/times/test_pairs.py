@@ -15,9 +15,11 @@ from flowops.times import (
     Diagonal,
     EndpointFixed,
     FullSquare,
+    Intervals,
     LogitNormal,
     Step,
     UpperTriangle,
+    Widening,
     ahead,
     as_drawn,
     behind,
@@ -52,6 +54,25 @@ def test_the_upper_triangle_of_a_law_holds_its_order_statistics() -> None:
     normal = stats.norm(0.4, 1.0)
     assert stats.kstest(low.numpy(), lambda z: 1 - normal.sf(z) ** 2).pvalue > RATE
     assert stats.kstest(high.numpy(), lambda z: normal.cdf(z) ** 2).pvalue > RATE
+
+
+def test_intervals_have_the_law_of_their_length_and_start_anywhere() -> None:
+    s, t = draw(Intervals(LogitNormal(-0.8, 1.0)))
+    length = t - s
+    assert_law((length / (1 - length)).log(), stats.norm(-0.8, 1.0))
+    for half in (length < 0.3, length >= 0.3):
+        assert_law((s / (1 - length))[half], stats.uniform())
+
+
+def test_the_longest_interval_doubles_from_round_to_round() -> None:
+    law = Widening(FullSquare(), start=1 / 8, round_length=10)
+    assert [law.longest(step) for step in (0, 9, 10, 20, 30, 10**9, None)] == [1 / 8, 1 / 8, 1 / 4, 1 / 2, 1, 1, 1]
+    free = draw(FullSquare())
+    for step in (0, 10, 30):
+        s, t = draw(law, step=step)
+        assert torch.equal(s, free.s)
+        wanted = (free.t - free.s).clamp(-law.longest(step), law.longest(step))
+        torch.testing.assert_close(t - s, wanted)
 
 
 def test_the_full_square_is_uniform_in_both_orders() -> None:

@@ -2,18 +2,21 @@ r"""Rows that learn the flow map of a given field $b$, the teacher, or compose t
 
 import torch
 
-from flowops.maps import FlowMap, SolverStep
-from flowops.methods.compared import eulerian, eulerian_velocity, lagrangian, lagrangian_velocity
+from flowops.maps import FlowMap
+from flowops.methods.compared import eulerian, eulerian_velocity, lagrangian, lagrangian_velocity, one_step
 from flowops.methods.declare import preset, replaced, row
-from flowops.methods.options import NORMALIZE, SOLVER, START, STOP_GRADIENT, WARMUP, Option, count
+from flowops.methods.options import CAP, NORMALIZE, SOLVER, START, STOP_GRADIENT, WARMUP, Option, count
 from flowops.methods.point import TEACHER, Difference, Differences, TermPoint
 from flowops.methods.term import Term
-from flowops.times import Halving
+from flowops.methods.weights import TruncatedSNR
+from flowops.times import Halving, Intervals, LogitNormal, Widening
 
 K = Option("K", 2, "steps of the teacher map between s and t", "a number of steps, at least 1", count(1))
 POINTS = Option("points", 1, "number of times along the trajectory", "a number of times, at least 1", count(1))
 DISTILLATION = (STOP_GRADIENT(False), NORMALIZE, START)
-SEMIGRADIENT = (STOP_GRADIENT, NORMALIZE, WARMUP, START)
+ALIGN = {"law": Intervals(LogitNormal(-0.8, 1.0)), "normalize": 0.1, "warmup": 10_000, "cap": 0.99}
+FINE_TUNING = "an adversary in its second stage; a scale of autoguidance that is drawn, where a teacher has one"
+SEMIGRADIENT = (STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START)
 
 
 def composed(k: TermPoint) -> Differences:
@@ -21,7 +24,7 @@ def composed(k: TermPoint) -> Differences:
     with torch.no_grad():
         grid = [torch.lerp(k.s, k.t, i / k.options.K) for i in range(k.options.K + 1)]
         # of a field as teacher, a step of the solver
-        steps = k.teacher if isinstance(k.teacher, FlowMap) else SolverStep(k.b, k.options.solver)
+        steps = k.teacher if isinstance(k.teacher, FlowMap) else one_step(k)
         end = steps.compose(grid, k.x)
     return {"composition": Difference(k.X(k.s, k.t, k.x), end)}
 
@@ -51,6 +54,7 @@ lmd = row(
     },
     teacher="field",
     options=DISTILLATION,
+    lacking="",
     source="2406.07507; 2505.18825 (26), (27)",
     summary=r"Lagrangian map distillation, $|\partial_tX_{s,t}(I_s)-b_t(X_{s,t}(I_s))|^2$; `stop_gradient=True` "
     r"holds the argument of $b$.",
@@ -66,6 +70,7 @@ emd = row(
     },
     teacher="field",
     options=DISTILLATION,
+    lacking="",
     source="2406.07507; 2505.18825 (28), (29), (38), (39)",
     summary=r"Eulerian map distillation, $|\partial_sX_{s,t}(I_s)+\nabla X_{s,t}(I_s)\,b_s(I_s)|^2$; with "
     r"`stop_gradient=True` $\nabla X\,b$, or in the form of velocities $b_s+(t-s)D_sv$, is a constant.",
@@ -77,10 +82,12 @@ ayf_emd = preset(
     "form=velocity, stop_gradient=True",
     replaced(emd, form="velocity"),
     options=SEMIGRADIENT,
-    paper={"normalize": 0.1, "warmup": 10_000},
+    paper=ALIGN,
+    lacking=FINE_TUNING,
     source="Sabour, Fidler, Kreis 2506.14603, Theorem 3.2; 2505.18825 (39)",
     summary=r"The semigradient of the Eulerian loss with tangent normalization and warm-up. The paper's $f(x_t,t,s)$ "
-    r"runs from $t$ down to $s$ with the data at 0. An autoguided teacher is `guided(b, b_weak, scale)`.",
+    r"runs from $t$ down to $s$ with the data at 0. An autoguided teacher is `guided(b, b_weak, scale)`. The "
+    r"numbers of the paper's law, and of its warm-up that stops at 0.99, are those of independent implementations.",
 )
 
 ayf_lmd = preset(
@@ -89,7 +96,8 @@ ayf_lmd = preset(
     "form=velocity, stop_gradient=True",
     replaced(lmd, form="velocity"),
     options=SEMIGRADIENT,
-    paper={"normalize": 0.1, "warmup": 10_000},
+    paper=ALIGN,
+    lacking=FINE_TUNING,
     source="Sabour, Fidler, Kreis 2506.14603, Theorem 3.3",
     summary=r"The semigradient of the Lagrangian loss: the whole tangent $\partial_tX_{s,t}-b_t(X_{s,t})$ is a "
     r"constant and pulls $v_{s,t}$. Clock and letters as for `ayf-emd`.",
@@ -100,6 +108,8 @@ pfmm = row(
     Term(residual=composed, stop_gradient=True, constant="steps of the previous map"),
     teacher="map",
     options=(K,),
+    paper={"law": Widening()},
+    lacking="the lengths of its rounds, of which none is printed; a round is a run, with the one before as teacher",
     source="2406.07507; 2505.18825 B.3 (30), (31)",
     summary=r"Progressive flow map matching, $|X_{s,t}(I_s)-\check X_{t_{K-1},t}\circ\dots\circ\check X_{s,t_1}|^2$ "
     r"with $K$ equal steps of the map $\check X$ of the previous round, the teacher.",
@@ -112,6 +122,8 @@ pd = preset(
     replaced(pfmm, velocity=TEACHER, constant="two teacher steps", law=Halving(10, 50_000)),
     teacher="field or map",
     options=(K, SOLVER),
+    paper={"solver": "ddim", "weight": TruncatedSNR()},
+    lacking="a network that predicts the data, and starts as the teacher of its round: both are settings of the run",
     source="Salimans, Ho 2202.00512, Alg. 2",
     summary=r"Progressive distillation: two teacher steps into one on a dyadic ladder whose rounds halve the number of "
     r"steps. The teacher of the first round is a field (each step one of `solver`), later the map of the round before. "
@@ -123,6 +135,7 @@ regression = row(
     Term(residual=solution, solves=True, velocity=TEACHER, stop_gradient=True, constant="the solution"),
     teacher="field or map",
     options=(POINTS,),
+    lacking="the Fourier layers in time of its networks",
     source="Zheng et al. 2211.13449; Li et al. 2010.08895",
     summary=r"Operator learning: $|X_{s,t}(I_s)-\Phi_{s,t}(I_s)|^2$ against the solution operator, at `points` "
     r"equidistant times up to $t$ (a whole trajectory).",

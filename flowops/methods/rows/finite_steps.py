@@ -50,6 +50,7 @@ discrete_emd = row(
     ),
     teacher="field",
     options=(EPSILON, SOLVER, STOP_GRADIENT, NORMALIZE),
+    lacking="",
     source="Flow Map Learning: a unified framework for fast generation (note)",
     summary=r"$X_{s,t}(I_s)$ against $X_{u,t}$ at one solver step from $I_s$ to $u=s+\varepsilon(t-s)$. The note's map "
     r"runs from $t$ down to $s$: its $t'=t+\varepsilon(s-t)$.",
@@ -67,6 +68,7 @@ discrete_lmd = row(
     ),
     teacher="field",
     options=(EPSILON, STOP_GRADIENT, NORMALIZE),
+    lacking="",
     source="Flow Map Learning: a unified framework for fast generation (note)",
     summary=r"$X_{s,t}(I_s)$ against an Euler step from $X_{s,u}(I_s)$ at $u=t+\varepsilon(s-t)$ to $t$. The note's "
     r"$s'=s+\varepsilon(t-s)$ in its clock.",
@@ -86,6 +88,10 @@ ctm = row(
     ),
     teacher="optional field",
     options=(ETA(0.5), EPSILON(None), SOLVER("heun"), STOP_GRADIENT, EMA_TEACHER),
+    paper={"balance": "terms", "ema_teacher": True},
+    lacking="an adversary; LPIPS, for which `norm=Perceptual(network)` takes features of your own; the balance "
+    "of its terms by gradients of the last layer, and both on the whole batch; times on 18 rungs, with a step for each "
+    "rung between",
     source="Kim et al. 2310.02279",
     summary=r"Consistency trajectory models without the adversary: $\bar X_{t,1}(X_{s,t}(I_s))$ against "
     r"$\bar X_{t,1}(X_{u,t}(y))$ with $y$ one solver step of the teacher, or of the map's own field, from $I_s$ to "

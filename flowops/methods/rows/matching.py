@@ -35,6 +35,7 @@ def contrastive(k: TermPoint) -> Differences:
 fm = row(
     "fm",
     Term(residual=tangent, velocity=CONDITIONAL, law=Diagonal(), middle=on_diagonal),
+    lacking="",
     source="Lipman et al. 2210.02747; Albergo, Boffi, Vanden-Eijnden 2303.08797; 2505.18825 (3)",
     summary=r"Flow matching, $|v_{t,t}(I_t)-\dot I_t|^2$; its minimizer is $b_t$, its minimum the conditional "
     r"variance. Both sides are infinite under `cosine` and `variance_preserving`, where $\int\dot\alpha_t^2dt$ is: "
@@ -44,6 +45,7 @@ fm = row(
 fmm = row(
     "fmm",
     Term(residual=direct, velocity=CONDITIONAL, law=FullSquare()),
+    lacking="",
     source="Boffi, Albergo, Vanden-Eijnden 2406.07507, Prop. 3.11",
     summary=r"Flow map matching without a teacher: $|\partial_tX_{s,t}(X_{t,s}(I_t))-\dot I_t|^2$ and "
     r"$|X_{s,t}(X_{t,s}(I_t))-I_t|^2$ for every order of the times. No stop-gradient, and none is needed.",
@@ -60,6 +62,7 @@ reflow = row(
         solves=True,
     ),
     teacher="field or map",
+    lacking="",
     source="Liu, Gong, Liu 2209.03003",
     summary=r"Flow matching on the coupling $(x_0,\Phi_{0,1}(x_0))$ of the teacher's flow; $x_1$ is ignored. A data "
     r"set of pairs is cheaper: `data.Pairs.from_flow` with `fm`.",
@@ -69,6 +72,7 @@ contrastive_fm = row(
     "contrastive-fm",
     Term(residual=contrastive, velocity=CONDITIONAL, law=Diagonal(), middle=on_diagonal),
     options=(LAM,),
+    lacking="",
     source="Stoica et al. 2506.05350",
     summary=r"Flow matching minus $\lambda$ times the squared distance to the velocity of another sample (the batch "
     r"rolled by one). Its minimizer is $(b_t-\lambda\,\mathbb E\dot I_t)/(1-\lambda)$, not $b_t$: "

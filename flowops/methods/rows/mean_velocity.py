@@ -16,7 +16,7 @@ from flowops._derivatives import records
 from flowops.fields import VelocityField
 from flowops.methods.compared import eulerian_velocity
 from flowops.methods.declare import preset, replaced, row
-from flowops.methods.options import ETA, NORMALIZE, STOP_GRADIENT, WARMUP, Option, among, between, optional
+from flowops.methods.options import ETA, MIX, NORMALIZE, STOP_GRADIENT, WARMUP, Option, among, between, optional
 from flowops.methods.point import CONDITIONAL, OWN, Difference, Differences, TermPoint, VelocitySource
 from flowops.methods.rows.distillation import ayf_emd
 from flowops.methods.rows.matching import FLOW_MATCHING_PART
@@ -98,11 +98,13 @@ meanflow = preset(
     FLOW_MATCHING_AT_STARTS,
     replaced(ayf_emd, velocity=CONDITIONAL, constant="I'_s + (t-s)(d_s v + grad v I'_s)", share="rest"),
     teacher="",
-    options=(*MEAN, WARMUP),
+    options=(*MEAN, MIX, WARMUP),
     paper=PAPER,
+    lacking="",
     source="Geng et al. 2505.13447 (10), (11), (22); 2505.18825 (42)",
     summary=r"MeanFlow: $|v_{s,t}(I_s)-\mathrm{sg}(\dot I_s+(t-s)(\partial_sv+\nabla v\,\dot I_s))|^2$, $s=t$ on three "
-    r"quarters of the batch; the paper adds an adaptive weight and logit-normal times.",
+    r"quarters of the batch; the paper adds an adaptive weight and logit-normal times. With labels its $\omega,\kappa$ "
+    r"are `mix`$=\kappa$ and `guidance`$=\omega/(1-\kappa)$.",
 )
 
 imf = row(
@@ -117,6 +119,7 @@ imf = row(
     ),
     options=MEAN,
     paper=PAPER,
+    lacking=r"the auxiliary head that predicts the velocity of the tangent, whose place $v_{s,s}$ takes",
     source="Geng et al. 2512.02012",
     summary=r"Improved MeanFlow, a regression on the instantaneous velocity: "
     r"$|v_{s,t}(I_s)-(t-s)\,\mathrm{sg}(\partial_sv+\nabla v\,v_{s,s}(I_s))-\dot I_s|^2$.",
@@ -134,11 +137,13 @@ alpha_flow = row(
         fraction="alpha",
         share="rest",
     ),
-    options=(ALPHA, ANNEAL, FOLLOW, *MEAN),
+    options=(ALPHA, ANNEAL, FOLLOW, *MEAN, MIX),
     paper=PAPER,
+    lacking=r"a constant of the adaptive weight that stays as $\alpha$ falls",
     alpha=alpha_at,
     source="Zhang et al. 2510.20771",
     summary=r"$\alpha$-Flow: $\alpha^{-1}|v_{s,t}(I_s)-\mathrm{sg}(\alpha w+(1-\alpha)v_{u,t}(I_s+(u-s)w))|^2$ with "
     r"$u=\alpha t+(1-\alpha)s$ and $w=\dot I_s$ or the map's own $v_{s,u}$; $\alpha$ falls from 1 (trajectory flow "
-    r"matching) to 0 (MeanFlow).",
+    r"matching) to 0 (MeanFlow). With $p=1$ the whole weight of $|\Delta|^2$, the squared difference above, is "
+    r"$\alpha/(|\Delta|^2+\alpha^2c)$, of which MeanFlow's is the limit; the paper prints $\alpha/(|\Delta|^2+c)$.",
 )

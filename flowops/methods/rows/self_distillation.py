@@ -23,7 +23,7 @@ from flowops.methods.options import (
 from flowops.methods.point import OWN
 from flowops.methods.rows.matching import FLOW_MATCHING_PART
 from flowops.methods.term import Term
-from flowops.times import Dyadic, behind
+from flowops.times import Dyadic, Grid, behind
 
 GAMMA = Option(
     "gamma",
@@ -32,6 +32,8 @@ GAMMA = Option(
     "None or a fraction in [0, 1]",
     optional(between(0.0, 1.0)),
 )
+LEARNED = {"weight": "learned"}
+DROPOUT = "dropout on the diagonal alone, which its code has"
 SELF = (STOP_GRADIENT, NORMALIZE, ETA(0.75), START, EMA_TEACHER)
 
 lsd = row(
@@ -53,9 +55,11 @@ lsd = row(
         ),
     },
     options=(*SELF, GUIDES),
+    paper=LEARNED,
+    lacking=DROPOUT,
     source="2505.18825 (13), (20), (94), Alg. 2, F.5 (100)",
     summary=r"Lagrangian self-distillation: $|\partial_tX_{s,t}(I_s)-v_{t,t}(X_{s,t}(I_s))|^2$. The two terms weigh "
-    r"$\eta:1-\eta$, as in (20); Algs. 2-4 print $1:1$.",
+    r"$\eta:1-\eta$, as under the law (20) and in the authors' code; Algs. 2-4 print $1:1$, `balance=terms`.",
 )
 
 esd = row(
@@ -77,6 +81,8 @@ esd = row(
         ),
     },
     options=(*SELF, GUIDES),
+    paper=LEARNED,
+    lacking=DROPOUT,
     source="2505.18825 (14), (20), (94), Alg. 3, F.5 (101)",
     summary=r"Eulerian self-distillation: $|\partial_sX_{s,t}(I_s)+\nabla X_{s,t}(I_s)\,v_{s,s}(I_s)|^2$.",
 )
@@ -108,6 +114,8 @@ psd_u = row(
         ),
     },
     options=(GAMMA, *SELF),
+    paper=LEARNED,
+    lacking=DROPOUT,
     source="2505.18825 (15), (21), (22), Alg. 4",
     summary=r"Progressive self-distillation with $u=\gamma s+(1-\gamma)t$, $\gamma$ uniform: $v_{s,t}$ against "
     r"$(1-\gamma)v_{s,u}+\gamma v_{u,t}(X_{s,u})$.",
@@ -118,6 +126,8 @@ psd_m = preset(
     psd_u,
     "gamma=0.5",
     options=(GAMMA(0.5), *SELF),
+    paper=LEARNED,
+    lacking=DROPOUT,
     source="2505.18825 (15), (22), Alg. 4",
     summary=r"Progressive self-distillation with the midpoint, $\gamma=\tfrac12$.",
 )
@@ -129,6 +139,7 @@ split_meanflow = preset(
     FLOW_MATCHING_PART,
     replaced(psd_u, form="velocity"),
     options=(GAMMA, *SELF),
+    lacking="its law of the times and its weights, which were not read",
     source="Guo et al. 2507.16884",
     summary=r"SplitMeanFlow: the splitting of an interval, $(t-s)\,v_{s,t}=(u-s)\,v_{s,u}+(t-u)\,v_{u,t}$, with the "
     r"paper's $\lambda$ our $\gamma$.",
@@ -141,7 +152,8 @@ shortcut = preset(
     FLOW_MATCHING_PART,
     replaced(psd_m, form="velocity", constant="(v_su + v_ut(X_su)) / 2", law=Dyadic(7)),
     options=(GAMMA(0.5), ETA(0.75), STOP_GRADIENT, EMA_TEACHER),
-    paper={"ema_teacher": True},
+    paper={"ema_teacher": True, "diagonal": Grid(128)},
+    lacking="guidance in the targets of its finest steps, of its models with labels; states and targets clipped at 4",
     source="Frans et al. 2410.12557, Alg. 1; 2505.18825 (43)",
     summary=r"Shortcut models: `psd-m` on dyadic steps, a quarter of the batch bootstrapped. The paper's network of "
     r"$(x_t,t,d)$ is $v_{t,t+d}$.",
