@@ -100,18 +100,27 @@ SHARED: dict[str, Any] = {
     "label_dropout": 0.0,
     "null_label": CLASSES,
     "guidance": 1.0,
+    "paper": False,
 }
 DISTILLED: dict[str, Any] = {"stop_gradient": False, "normalize": None, "start": "interpolant"}
-TANGENT: dict[str, Any] = {"stop_gradient": True, "normalize": None, "warmup": 0, "start": "interpolant"}
+TANGENT: dict[str, Any] = {"stop_gradient": True, "normalize": None, "warmup": 0, "cap": 1.0, "start": "interpolant"}
 OWN: dict[str, Any] = {
     "stop_gradient": True,
     "normalize": None,
     "eta": 0.75,
     "diagonal": None,
+    "balance": "rows",
     "start": "interpolant",
     "ema_teacher": False,
 }
-MEAN: dict[str, Any] = {"stop_gradient": True, "normalize": None, "eta": 0.75, "diagonal": None}
+MEAN: dict[str, Any] = {"stop_gradient": True, "normalize": None, "eta": 0.75, "diagonal": None, "balance": "rows"}
+MIXED: dict[str, Any] = {**MEAN, "mix": 0.0}
+SCM: dict[str, Any] = {
+    "law": EndpointFixed(law=LogNoise(mean=-1.0, std=1.4), end=1.0),
+    "stop_gradient": True,
+    "normalize": 0.1,
+    "warmup": 100,
+}
 
 ROWS: dict[str, dict[str, Any]] = {
     "fm": {"law": DIAGONAL},
@@ -130,6 +139,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "ctm": {
         "eta": 0.5,
         "diagonal": None,
+        "balance": "rows",
         "epsilon": None,
         "solver": "heun",
         "stop_gradient": True,
@@ -150,12 +160,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "c": 1e-8,
         "stop_gradient": True,
     },
-    "scm": {
-        "law": EndpointFixed(law=LogNoise(mean=-1.0, std=1.4), end=1.0),
-        "stop_gradient": True,
-        "normalize": 0.1,
-        "warmup": 100,
-    },
+    "scm": {**SCM, "form": "velocity"},
     "lsd": {**OWN, "guides": "target", "form": "map"},
     "esd": {**OWN, "guides": "target", "form": "map"},
     "psd-u": {**OWN, "gamma": None, "form": "velocity"},
@@ -166,23 +171,26 @@ ROWS: dict[str, dict[str, Any]] = {
         "gamma": 0.5,
         "eta": 0.75,
         "diagonal": None,
+        "balance": "rows",
         "stop_gradient": True,
         "ema_teacher": True,
     },
-    "meanflow": {**MEAN, "law": LOGIT, "p": 1.0, "warmup": 0},
+    "meanflow": {**MIXED, "law": LOGIT, "p": 1.0, "warmup": 0},
     "imf": {**MEAN, "law": LOGIT},
-    "alpha-flow": {**MEAN, "law": LOGIT, "alpha": 0.25, "anneal": (0, 100), "follow": "conditional"},
+    "alpha-flow": {**MIXED, "law": LOGIT, "alpha": 0.25, "anneal": (0, 100), "follow": "conditional"},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lmd, form velocity": ("lmd", {**DISTILLED, "form": "velocity", "start": "pushforward"}),
     "emd, form velocity": ("emd", {**DISTILLED, "form": "velocity", "stop_gradient": True, "normalize": 0.1}),
+    "scm, form trigflow": ("scm", {**SCM, "form": "trigflow"}),
     "lsd, form velocity": ("lsd", {**OWN, "guides": "target", "form": "velocity", "eta": 0.5}),
     "esd, form velocity": ("esd", {**OWN, "guides": "target", "form": "velocity", "norm": Lp(p=1.0)}),
     "psd-u, form map": ("psd-u", {**OWN, "gamma": 0.3, "form": "map", "ema_teacher": True}),
     "lsd, learned weight": ("lsd", {**OWN, "guides": "target", "form": "map", "weight": "learned"}),
     "lsd, guided": ("lsd", {**OWN, "guides": "target", "form": "map", "guidance": 2.0, "label_dropout": 0.25}),
-    "meanflow, a range of guidance": ("meanflow", {**MEAN, "law": LOGIT, "warmup": 10, "guidance": (1.0, 4.0)}),
-    "alpha-flow, own": ("alpha-flow", {**MEAN, "alpha": 0.25, "anneal": (0, 100), "follow": "own"}),
+    "meanflow, a range of guidance": ("meanflow", {**MIXED, "law": LOGIT, "warmup": 10, "guidance": (1.0, 4.0)}),
+    "meanflow, a mixed target": ("meanflow", {**MIXED, "law": LOGIT, "warmup": 0, "guidance": 2.0, "mix": 0.5}),
+    "alpha-flow, own": ("alpha-flow", {**MIXED, "alpha": 0.25, "anneal": (0, 100), "follow": "own"}),
 }
 
 
