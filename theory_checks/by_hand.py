@@ -8,6 +8,7 @@ only, $X_{s,t}(x)=x+(t-s)\,v_{s,t}(x)$, and derivatives are the generic ones of 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -87,6 +88,16 @@ def eulerian_in_velocities(p: Place, b: Field | None = None) -> Sides:
     s, t, x = p.k.s, p.k.t, p.x
     velocity = (b or p.b)(s, x)
     return Sides(p.v(s, t, x), velocity + per_event(t - s, x) * p.w.material_derivative(s, t, x, velocity))
+
+
+def in_the_network_of_trigflow(p: Place) -> Sides:
+    r"""$F$ of $X_{s,t}(x)=\beta_sx-\alpha_sF$ against $F-\tfrac2\pi\beta_sD_sX_{s,t}(x)$."""
+    s, t, x = p.k.s, p.k.t, p.x
+    rate, velocity = -2 / math.pi, p.b(s, x)  # of s by the paper's time
+    mixed = (per_event(p.I.beta(s), x), per_event(p.I.alpha(s), x))
+    v, w = ((mixed[0] * x - moved(network, s, t, x)) / mixed[1] for network in (p.v, p.w))
+    Y = FlowMap.from_function(lambda s, t, x: moved(p.w, s, t, x))
+    return Sides(v, w + mixed[0] * rate * Y.material_derivative(s, t, x, velocity))
 
 
 def lagrangian_in_velocities(p: Place, b: Field | None = None) -> Sides:
@@ -186,7 +197,8 @@ def along_own(formula: Callable[[Place, Field], Sides]) -> Formula:
 FORMULAS: Mapping[tuple[str, str], Formula] = {
     ("ayf-emd", ""): eulerian_in_velocities,
     ("ayf-lmd", ""): lagrangian_in_velocities,
-    ("scm", ""): eulerian_in_velocities,
+    ("scm", "velocity"): eulerian_in_velocities,
+    ("scm", "trigflow"): in_the_network_of_trigflow,
     ("meanflow", ""): eulerian_in_velocities,
     ("pd", ""): two_steps_of_the_teacher,
     ("cd", ""): next_rung,

@@ -28,7 +28,7 @@ MIDDLES = {  # with the options that say where the time between is
     (behind, "epsilon"),
     (behind, "gamma"),
 }
-LOCAL_ORDER = {"euler": 2.0, "midpoint": 3.0, "heun": 3.0, "heun3": 4.0, "rk4": 5.0}  # of one step
+LOCAL_ORDER = {"ddim": 2.0, "euler": 2.0, "midpoint": 3.0, "heun": 3.0, "heun3": 4.0, "rk4": 5.0}  # of one step
 
 
 class UnclassifiedError(ValueError):

@@ -57,7 +57,7 @@ def test_deterministic_steps(check: Check, method: Method, aspect: Aspect, setti
     hold(check, vanishes_at_its_order(method, aspect, setting))
 
 
-@pytest.mark.parametrize("solver", ["euler", "midpoint", "heun", "heun3"])
+@pytest.mark.parametrize("solver", ["ddim", "euler", "midpoint", "heun", "heun3"])
 @pytest.mark.parametrize(("method", "aspect"), STEPPED)
 def test_steps_of_another_solver(check: Check, method: Method, aspect: Aspect, solver: str) -> None:
     other = replace(aspect, order=LOCAL_ORDER[solver])

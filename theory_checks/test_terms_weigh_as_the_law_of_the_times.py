@@ -5,7 +5,7 @@ batch of $n$ with $n_d$ rows on the diagonal estimates it by the mean over its r
 $\tfrac{n_d}n\bar L_b+\tfrac{n-n_d}n\bar L_D$: the rows of the library, $n_d$ the nearest number to $\eta n$. Algorithms
 1 to 4 print $\bar L_b+\bar L_D$, each the mean of its own rows. The gradients have one direction at $\eta=\tfrac12$,
 where the norms are as $1:2$, and at no other; the row with the weight $n/n_d$ at $s=t$ and $n/(n-n_d)$ beside it is the
-algorithm as printed. The minimizer is the same, since there both terms are least.
+algorithm as printed, and so is `balance="terms"`. The minimizer is the same, since there both terms are least.
 
 Hypotheses: none; weights are measured as the coefficients by which the gradient of a row is a combination of those of
 its two terms, each written down from a random network. Times by moments of 100,000 draws, within 6 standard errors
@@ -80,6 +80,9 @@ def test_the_printed_algorithm_weighs_them_alike_and_is_a_row_too(
     printed = of_terms[0] + of_terms[1]
     weighted = method.with_options(weight=lambda s, t: torch.where(s == t, 1 / eta, torch.full_like(s, 1 / (1 - eta))))
     agree(check, flat_gradient(weighted.evaluate(X, I, draw).loss, X), printed)
+    method, X, draw = setting(name, form, eta=eta, balance="terms")
+    agree(check, flat_gradient(method.evaluate(X, I, draw).loss, X), printed)
+    method, X, draw = setting(name, form, eta=eta, balance="rows")
     ours = flat_gradient(method.evaluate(X, I, draw).loss, X)
     if eta == 0.5:
         agree(check, 2 * ours, printed)
@@ -106,6 +109,34 @@ def test_the_share_of_a_batch_that_it_does_not_divide(check: Check, eta: float, 
     diagonal = result.per_term["diagonal"]
     assert int((diagonal > 0).sum()) == first
     check.vanishes(result.terms["diagonal"] - first / n * diagonal[:first].mean(), SAME)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_loss_of_terms_is_the_mean_of_those_of_its_parts(check: Check, parts: int) -> None:
+    """Also where the parts hold other shares of the diagonal than the batch: the factors are those of the batch."""
+    X, samples = random_map(2), batch(2, 12)
+    method = get_method("lsd", eta=0.42, balance="terms")
+    draw = method.draw(X, I, *samples, seed=3)
+    whole = flat_gradient(method.evaluate(X, I, draw).loss, X)
+    found = [flat_gradient(method.evaluate(X, I, draw.part(k, parts)).loss, X) for k in range(parts)]
+    agree(check, torch.stack(found).mean(0), whole)
+    for k in range(parts):
+        rows = tuple(x[k::parts] for x in samples)
+        own = method.draw(X, I, *rows, seed=3, part=(k, parts))
+        agree(check, flat_gradient(method.evaluate(X, I, own).loss, X), found[k])
+
+
+def test_batches_of_one_weigh_alike_on_average(check: Check) -> None:
+    r"""One sample sees one term, with the chance $\eta$: the factors $1/\eta$ and $1/(1-\eta)$ make up for it."""
+    X, samples, eta = random_map(2), batch(2, 1), 0.8
+    method = get_method("lsd", eta=eta, balance="terms")
+    seen: dict[int, float] = {}
+    for seed in range(40):
+        draw = method.draw(X, I, *samples, seed=seed)
+        assert draw.factors is not None
+        seen |= {k: draw.factors[k] for k, term in enumerate(draw.terms) if term is not None}
+    expected = torch.tensor([eta * seen[0], (1 - eta) * seen[1]], dtype=torch.float64)
+    check.vanishes(expected - 1, SAME)
 
 
 def test_a_draw_has_the_law_of_the_times(check: Check) -> None:

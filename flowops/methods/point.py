@@ -187,7 +187,8 @@ def _conditional(k: TermPoint) -> VelocityField:
     target = guided(b, StoppedField(k.unconditional.velocity()), k.guidance)
     if not k.options.mix:
         return target
-    return guided(StoppedField(k.X.velocity()), target, torch.where(k.guidance == 1, 0.0, k.options.mix))
+    share = torch.zeros_like(k.guidance).masked_fill(k.guidance != 1, k.options.mix)
+    return guided(StoppedField(k.X.velocity()), target, share)
 
 
 TEACHER = VelocitySource("teacher", _teacher)

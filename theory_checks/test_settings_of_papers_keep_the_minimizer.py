@@ -1,0 +1,102 @@
+r"""The settings of a paper keep the minimizer where the norm is squared and the weight is of the times alone.
+
+Read from the options that `paper=True` leaves, for every term of every row: a positive factor of the times, a learned
+weight among them, moves no conditional mean, so that the expected gradient at the exact map stays zero and a loss that
+vanishes there still does. A term without a conditional velocity keeps its zero under every norm, adaptive weight and
+normalization. What remains moves the minimizer: an adaptive weight, another norm or a normalized tangent in a term with
+a conditional velocity, and a warm-up that ends below the whole tangent in any: each is seen on a skew mixture.
+
+Hypotheses: those of `test_methods_are_stationary.py`; terms that take a finite step are left to their orders.
+
+Source: 2310.14189; 2410.11081; 2505.13447 (22); 2505.18825 (19); 2506.14603.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flowops.methods import METHODS, Learned, Method, Squared
+from theory_checks.method_cases import OTHER_MINIMIZER, Aspect, aspects
+from theory_checks.method_measurements import PAIRS, at, by_theta, call, family, hold, is_stationary, truth, vanishes
+from theory_checks.method_settings import Setting, quadrature_settings, sampled, skew_setting
+from theory_checks.verdicts import Check
+
+
+def as_in_the_paper(method: Method, aspect: Aspect) -> Method:
+    """The term under the settings of the paper; the average is the map itself, as at the truth."""
+    held = {"ema_teacher": False} if "ema_teacher" in method.row.paper else {}
+    return aspect.of(Method(method.row, paper=True), **held)
+
+
+def keeps(method: Method, aspect: Aspect) -> bool:
+    """What the options say."""
+    o = method.options
+    if o.cap < 1 and not aspect.diagonal:
+        return False
+    return aspect.exact or (not o.p and isinstance(o.norm, Squared) and o.normalize is None)
+
+
+CASES = [
+    pytest.param(method, aspect, id=aspect.name)
+    for name, method in METHODS.items()
+    if name not in OTHER_MINIMIZER and method.row.paper
+    for aspect in aspects(method)
+    if aspect.order is None and aspect.stopped == method.options.stop_gradient * aspect.term.stop_gradient
+]
+KEPT = [case for case in CASES if keeps(as_in_the_paper(*case.values), case.values[1])]
+MOVED = [case for case in CASES if case not in KEPT]
+NODES = quadrature_settings()[0]
+
+
+def excess(method: Method, aspect: Aspect, setting: Setting) -> float:
+    """The largest part of the expected gradient at the exact map over that at another one."""
+    gradients = []
+    for delta in (0.0, 0.3):
+        X = family(setting, aspect, delta)
+        conditional = setting.weights is not None
+        loss = at(method, setting, aspect, X, *PAIRS[0]) if conditional else call(method, aspect, setting, X).loss
+        gradients.append(by_theta(loss, X).abs().max())
+    return float(gradients[0] / gradients[1])
+
+
+@pytest.mark.parametrize(("method", "aspect"), KEPT)
+def test_it_is_kept(check: Check, method: Method, aspect: Aspect) -> None:
+    method = as_in_the_paper(method, aspect)
+    if aspect.exact:
+        hold(check, vanishes(method, aspect, sampled("gaussian trigonometric")))
+    else:
+        hold(check, is_stationary(method, aspect, NODES))
+
+
+@pytest.mark.parametrize(("method", "aspect"), MOVED)
+def test_it_is_moved(method: Method, aspect: Aspect) -> None:
+    setting = sampled("gaussian trigonometric") if aspect.exact else skew_setting(10)
+    assert excess(as_in_the_paper(method, aspect), aspect, setting) > 1e-4
+
+
+@pytest.mark.parametrize(("method", "aspect"), [case for case in KEPT if not case.values[1].exact])
+def test_a_learned_weight_that_has_learned_keeps_it_too(check: Check, method: Method, aspect: Aspect) -> None:
+    method = as_in_the_paper(method, aspect)
+    if isinstance(method.weight, Learned):
+        with torch.no_grad():
+            method.weight.network.last.weight.fill_(0.1)  # type: ignore[union-attr, operator]
+        method = method.with_options(weight=method.weight)
+    hold(check, is_stationary(method, aspect, NODES))
+
+
+def test_negative_control(check: Check) -> None:
+    r"""A weight that looks at the loss, $1+\delta|\Delta|^2$, is seen in proportion to $\delta$."""
+    (aspect,) = aspects(METHODS["fm"])
+    setting, gradients = skew_setting(10), []
+    for p in (2e-2, 1e-2):
+        X = family(setting, aspect, 0.0)
+        gradients.append(by_theta(at(METHODS["fm"].with_options(p=p, c=1.0), setting, aspect, X, *PAIRS[0]), X))
+    check.sees(*gradients, setting.tolerance)
+
+
+def test_both_kinds_are_there() -> None:
+    names = [{case.values[0].name for case in cases} for cases in (KEPT, MOVED)]
+    assert {"lsd", "esd", "psd-u", "psd-m", "shortcut", "pfmm", "pd"} <= names[0]
+    assert {"ayf-emd", "ayf-lmd", "meanflow", "imf"} <= names[1]
+    assert truth(NODES, aspects(METHODS["lsd"])[0]) is NODES.X
