@@ -54,6 +54,8 @@ class DDIMStep(FlowMap):
     def forward(self, s: Times, t: Times, x: State) -> State:
         I = self.interpolant
         denoised = I.convert(s, x, self.b(s, x), "velocity", "denoiser")
-        ratio = torch.where(s == t, 1.0, I.alpha(t) / I.alpha(s))
+        start, end = I.alpha(s), I.alpha(t)
+        none = torch.where(end == 0, 1.0, torch.nan)
+        ratio = torch.where(start == 0, none, end / torch.where(start == 0, 1.0, start))
         gain = I.beta(t) - ratio * I.beta(s)
         return (per_event(ratio, x) * x + per_event(gain, x) * denoised).to(x.dtype)

@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from flowops import SolutionOperator, VelocityField
 from flowops._solvers.fixed import TABLEAUS
-from flowops.maps import SolverStep
+from flowops.interpolants import Interpolant, cosine, edm, encoding_decoding, linear, trigonometric
+from flowops.maps import DDIMStep, SolverStep
 from tests.examples import EVENT_IDS, EVENTS, Coupled, Cubic, CubicFlow, mild, normal, uniform
 
 
@@ -59,3 +60,49 @@ def test_an_adaptive_method_has_no_single_step() -> None:
     sentence = '`method` must be one of euler, midpoint, heun, heun3, rk4, got "dopri5"'
     with pytest.raises(ValueError, match=sentence):
         SolverStep(Cubic(), "dopri5")
+
+
+class OnePoint(VelocityField):
+    """The field of data that is one point, of an interpolant."""
+
+    def __init__(self, interpolant: Interpolant, point: Tensor) -> None:
+        super().__init__()
+        self.interpolant, self.point = interpolant, point
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return self.interpolant.convert(t, x, self.point.expand_as(x), "denoiser", "velocity")
+
+
+@pytest.mark.parametrize("I", [linear(), trigonometric(), cosine(), edm()], ids=lambda I: I.name)
+def test_a_step_of_ddim_is_exact_for_one_point(I: Interpolant) -> None:
+    s, t = torch.tensor([0.1, 0.8, 0.3]).double(), torch.tensor([0.9, 0.2, 1.0]).double()
+    x, point = normal(3, 2, seed=1), normal(2, seed=2)
+    step = DDIMStep(OnePoint(I, point), I)
+    ratio = (I.alpha(t) / I.alpha(s))[:, None]
+    exact = ratio * x + (I.beta(t)[:, None] - ratio * I.beta(s)[:, None]) * point
+    assert_close(step(s, t, x), exact)
+    assert_close(step.compose([s, torch.lerp(s, t, 0.5), t], x), exact)
+
+
+def test_on_the_linear_schedule_a_step_of_ddim_is_one_of_euler_and_on_no_other() -> None:
+    s, t, x = torch.tensor([0.1, 0.8]).double(), torch.tensor([0.9, 0.2]).double(), normal(2, 2, seed=1)
+    b = Cubic()
+    assert_close(DDIMStep(b, linear())(s, t, x), SolverStep(b, "euler")(s, t, x))
+    assert not torch.allclose(DDIMStep(b, trigonometric())(s, t, x), SolverStep(b, "euler")(s, t, x), rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_step_of_ddim_keeps_dtype_and_shape_and_stays_where_it_has_no_length(dtype: torch.dtype) -> None:
+    x = normal(3, 2, 2, 2, seed=1, dtype=dtype)
+    s = torch.tensor([0.0, 0.5, 0.999], dtype=dtype)
+    step = DDIMStep(OnePoint(linear(), torch.zeros(2, 2, 2, dtype=dtype)), linear())
+    assert step(0.2, 0.7, x).dtype == dtype
+    assert_close(step(s, s, x), x)
+    assert_close(step.dt(s, s, x), step.b(s, x))  # the tangent condition
+    assert torch.equal(step(1.0, 1.0, x), x)
+    assert step(1.0, 0.5, x).isnan().all()
+
+
+def test_a_step_of_ddim_wants_two_terms() -> None:
+    with pytest.raises(ValueError, match="two terms|two-term|gamma"):
+        DDIMStep(Cubic(), encoding_decoding())(0.1, 0.2, normal(2, 2))

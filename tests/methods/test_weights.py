@@ -11,8 +11,9 @@ from torch.testing import assert_close
 
 from flowops import LearnedMap
 from flowops.interpolants import cosine, encoding_decoding, linear, speed, variance_preserving
-from flowops.methods import METHODS, InverseSpeed, get_method
-from flowops.times import Diagonal, EndpointFixed, Uniform, UniformAngle, UpperTriangle
+from flowops.methods import METHODS, InverseSpeed, InverseStep, TruncatedSNR, get_method
+from flowops.runs.calls import parse_weight
+from flowops.times import Diagonal, EndpointFixed, Step, Uniform, UniformAngle, UpperTriangle
 from tests.examples import normal
 from tests.methods.rows import call, learned
 
@@ -74,6 +75,51 @@ def test_the_repr_is_the_call_and_wrong_arguments_are_refused() -> None:
     losses = torch.ones(2)
     with pytest.raises(ValueError, match="`interpolant` must be given to InverseSpeed, got None"):
         InverseSpeed()(losses, losses, losses, losses)
+
+
+@pytest.mark.parametrize("name", ["ct", "ect", "ict"])
+def test_a_step_in_noise_level_weighs_by_its_inverse(name: str) -> None:
+    X, I = learned(), variance_preserving()
+    options = {"law": Step(epsilon=0.3)}
+    plain, weighted = (
+        call(get_method(name, **options, **o), interpolant=I, X=X) for o in ({}, {"weight": InverseStep()})
+    )
+    end = plain.s + 0.3 * (1 - plain.s)
+    step = I.alpha(plain.s) / I.beta(plain.s) - I.alpha(end) / I.beta(end)
+    assert_close(weighted.per_sample, plain.per_sample / step)
+    capped = call(get_method(name, **options, weight=InverseStep(1e-9)), interpolant=I, X=X)
+    assert_close(capped.per_sample, torch.zeros_like(capped.per_sample))  # no step below its cap
+
+
+def test_a_ddim_step_weighs_as_its_data() -> None:
+    X, I = learned(), cosine()
+    plain, weighted = (call(get_method("pd", **o), interpolant=I, X=X) for o in ({}, {"weight": TruncatedSNR()}))
+    s, t = plain.s, plain.t
+    gain = I.beta(t) - I.alpha(t) / I.alpha(s) * I.beta(s)
+    signal = (I.beta(s) / I.alpha(s)).square().clamp(min=1)
+    assert_close(weighted.per_sample, signal / gain**2 * plain.per_sample)
+
+
+@pytest.mark.parametrize("weight", [InverseStep(), TruncatedSNR()], ids=repr)
+def test_steps_of_length_zero_weigh_nothing(weight: Any) -> None:
+    s = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
+    losses = torch.ones_like(s)
+    known = {name: value for name, value in {"interpolant": linear(), "u": s}.items() if name in weight.wants}
+    assert_close(weight(losses, losses, s, s, **known), torch.zeros_like(s))
+
+
+def test_weights_of_steps_are_written_as_their_call_and_say_what_they_want() -> None:
+    for weight in (InverseStep(), InverseStep(80.0), TruncatedSNR()):
+        assert repr(parse_weight(repr(weight))) == repr(weight)
+    with pytest.raises(ValueError, match="`most` must be positive, got 0"):
+        InverseStep(0.0)
+    with pytest.raises(ValueError, match="`weight` InverseStep must stand in a row with a time between s and t"):
+        call(get_method("lmd", weight=InverseStep()))
+    losses = torch.ones(2)
+    with pytest.raises(ValueError, match="`interpolant` must be given to TruncatedSNR, got None"):
+        TruncatedSNR()(losses, losses, losses, losses)
+    with pytest.raises(ValueError, match="`weight` must be a number, a Weight, .* or \"learned\", got 'lerned'"):
+        get_method("lmd", weight="lerned")
 
 
 @pytest.mark.parametrize(

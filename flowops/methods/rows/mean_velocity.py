@@ -47,7 +47,7 @@ FOLLOW = Option(
 ALPHA_CLAMP = 0.005  # below it alpha-flow takes its limit, as in the paper
 ALPHA_SLOPE = 25.0  # of its sigmoid over the interval of annealing
 MEAN = (STOP_GRADIENT, NORMALIZE, ETA(0.75))
-PAPER = {"law": UpperTriangle(LogitNormal(0.4, 1.0)), "p": 1.0, "c": 1e-3}
+PAPER = {"law": UpperTriangle(LogitNormal(0.4, 1.0)), "p": 1.0}
 FLOW_MATCHING_AT_STARTS = replace(FLOW_MATCHING_PART, law=None)  # its times are the start times of the rest
 
 
