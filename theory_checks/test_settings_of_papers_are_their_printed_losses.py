@@ -180,7 +180,8 @@ class Printed:
         X: FlowMap = LearnedMap(Translated(F, self.network))
         method = get_method(self.name, paper=True, law=self.law, **self.options)
         if isinstance(method.weight, Learned):
-            method.weight.network.last.weight.data = normal(9, *method.weight.network.last.weight.shape).float()
+            for k, parameter in enumerate(method.weight.parameters()):
+                parameter.data = normal(9 + k, *parameter.shape).to(parameter.dtype) / 4
         draw = method.draw(X, self.I, *samples, teacher=self.teacher, step=self.step, seed=3)
         terms = [term for term in draw.terms if term is not None]
         theirs = flat_gradient(torch.cat([self.loss(F, term, method) for term in terms]).mean(), X)

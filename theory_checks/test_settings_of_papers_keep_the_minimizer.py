@@ -13,8 +13,11 @@ Source: 2310.14189; 2410.11081; 2505.13447 (22); 2505.18825 (19); 2506.14603.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from flowops.methods import METHODS, Learned, Method, Squared
 from theory_checks.method_cases import OTHER_MINIMIZER, Aspect, aspects
@@ -38,15 +41,20 @@ def keeps(method: Method, aspect: Aspect) -> bool:
 
 
 CASES = [
-    pytest.param(method, aspect, id=aspect.name)
+    (method, aspect)
     for name, method in METHODS.items()
     if name not in OTHER_MINIMIZER and method.row.paper
     for aspect in aspects(method)
     if aspect.order is None and aspect.stopped == method.options.stop_gradient * aspect.term.stop_gradient
 ]
-KEPT = [case for case in CASES if keeps(as_in_the_paper(*case.values), case.values[1])]
+KEPT = [case for case in CASES if keeps(as_in_the_paper(*case), case[1])]
 MOVED = [case for case in CASES if case not in KEPT]
 NODES = quadrature_settings()[0]
+
+
+def each(cases: list[tuple[Method, Aspect]]) -> Any:
+    """A test of each term."""
+    return pytest.mark.parametrize(("method", "aspect"), [pytest.param(*case, id=case[1].name) for case in cases])
 
 
 def excess(method: Method, aspect: Aspect, setting: Setting) -> float:
@@ -60,7 +68,7 @@ def excess(method: Method, aspect: Aspect, setting: Setting) -> float:
     return float(gradients[0] / gradients[1])
 
 
-@pytest.mark.parametrize(("method", "aspect"), KEPT)
+@each(KEPT)
 def test_it_is_kept(check: Check, method: Method, aspect: Aspect) -> None:
     method = as_in_the_paper(method, aspect)
     if aspect.exact:
@@ -69,18 +77,19 @@ def test_it_is_kept(check: Check, method: Method, aspect: Aspect) -> None:
         hold(check, is_stationary(method, aspect, NODES))
 
 
-@pytest.mark.parametrize(("method", "aspect"), MOVED)
+@each(MOVED)
 def test_it_is_moved(method: Method, aspect: Aspect) -> None:
     setting = sampled("gaussian trigonometric") if aspect.exact else skew_setting(10)
     assert excess(as_in_the_paper(method, aspect), aspect, setting) > 1e-4
 
 
-@pytest.mark.parametrize(("method", "aspect"), [case for case in KEPT if not case.values[1].exact])
+@each([case for case in KEPT if not case[1].exact])
 def test_a_learned_weight_that_has_learned_keeps_it_too(check: Check, method: Method, aspect: Aspect) -> None:
     method = as_in_the_paper(method, aspect)
     if isinstance(method.weight, Learned):
         with torch.no_grad():
-            method.weight.network.last.weight.fill_(0.1)  # type: ignore[union-attr, operator]
+            for parameter in method.weight.parameters():
+                parameter.add_(0.1)
         method = method.with_options(weight=method.weight)
     hold(check, is_stationary(method, aspect, NODES))
 
@@ -88,15 +97,17 @@ def test_a_learned_weight_that_has_learned_keeps_it_too(check: Check, method: Me
 def test_negative_control(check: Check) -> None:
     r"""A weight that looks at the loss, $1+\delta|\Delta|^2$, is seen in proportion to $\delta$."""
     (aspect,) = aspects(METHODS["fm"])
-    setting, gradients = skew_setting(10), []
-    for p in (2e-2, 1e-2):
+    setting = skew_setting(10)
+
+    def moved(p: float) -> Tensor:
         X = family(setting, aspect, 0.0)
-        gradients.append(by_theta(at(METHODS["fm"].with_options(p=p, c=1.0), setting, aspect, X, *PAIRS[0]), X))
-    check.sees(*gradients, setting.tolerance)
+        return by_theta(at(METHODS["fm"].with_options(p=p, c=1.0), setting, aspect, X, *PAIRS[0]), X)
+
+    check.sees(moved(2e-2), moved(1e-2), setting.tolerance)
 
 
 def test_both_kinds_are_there() -> None:
-    names = [{case.values[0].name for case in cases} for cases in (KEPT, MOVED)]
+    names = [{method.name for method, _ in cases} for cases in (KEPT, MOVED)]
     assert {"lsd", "esd", "psd-u", "psd-m", "shortcut", "pfmm", "pd"} <= names[0]
     assert {"ayf-emd", "ayf-lmd", "meanflow", "imf"} <= names[1]
     assert truth(NODES, aspects(METHODS["lsd"])[0]) is NODES.X
