@@ -25,6 +25,7 @@ ARGUMENTS = {
     "liouville": "X b s t x",
     "eulerian_velocity": "X b s t x",
     "lagrangian_velocity": "X b s t x",
+    "trapezoid_velocity": "X b s t x",
     "semigroup_velocity": "X s t u x",  # u stands for gamma
 }
 

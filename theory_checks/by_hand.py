@@ -100,6 +100,13 @@ def in_the_network_of_trigflow(p: Place) -> Sides:
     return Sides(v, w + mixed[0] * rate * Y.material_derivative(s, t, x, velocity))
 
 
+def along_the_mean(p: Place) -> Sides:
+    r"""The derivative of the average velocity along the own velocity, beside the conditional one."""
+    s, t, x = p.k.s, p.k.t, p.x
+    slope = p.w.material_derivative(s, t, x, p.own(s, x))
+    return Sides(p.v(s, t, x), p.b(s, x) + per_event(t - s, x) * slope)
+
+
 def lagrangian_in_velocities(p: Place, b: Field | None = None) -> Sides:
     s, t, x = p.k.s, p.k.t, p.x
     end = moved(p.w, s, t, x)
@@ -200,6 +207,7 @@ FORMULAS: Mapping[tuple[str, str], Formula] = {
     ("scm", "velocity"): eulerian_in_velocities,
     ("scm", "trigflow"): in_the_network_of_trigflow,
     ("meanflow", ""): eulerian_in_velocities,
+    ("imf", ""): along_the_mean,
     ("pd", ""): two_steps_of_the_teacher,
     ("cd", ""): next_rung,
     ("ct", ""): next_rung,

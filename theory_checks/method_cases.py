@@ -16,8 +16,7 @@ from flowops.methods.point import TEACHER_OR_CONDITIONAL, TEACHER_OR_OWN
 from flowops.methods.rows.mean_velocity import FOLLOWED
 from flowops.times import Halving, Ladder, Step, ahead, as_drawn, behind, on_diagonal, to_end
 
-CONDITIONAL_BESIDE = {"imf"}  # a conditional velocity beside the source of the term
-MINIMUM = {"imf", "fmm"}  # regressions on the conditional velocity whose residual is not `tangent`
+MINIMUM = {"fmm"}  # a regression on the conditional velocity whose residual is not `tangent`
 OTHER_MINIMIZER = {"contrastive-fm"}  # see test_contrastive_minimizer.py
 MIDDLES = {  # with the options that say where the time between is
     (as_drawn, ""),
@@ -64,6 +63,10 @@ class Aspect:
         """Whether it looks at $s=t$ only."""
         return self.term.middle is on_diagonal
 
+    def regresses_at(self, s: float, t: float) -> float:
+        """The time of the conditional velocity that a regression predicts."""
+        return s if self.term.residual is compared.mean_velocity else t
+
     def of(self, method: Method, **options: Any) -> Method:
         """The method with only this term."""
         return Method(method.row, **{**method.given, **self.options, **options})
@@ -88,9 +91,11 @@ def aspects(method: Method) -> list[Aspect]:
 
 
 def _choices(term: Term, defaults: dict[str, Any]) -> list[dict[str, Any]]:
-    """The options that change what a term is: the velocity followed, the step or its limit, a stop-gradient."""
+    """The options that change what a term is: the velocity followed, the step or its limit, a tangent, a constant."""
     if term.velocity is FOLLOWED:
         return [{"follow": follow, "alpha": alpha} for follow in ("conditional", "own") for alpha in (0.0, 0.5)]
+    if term.residual is compared.mean_velocity:
+        return [{"tangent": share} for share in (defaults["tangent"], 0.5)]
     if term.stop_gradient and not defaults.get("stop_gradient", True):
         return [{"stop_gradient": False}, {"stop_gradient": True}]
     return [{}]
@@ -109,11 +114,12 @@ def _classify(
     options = ({"form": form} if form else {}) | choice
     if "eta" in defaults:
         options["eta"] = {"eta": 1.0, "rest": 0.0}[term.share]
-    conditional = name in CONDITIONAL_BESIDE or _is_conditional(name, term, teacher, options.get("follow"))
+    conditional = _is_conditional(name, term, teacher, options.get("follow"))
     exact = not conditional or term.pairs == "teacher flow"
     chosen = (f"{key}={value}" for key, value in choice.items())
     label = "-".join(part for part in (name, form, term.share.replace("all", ""), teacher, *chosen) if part)
-    minimum = not exact and (term.residual is compared.tangent or name in MINIMUM)
+    regression = term.residual is compared.tangent or name in MINIMUM or choice.get("tangent") == 0
+    minimum = not exact and regression
     order = _order(name, term, teacher, exact, {**defaults, **choice})
     stopped = term.stop_gradient and {**defaults, **choice}.get("stop_gradient", True)
     return Aspect(label, term, options, teacher, exact, minimum, order, stopped)

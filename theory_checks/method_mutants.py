@@ -12,7 +12,7 @@ from torch import Tensor
 from flowops import residuals
 from flowops._arguments import per_event
 from flowops.maps import SolverStep
-from flowops.methods import CONDITIONAL, METHODS, Difference, Method, Norm, Squared, TermPoint
+from flowops.methods import CONDITIONAL, METHODS, Difference, Method, Norm, Squared, TermPoint, compared
 from flowops.methods.point import Differences
 
 Residual = Callable[[TermPoint], Differences]
@@ -183,6 +183,20 @@ def without_time_derivative(k: TermPoint) -> Differences:
     return _one(v, b + _length(k) * gradient)
 
 
+def plain_trapezoid(k: TermPoint) -> Differences:
+    start, end = k.b(k.s, k.x), k.b(k.t, k.X(k.s, k.t, k.x))
+    return _one(k.X.average_velocity(k.s, k.t, k.x), (start + end) / 2)
+
+
+def trapezoid_without_step(k: TermPoint) -> Differences:
+    left, right = residuals.trapezoid_velocity(k.X, k.b, k.s, k.t, k.x, parts=True)
+    return _one(left, right + (k.b(k.t, k.x) - k.b(k.t, k.X(k.s, k.t, k.x))) / 2)
+
+
+def correction_flipped(k: TermPoint, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    return left, k.b(k.s, k.x) + k.b(k.t, k.X(k.s, k.t, k.x)) - right
+
+
 def without_length(k: TermPoint, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     b = k.b(k.s, k.x)
     return left, b + (right - b) / _length(k)
@@ -232,6 +246,7 @@ def mutants() -> list[Mutant]:
         mapped("meanflow", "clock of the paper kept", flipped),
         mapped("imf", "sign of (t-s) D v flipped", derivative_flipped),
         mapped("ayf-lmd", "sign of (t-s) d_t v flipped", end_derivative_flipped),
+        mapped("trapezoid", "sign of (t-s) (D_s v - d_t v) / 2 flipped", correction_flipped),
         # s and t swapped
         wrong("lmd", "s and t swapped in the map", middle=swapped),
         wrong("emd", "s and t swapped in the map", middle=swapped),
@@ -247,7 +262,9 @@ def mutants() -> list[Mutant]:
         wrong("regression", "solution at time 1", solution_to_one),
         wrong("pd", "only the first of two steps", one_step_of_two),
         wrong("reflow", "the given pairs instead of the teacher's", pairs="given"),
+        wrong("trapezoid", "b_t at x instead of X_st", trapezoid_without_step),
         # the wrong velocity
+        wrong("imf", "tangent along I' instead of v_ss", compared.eulerian_velocity),
         wrong("lsd", "b at time s instead of t", lagrangian_with_start_time),
         wrong("lsd", "v_st instead of v_tt", lagrangian_with_average_velocity),
         wrong("esd", "b at time t instead of s", eulerian_with_end_velocity),
@@ -272,6 +289,7 @@ def mutants() -> list[Mutant]:
         wrong("psd-u", "gamma and 1-gamma swapped", gamma_swapped),
         wrong("alpha-flow", "alpha and 1-alpha swapped", alpha_swapped),
         wrong("scm", "d_s v missing", without_time_derivative),
+        wrong("trapezoid", "no correction", plain_trapezoid),
         wrong("cd", "Euler instead of Heun", consistency_by_euler),
         # the square
         length_of("lmd"),

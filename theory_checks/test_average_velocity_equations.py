@@ -34,6 +34,7 @@ Residual = Callable[..., Any]
 RESIDUALS: dict[str, Residual] = {
     "eulerian": residuals.eulerian_velocity,
     "lagrangian": residuals.lagrangian_velocity,
+    "trapezoid": residuals.trapezoid_velocity,
     "semigroup": lambda X, _b, s, t, x, **more: residuals.semigroup_velocity(X, s, t, 0.3, x, **more),
 }
 EVERY = pytest.mark.parametrize("residual", RESIDUALS.values(), ids=RESIDUALS)
@@ -96,6 +97,10 @@ def by_definition(X: FlowMap, name: str) -> Tensor:
         return v(S, T, X4) - b - h * v.material_derivative(S, T, X4, b)
     if name == "lagrangian":
         return v(S, T, X4) - B(T, X(S, T, X4)) + h * v.dt(S, T, X4)
+    if name == "trapezoid":
+        b = B(S, X4)
+        ends = (b + B(T, X(S, T, X4))) / 2
+        return v(S, T, X4) - ends - h / 2 * (v.material_derivative(S, T, X4, b) - v.dt(S, T, X4))
     u = torch.lerp(T, S, 0.3)
     return v(S, T, X4) - 0.7 * v(S, u, X4) - 0.3 * v(u, T, X(S, u, X4))
 
@@ -106,6 +111,8 @@ def by_the_map(X: FlowMap, name: str) -> Tensor:
         return -residuals.eulerian(X, B, S, T, X4)
     if name == "lagrangian":
         return residuals.lagrangian(X, B, S, T, X4)
+    if name == "trapezoid":
+        return (residuals.lagrangian(X, B, S, T, X4) - residuals.eulerian(X, B, S, T, X4)) / 2
     return -residuals.semigroup(X, S, torch.lerp(T, S, 0.3), T, X4) / (T - S)[:, None]
 
 

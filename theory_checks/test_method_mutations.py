@@ -68,7 +68,7 @@ def of_conditional(method: Method, aspect: Aspect) -> Iterator[Measured]:
     yield from gradient_grows(method, aspect, NODES)
     if aspect.minimum:
         s, t = 0.2, 0.7
-        minimum = conditional_variance(NODES.I, s if method.name == "imf" and not aspect.diagonal else t)
+        minimum = conditional_variance(NODES.I, aspect.regresses_at(s, t))
         yield has_its_minimum(method, aspect, NODES, minimum, s, t)
         yield from loss_grows(method, aspect, NODES)
     if aspect.stopped:

@@ -75,7 +75,7 @@ def test_regressions_have_the_conditional_variance_as_minimum(
 ) -> None:
     setting = quadrature_settings()[SCHEDULES.index(name)]
     for s, t in PAIRS:
-        minimum = conditional_variance(setting.I, s if method.name == "imf" and not aspect.diagonal else t)
+        minimum = conditional_variance(setting.I, aspect.regresses_at(s, t))
         hold(check, [has_its_minimum(method, aspect, setting, minimum, s, t)])
 
 

@@ -58,7 +58,19 @@ WITH_STOP_GRADIENT = {
         "ect",
         "ctm",
     ),
-    *("scm", "lsd", "esd", "psd-u", "psd-m", "split-meanflow", "shortcut", "meanflow", "imf", "alpha-flow"),
+    *(
+        "scm",
+        "lsd",
+        "esd",
+        "psd-u",
+        "psd-m",
+        "split-meanflow",
+        "shortcut",
+        "meanflow",
+        "imf",
+        "trapezoid",
+        "alpha-flow",
+    ),
 }
 WITHOUT = {"fm", "fmm", "reflow", "contrastive-fm", "lmd", "emd"}
 VARIANTS: tuple[dict[str, Any], ...] = (

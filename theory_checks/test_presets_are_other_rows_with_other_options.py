@@ -127,6 +127,11 @@ def split_at(call: Call, base: str, options: dict[str, Any], off: float) -> Tens
     return call.of(base, {**options, "gamma": options.get("gamma", 0.5) + off} if off else options)
 
 
+def along_a_mixture(call: Call, base: str, options: dict[str, Any], off: float) -> Tensor:
+    """The share of the conditional velocity in the tangent is off."""
+    return call.of(base, {**options, "tangent": options["tangent"] + off})
+
+
 def along_the_teacher(call: Call, base: str, options: dict[str, Any], off: float) -> Tensor:
     r"""The teacher is too fast; where there is none, $\dot I_s$ of the samples is one, at the times of all terms."""
     terms = [k for k in call.draw.terms if k is not None]
@@ -228,6 +233,7 @@ EQUALITIES = {
         teachers=("", "field"),
     ),
     "meanflow": Equality("ayf-emd", {}, along_the_teacher, wrong=(THAWED,), both=(HALF,)),
+    "imf": Equality("meanflow", {"tangent": 0.0}, along_a_mixture, wrong=(THAWED, {"tangent": 1.0}), both=(HALF,)),
     "psd-m": Equality(
         "psd-u",
         {"gamma": 0.5},

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from flowops import residuals
 from flowops._derivatives import records
+from flowops.fields import VelocityField
 from flowops.maps import DDIMStep, FlowMap, SolverStep
-from flowops.methods.point import CONDITIONAL, Difference, Differences, TermPoint
+from flowops.methods.point import CONDITIONAL, OWN, Difference, Differences, TermPoint
 from flowops.residuals import Sides
 
 
@@ -53,6 +54,23 @@ def eulerian_velocity(k: TermPoint) -> Differences:
     if k.warmup is not None:
         with torch.set_grad_enabled(records(not k.frozen)):
             right = torch.lerp(k.b(k.s, k.x), right, k.warmup)
+    return {"eulerian": Difference(left, right)}
+
+
+def mean_velocity(k: TermPoint) -> Differences:
+    r"""$v_{s,t}(x)$ against $\dot I_s+(t-s)(\partial_s+w\cdot\nabla)v_{s,t}(x)$, $w=\beta\dot I_s+(1-\beta)v_{s,s}$."""
+    share = k.options.tangent
+    if share == 1:
+        return eulerian_velocity(k)
+    with torch.set_grad_enabled(records(not k.frozen)):
+        velocity, own = k.b(k.s, k.x), OWN.field(k)(k.s, k.x)
+        w = torch.lerp(own, velocity, share)
+    along = VelocityField.from_function(lambda _t, _x: w)
+    left, right = average_velocity_sides(k, residuals.eulerian_velocity, along, k.s, k.t, k.x)
+    with torch.set_grad_enabled(records(not k.frozen)):
+        right = right + (velocity - w)
+        if k.warmup is not None:
+            right = torch.lerp(velocity, right, k.warmup)
     return {"eulerian": Difference(left, right)}
 
 

@@ -175,8 +175,9 @@ ROWS: dict[str, dict[str, Any]] = {
         "stop_gradient": True,
         "ema_teacher": True,
     },
-    "meanflow": {**MIXED, "law": LOGIT, "p": 1.0, "warmup": 0},
-    "imf": {**MEAN, "law": LOGIT},
+    "meanflow": {**MIXED, "law": LOGIT, "p": 1.0, "warmup": 0, "tangent": 1.0},
+    "imf": {**MEAN, "law": LOGIT, "tangent": 0.0},
+    "trapezoid": MEAN,
     "alpha-flow": {**MIXED, "law": LOGIT, "alpha": 0.25, "anneal": (0, 100), "follow": "conditional"},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -188,8 +189,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "psd-u, form map": ("psd-u", {**OWN, "gamma": 0.3, "form": "map", "ema_teacher": True}),
     "lsd, learned weight": ("lsd", {**OWN, "guides": "target", "form": "map", "weight": "learned"}),
     "lsd, guided": ("lsd", {**OWN, "guides": "target", "form": "map", "guidance": 2.0, "label_dropout": 0.25}),
-    "meanflow, a range of guidance": ("meanflow", {**MIXED, "law": LOGIT, "warmup": 10, "guidance": (1.0, 4.0)}),
-    "meanflow, a mixed target": ("meanflow", {**MIXED, "law": LOGIT, "warmup": 0, "guidance": 2.0, "mix": 0.5}),
+    "meanflow, a range of guidance": (
+        "meanflow",
+        {**MIXED, "law": LOGIT, "warmup": 10, "tangent": 1.0, "guidance": (1.0, 4.0)},
+    ),
+    "meanflow, a mixed target": (
+        "meanflow",
+        {**MIXED, "law": LOGIT, "warmup": 0, "tangent": 1.0, "guidance": 2.0, "mix": 0.5},
+    ),
+    "meanflow, a mixed tangent": ("meanflow", {**MIXED, "law": LOGIT, "warmup": 0, "tangent": 0.9}),
     "alpha-flow, own": ("alpha-flow", {**MIXED, "alpha": 0.25, "anneal": (0, 100), "follow": "own"}),
 }
 

@@ -293,6 +293,7 @@ def of_residuals() -> Iterator[Case]:
         ),
         "eulerian_velocity": lambda s, t, x, w: R.eulerian_velocity(learned(w), field(w), s, t, x),
         "lagrangian_velocity": lambda s, t, x, w: R.lagrangian_velocity(learned(w), field(w), s, t, x),
+        "trapezoid_velocity": lambda s, t, x, w: R.trapezoid_velocity(learned(w), field(w), s, t, x),
         "semigroup_velocity": lambda s, t, x, w: R.semigroup_velocity(learned(w), s, 0.5 * (s + t), t, x),
     }
     for name, call in calls.items():

@@ -79,6 +79,7 @@ DECLARED: dict[str, tuple[Setting, ...]] = {
     "split-meanflow": (Setting({"form": "velocity"}, ({"form": "map"},)),),
     "shortcut": (Setting({"law": Dyadic(7)}),),
     "meanflow": (Setting({}, base=conditional, chosen={"eta": 0.0}),),
+    "imf": (Setting({"tangent": 0.0}, ({"tangent": 1.0}, {"tangent": 0.5})),),
 }
 CASES = [pytest.param(name, case, id=f"{name}-{k}") for name, cases in DECLARED.items() for k, case in enumerate(cases)]
 

@@ -14,10 +14,18 @@ from flowops import residuals
 from flowops._arguments import per_event
 from flowops._derivatives import records
 from flowops.fields import VelocityField
-from flowops.methods.compared import eulerian_velocity
+from flowops.methods.compared import eulerian_velocity, mean_velocity
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.options import ETA, MIX, NORMALIZE, STOP_GRADIENT, WARMUP, Option, among, between, optional
-from flowops.methods.point import CONDITIONAL, OWN, Difference, Differences, TermPoint, VelocitySource
+from flowops.methods.point import (
+    CONDITIONAL,
+    OWN,
+    TEACHER_OR_OWN,
+    Difference,
+    Differences,
+    TermPoint,
+    VelocitySource,
+)
 from flowops.methods.rows.distillation import ayf_emd
 from flowops.methods.rows.matching import FLOW_MATCHING_PART
 from flowops.methods.term import Term
@@ -36,6 +44,14 @@ ANNEAL = Option(
     "steps (start, end) between which alpha falls from 1 to 0 along a sigmoid",
     "two increasing numbers of steps",
     lambda value: isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] < value[1],
+)
+TANGENT = Option(
+    "tangent",
+    1.0,
+    "share of the conditional velocity in the tangent, the rest of which is the map's own v_ss: 1 is MeanFlow, 0 "
+    "improved MeanFlow",
+    "a number in [0, 1]",
+    between(0.0, 1.0),
 )
 FOLLOW = Option(
     "follow",
@@ -58,13 +74,10 @@ def _followed(k: TermPoint) -> VelocityField:
 FOLLOWED = VelocitySource("conditional, or own", _followed)
 
 
-def improved_eulerian(k: TermPoint) -> Differences:
-    r"""$v_{s,t}(x)$ against $\dot I_s+(t-s)(\partial_s+v_{s,s}\cdot\nabla)v_{s,t}(x)$."""
-    b = k.b
-    left, right = residuals.eulerian_velocity(k.X, b, k.s, k.t, k.x, parts=True, frozen=k.frozen)
-    with torch.set_grad_enabled(records(not k.frozen)):
-        right = right + (CONDITIONAL.field(k)(k.s, k.x) - b(k.s, k.x))
-    return {"eulerian": Difference(left, right)}
+def trapezoid_rule(k: TermPoint) -> Differences:
+    r"""$v_{s,t}(x)$ against $\tfrac12(b_s+b_t(X_{s,t}))+\tfrac{t-s}2(\partial_s+b_s\cdot\nabla-\partial_t)v_{s,t}$."""
+    left, right = residuals.trapezoid_velocity(k.X, k.b, k.s, k.t, k.x, parts=True, frozen=k.frozen)
+    return {"trapezoid": Difference(left, right)}
 
 
 def alpha_step(k: TermPoint) -> Differences:
@@ -96,33 +109,56 @@ meanflow = preset(
     ayf_emd,
     "along the conditional velocity, with flow matching on a part eta",
     FLOW_MATCHING_AT_STARTS,
-    replaced(ayf_emd, velocity=CONDITIONAL, constant="I'_s + (t-s)(d_s v + grad v I'_s)", share="rest"),
+    replaced(
+        ayf_emd,
+        residual=mean_velocity,
+        velocity=CONDITIONAL,
+        constant="I'_s + (t-s)(d_s v + grad v I'_s)",
+        share="rest",
+    ),
     teacher="",
-    options=(*MEAN, MIX, WARMUP),
+    options=(TANGENT, *MEAN, MIX, WARMUP),
     paper=PAPER,
     lacking="",
     source="Geng et al. 2505.13447 (10), (11), (22); 2505.18825 (42)",
     summary=r"MeanFlow: $|v_{s,t}(I_s)-\mathrm{sg}(\dot I_s+(t-s)(\partial_sv+\nabla v\,\dot I_s))|^2$, $s=t$ on three "
     r"quarters of the batch; the paper adds an adaptive weight and logit-normal times. With labels its $\omega,\kappa$ "
-    r"are `mix`$=\kappa$ and `guidance`$=\omega/(1-\kappa)$.",
+    r"are `mix`$=\kappa$ and `guidance`$=\omega/(1-\kappa)$. With `tangent` $=\beta$ the tangent is "
+    r"$\beta\dot I_s+(1-\beta)v_{s,s}$, after the abstract of 2605.09235, which finds $\beta=0.94$ best.",
 )
 
-imf = row(
+imf = preset(
     "imf",
+    meanflow,
+    "tangent=0.0",
     FLOW_MATCHING_AT_STARTS,
-    Term(
-        residual=improved_eulerian,
-        velocity=OWN,
-        stop_gradient=True,
-        constant="(t-s)(d_s v + grad v v_ss)",
-        share="rest",
-    ),
-    options=MEAN,
+    replaced(meanflow, constant="(t-s)(d_s v + grad v v_ss)"),
+    options=(TANGENT(0.0), *MEAN),
     paper=PAPER,
     lacking=r"the auxiliary head that predicts the velocity of the tangent, whose place $v_{s,s}$ takes",
     source="Geng et al. 2512.02012",
     summary=r"Improved MeanFlow, a regression on the instantaneous velocity: "
     r"$|v_{s,t}(I_s)-(t-s)\,\mathrm{sg}(\partial_sv+\nabla v\,v_{s,s}(I_s))-\dot I_s|^2$.",
+)
+
+trapezoid = row(
+    "trapezoid",
+    FLOW_MATCHING_PART,
+    Term(
+        residual=trapezoid_rule,
+        velocity=TEACHER_OR_OWN,
+        stop_gradient=True,
+        constant="(b_s + b_t(X_st)) / 2 + (t-s) (D_s v - d_t v) / 2",
+        share="rest",
+    ),
+    teacher="optional field",
+    options=MEAN,
+    paper={"eta": 0.0},
+    source="Zhu, A second-order MeanFlow (note, 2025)",
+    summary=r"The mean of the Eulerian and the Lagrangian equation, each for $v_{s,t}$: the two end velocities and a "
+    r"correction, $|v_{s,t}(I_s)-\mathrm{sg}(\tfrac12(b_s+b_t(X_{s,t}))+\tfrac{t-s}2(D_sv-\partial_tv))|^2$, along the "
+    r"teacher if there is one, else along the map's own field, which flow matching on the diagonal teaches. The note "
+    r"distils a teacher and has the data at 0: its $t<s$ are our $s<t$ as they stand.",
 )
 
 alpha_flow = row(
