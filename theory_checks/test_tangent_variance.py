@@ -9,14 +9,14 @@ the feature that the gradient sees,
 $$\beta^*=\frac{\mathbb E[f^2|b_s-\dot I_s|^2(1-J)]}{\mathbb E[f^2|b_s-\dot I_s|^2(1-J)^2]}.$$
 So the abstract's claim, that a mixture beats both ends, is true where $0<\beta^*<1$ and not always:
 
-| law of the data, $(s,t)$ | $J$ | $\beta^*$ |
+| law of the data | $J$ of the map from 0.1 to 0.9 | $\beta^*$, variance |
 |---|---|---|
-| Gaussian of small variance | below 1 | above 1: MeanFlow is best |
-| Gaussian of large variance | above 1 | below 0: improved MeanFlow is best |
-| two narrow modes, (0.1, 0.9) | 0.3 in the modes, 22 between them | 0.7: a mixture is best |
-| two wide modes | 0.6 in the modes, 18 between them | below 0: improved MeanFlow is best |
+| normal, variance 0.2 | 0.46 | 1.85: MeanFlow is best, a fifth of the other end |
+| normal, variance 2.5 | 1.56 | -1.78: improved MeanFlow is best |
+| modes at $\pm0.5$, variance 0.02 | 0.2 to 8.5 | 0.51: a mixture is best, 23 % below both ends |
+| modes at $\pm1.5$, variance 0.3 | 0.56 to 20 | -0.11: improved MeanFlow is best, an eighth of the other end |
 
-A flow map that expands by $J$ anywhere that $f$ sees is what MeanFlow's tangent multiplies the noise by.
+MeanFlow's tangent multiplies the noise by what the flow map expands it by, improved MeanFlow's leaves it as it is.
 
 Source: 2605.09235 (its abstract); 2505.13447; 2512.02012.
 """
@@ -49,8 +49,8 @@ LAWS: dict[
 ] = {  # weight, mean, variance of the modes, and where the best share of the conditional velocity lies
     "small": (((1.0, 0.7, 0.2),), (1.0, torch.inf)),
     "large": (((1.0, 0.7, 2.5),), (-torch.inf, 0.0)),
-    "narrow modes": (((0.5, 1.0, 0.1), (0.5, -1.0, 0.1)), (0.6, 0.8)),
-    "wide modes": (((0.5, 1.5, 0.3), (0.5, -1.5, 0.3)), (-torch.inf, 0.0)),
+    "near modes": (((0.5, 0.5, 0.02), (0.5, -0.5, 0.02)), (0.50, 0.52)),
+    "far modes": (((0.5, 1.5, 0.3), (0.5, -1.5, 0.3)), (-torch.inf, 0.0)),
 }
 
 
@@ -108,14 +108,19 @@ def normal_density(z: Tensor) -> Tensor:
 
 @cache
 def setting(name: str) -> Setting:
-    r"""States on a uniform grid, and for each mode two nodes of the data given the state, exact for squares."""
+    r"""States whose ends are a uniform grid, and for each mode two nodes of the data given the state.
+
+    The nodes are exact for squares of $\dot I_s$, and the ends resolve where the map expands.
+    """
     X = Monotone(LAWS[name][0])
-    x = torch.linspace(-6.5, 6.5, 500, dtype=torch.float64)
+    y = torch.linspace(-8.0, 8.0, 800, dtype=torch.float64)
+    x = X(T, S, y)
+    steps = (y[1] - y[0]) * X.density(torch.full_like(y, T), y) / X.density(torch.full_like(y, S), x)
     base, data, law = [], [], []
     for weight, mean, variance in X.modes:
         own = (1 - S) ** 2 + S**2 * variance
         centre, spread = mean + S * variance / own * (x - S * mean), math.sqrt((1 - S) ** 2 * variance / own)
-        density = weight * normal_density((x - S * mean) / math.sqrt(own)) / math.sqrt(own) * (x[1] - x[0])
+        density = weight * normal_density((x - S * mean) / math.sqrt(own)) / math.sqrt(own) * steps
         for sign in (1, -1):
             x1 = centre + sign * spread
             base.append((x - S * x1) / (1 - S))
@@ -181,14 +186,14 @@ def test_the_variance_is_a_parabola(check: Check, name: str) -> None:
     inside = variance(name, min(max(best, 0.0), 1.0))
     assert inside <= min(low, high) * (1 + 1e-9)
     if 0 < best < 1:
-        assert inside < 0.98 * min(low, high)
+        assert inside < 0.8 * min(low, high)
 
 
 def test_negative_control(check: Check) -> None:
     """At a map off by delta the mean gradient is seen, and grows like delta; other tangents are other gradients."""
-    held = setting("narrow modes")
+    held = setting("near modes")
     assert held.weights is not None
-    wrong, half = (held.weights @ gradients("narrow modes", 0.5, delta) for delta in (1e-2, 5e-3))
+    wrong, half = (held.weights @ gradients("near modes", 0.5, delta) for delta in (1e-2, 5e-3))
     check.sees(wrong, half, 1e-9)
     X, samples = random_map(3), batch(3)
     for one, other in ((0.0, 0.5), (0.5, 1.0)):
