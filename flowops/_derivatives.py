@@ -29,10 +29,35 @@ def value_and_jvp(
     return value, tangent.to(value.dtype)  # torch gives a wider tangent for a number times a 0-d tensor
 
 
+def value_and_slope(path: Callable[[Tensor], Tensor], h: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Value and slope at 0 of a path `a -> [batch, *event]`, by three of its values, to $O(h^2)$.
+
+    Args:
+        path: takes offsets `[batch]`.
+        h: the step, `[batch]`.
+        t: the time at offset 0, `[batch]`: where $t\pm h$ would leave $[0,1]$ the values are on one side.
+    """
+    right, left = t < h, t > 1 - h
+    one = torch.where(right, h, -h)
+    other = torch.where(right, 2 * h, torch.where(left, -2 * h, h))
+    value, first, second = path(torch.zeros_like(h)), path(one), path(other)
+    shape = h.shape + (1,) * (value.ndim - 1)
+    sided = right | left
+    sign = torch.where(right, 1.0, -1.0).to(h.dtype)
+    weights = (torch.where(sided, -3 * sign, 0), torch.where(sided, 4 * sign, -1), torch.where(sided, -sign, 1))
+    a, b, c = ((w / (2 * h)).reshape(shape) for w in weights)
+    return value, (a * value + b * first + c * second).to(value.dtype)
+
+
 def value_and_vjp(f: Callable[[Tensor], Tensor], x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     r"""Value and pulled-back cotangent $f(x),\ w^\top\nabla f(x)$ in one forward and one reverse pass."""
     value, pull_back = torch.func.vjp(f, x)[:2]
     return value, pull_back(w.to(value.dtype))[0]
+
+
+def draws_masks(module: nn.Module) -> bool:
+    """Whether two calls of a module have different masks of dropout."""
+    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p > 0 for m in module.modules())
 
 
 def records(wanted: bool) -> bool:

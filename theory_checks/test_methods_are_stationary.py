@@ -55,6 +55,11 @@ def test_at_the_exact_map(check: Check, method: Method, aspect: Aspect, setting:
     hold(check, is_stationary(method, aspect, setting))
 
 
+@pytest.mark.parametrize(("method", "aspect"), PLAIN)
+def test_the_inverse_term_moves_no_minimizer(check: Check, method: Method, aspect: Aspect) -> None:
+    hold(check, is_stationary(method.with_options(inverse=0.5), aspect, quadrature_settings()[1]))
+
+
 @pytest.mark.parametrize("setting", CONTROLS)
 @pytest.mark.parametrize(("method", "aspect"), ANY_STEP)
 def test_the_gradient_grows_like_delta(check: Check, method: Method, aspect: Aspect, setting: Setting) -> None:

@@ -21,6 +21,7 @@ from flowops.methods import METHODS, TEACHER, Method, Term, VelocitySource, comp
 from flowops.times import Diagonal, FullSquare
 from theory_checks.cases import SINGLE, random_gaussian
 from theory_checks.method_cases import Aspect, aspects, every_aspect
+from theory_checks.method_families import Forward
 from theory_checks.method_measurements import (
     Measured,
     call,
@@ -38,6 +39,11 @@ from theory_checks.verdicts import Check
 EXACT = [pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact and a.order is None]
 OFF_DIAGONAL = [
     pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact and a.order is None and not a.diagonal
+]
+FORWARD = [
+    pytest.param(m, a, id=a.name)
+    for m, a in every_aspect()
+    if a.exact and a.order is None and not a.diagonal and not isinstance(a.term.law, FullSquare)
 ]
 ANY_STEP = [pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact]
 STOPPED = [pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact and a.stopped]
@@ -80,6 +86,8 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"ema_teacher": True},
     {"gamma": 0.3},
     {"K": 3},
+    {"inverse": 0.5},
+    {"derivatives": "central"},
     {"points": 3},
     {"p": 1.0},
     {"norm": "pseudo-huber"},
@@ -146,6 +154,17 @@ def test_with_every_option(check: Check, method: Method, aspect: Aspect, options
     loss = call(aspect.of(method, **options), aspect, setting, truth(setting, aspect)).loss
     bound = 1e-6 if options.get("norm") == "l1" else 1e-10  # the l1 norm of round-off is no square
     hold(check, [Measured("loss", float(loss), bound)])
+
+
+@pytest.mark.parametrize(("method", "aspect"), FORWARD)
+def test_the_inverse_term_looks_backward(check: Check, method: Method, aspect: Aspect) -> None:
+    r"""A map that is off by 1 for $s>t$ alone is seen by it, as strongly as the option says, and by nothing else."""
+    setting = sampled("gaussian linear")
+    X = Forward(truth(setting, aspect))
+    losses = [float(call(aspect.of(method, inverse=strength), aspect, setting, X).loss) for strength in (0.0, 0.5, 1.0)]
+    size = setting.x0[0].numel()
+    for strength, loss in zip((0.0, 0.5, 1.0), losses, strict=True):
+        check.at_most(abs(loss - strength * size), 1e-10)
 
 
 @pytest.mark.parametrize("setting", CONTROLS)

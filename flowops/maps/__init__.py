@@ -1,7 +1,8 @@
-r"""Flow maps: the two-time maps $X_{s,t}$, exact, solved, learned, rescheduled, guided, frozen."""
+r"""Flow maps: the two-time maps $X_{s,t}$, exact, solved, learned, rescheduled, guided, frozen, differenced."""
 
 from flowops._solvers import SolverError, Statistics
 from flowops.maps.action import action
+from flowops.maps.differenced import DifferencedMap
 from flowops.maps.event import Event
 from flowops.maps.flow_map import FlowMap
 from flowops.maps.frozen import FrozenMap
@@ -42,6 +43,7 @@ __all__ = [
     "reschedule",
     "GuidedMap",
     "FrozenMap",
+    "DifferencedMap",
     "Splitting",
     # measured
     "action",

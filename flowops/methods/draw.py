@@ -72,7 +72,7 @@ class Draw(NamedTuple):
 def draw_terms(
     terms: Sequence[Term],
     o: Any,
-    interpolant: Interpolant,
+    interpolant: Interpolant | None,
     x0: Tensor,
     x1: Tensor,
     *,
@@ -91,7 +91,7 @@ def draw_terms(
     Args:
         terms: terms of the method.
         o: its options.
-        interpolant: draws a latent where it has one, and places the noise levels of laws.
+        interpolant: draws a latent where it has one, and places the noise levels of laws; None for states.
         x0: base samples of the part.
         x1: data samples of the part.
         labels: one per sample of the part, or None.
@@ -106,7 +106,7 @@ def draw_terms(
     own = slice(None) if part == (0, 1) else rows_of(n, part)
     generator = torch.Generator(device=device).manual_seed(seed)
     z = None
-    if "gamma" in interpolant.coefficients:
+    if interpolant is not None and "gamma" in interpolant.coefficients:
         z = normal_like(x0, "latent", seed, part=part)
     kept = torch.rand(n, generator=generator, device=device) >= o.label_dropout
     if labels is not None and null_label is not None and o.label_dropout:

@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowops import residuals
 from flowops._arguments import check_labels, check_like, check_state, whole
 from flowops._compile import compile_loss
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
-from flowops.maps import FlowMap
+from flowops.maps import DifferencedMap, FlowMap
 from flowops.methods.draw import Draw, TermDraw, draw_terms
 from flowops.methods.norms import Squared
 from flowops.methods.options import Option, values_of
-from flowops.methods.point import CONDITIONAL, Difference, Operators, Teacher, TermPoint, teacher_solution
+from flowops.methods.point import CONDITIONAL, TEACHER, Difference, Operators, Teacher, TermPoint, teacher_solution
 from flowops.methods.result import MethodResult
 from flowops.methods.term import Term
 from flowops.methods.weights import Adaptive, Weight
@@ -113,10 +114,11 @@ class Method(nn.Module):
     def forward(
         self,
         X: FlowMap,
-        interpolant: Interpolant,
-        x0: Tensor,
-        x1: Tensor,
+        interpolant: Interpolant | None,
+        x0: Tensor | None = None,
+        x1: Tensor | None = None,
         *,
+        states: Tensor | None = None,
         teacher: VelocityField | FlowMap | None = None,
         average: FlowMap | None = None,
         labels: Tensor | None = None,
@@ -128,9 +130,11 @@ class Method(nn.Module):
 
         Args:
             X: the map that is trained.
-            interpolant: $I$; a latent is drawn where it has one.
+            interpolant: $I$; a latent is drawn where it has one. None with `states`.
             x0: base samples `[batch, *event]`.
             x1: data samples, coupled with `x0` row by row.
+            states: in place of these three, states $x$ of the user, which stand for every start time $s$; for the rows
+                that follow a teacher alone, such as `lmd` and `emd`: `method(X, None, states=x, teacher=b)`.
             teacher: the field or map that is distilled, for `pfmm` the map of the previous round; methods that need
                 none do not look at it.
             average: the exponential average of `X`, which is the constant side with `ema_teacher=True`.
@@ -145,18 +149,19 @@ class Method(nn.Module):
                 that is missing.
         """
         draw = self.draw(
-            X, interpolant, x0, x1, teacher=teacher, average=average, labels=labels, step=step, generator=generator,
-            seed=seed,
+            X, interpolant, x0, x1, states=states, teacher=teacher, average=average, labels=labels, step=step,
+            generator=generator, seed=seed,
         )  # fmt: skip
         return self.evaluate(X, interpolant, draw, teacher=teacher, average=average)
 
     def draw(
         self,
         X: FlowMap,
-        interpolant: Interpolant,
-        x0: Tensor,
-        x1: Tensor,
+        interpolant: Interpolant | None,
+        x0: Tensor | None = None,
+        x1: Tensor | None = None,
         *,
+        states: Tensor | None = None,
         teacher: VelocityField | FlowMap | None = None,
         average: FlowMap | None = None,
         labels: Tensor | None = None,
@@ -173,13 +178,9 @@ class Method(nn.Module):
         Raises:
             TypeError, ValueError: as a call, and unless $0\le k<W$.
         """
-        for name, value, kind in (("X", X, FlowMap), ("interpolant", interpolant, Interpolant)):
-            if not isinstance(value, kind):
-                raise TypeError(
-                    f"`{name}` must be of type {kind.__name__}, got {type(value).__name__}; wrap or build one."
-                )
-        check_state(x0, "x0")
-        check_like(x1, x0, "x1", "x0")
+        if not isinstance(X, FlowMap):
+            raise TypeError(f"`X` must be of type FlowMap, got {type(X).__name__}; wrap or build one.")
+        x0, x1 = self._samples(interpolant, x0, x1, states)
         self._check_operators(X, teacher, average, labels)
         if labels is not None:
             check_labels(labels, x0, "labels")
@@ -196,7 +197,7 @@ class Method(nn.Module):
     def evaluate(
         self,
         X: FlowMap,
-        interpolant: Interpolant,
+        interpolant: Interpolant | None,
         draw: Draw,
         *,
         teacher: VelocityField | FlowMap | None = None,
@@ -204,6 +205,8 @@ class Method(nn.Module):
     ) -> MethodResult:
         """The loss of what `draw` drew: a pure function, the part to compile."""
         n = draw.size
+        if self.options.derivatives == "central":
+            X, average = DifferencedMap(X), None if average is None else DifferencedMap(average)
         per_term: dict[str, Tensor] = {}
         starts: dict[int, Tensor] = {}  # of the last of several terms on the same rows
         ends: dict[int, Tensor] = {}
@@ -211,8 +214,7 @@ class Method(nn.Module):
             if drawn is None:
                 continue
             k = self._point(term, drawn, draw, X, interpolant, teacher, average)
-            for name, difference in term.residual(k).items():
-                values = self._per_sample(k, difference)
+            for name, values in self._added(term, k).items():
                 if draw.factors is not None:
                     values = draw.factors[i] * values
                 values = nn.functional.pad(values, (drawn.rows.start, n - drawn.rows.stop))
@@ -246,7 +248,7 @@ class Method(nn.Module):
         drawn: TermDraw,
         draw: Draw,
         X: FlowMap,
-        interpolant: Interpolant,
+        interpolant: Interpolant | None,
         teacher: Teacher,
         average: FlowMap | None,
     ) -> TermPoint:
@@ -258,14 +260,16 @@ class Method(nn.Module):
         if term.pairs == "teacher flow":
             zero, one = torch.zeros_like(s), torch.ones_like(s)
             x1 = teacher_solution(held.teacher, held.unguided, held.guidance, zero, one, x0)
-        if o.start == "interpolant" or term.share == "eta":
+        if interpolant is None:
+            x = x0
+        elif o.start == "interpolant" or term.share == "eta":
             x = interpolant.combination("value", s, x0, x1, drawn.z).to(x0.dtype)
         else:
             with torch.no_grad():
                 x = held.X(torch.zeros_like(s), s, x0)
         return TermPoint(
             **held._asdict(),
-            interpolant=interpolant,
+            schedule=interpolant,
             s=s,
             u=drawn.u,
             t=drawn.t,
@@ -300,6 +304,14 @@ class Method(nn.Module):
         guidance = scale.to(drawn.x0.dtype)
         return Operators(X, teacher, average, unconditional, unguided, guidance, conditional)
 
+    def _added(self, term: Term, k: TermPoint) -> dict[str, Tensor]:
+        """What a term adds to the loss of each of its samples, by the names of what it compares."""
+        found = {name: self._per_sample(k, difference) for name, difference in term.residual(k).items()}
+        if self.options.inverse and term is self.terms[-1]:
+            squared = Squared()(residuals.inverse(k.X, k.s, k.t, k.x))
+            found["inverse"] = found.get("inverse", 0.0) + self.options.inverse * squared
+        return found
+
     def _per_sample(self, k: TermPoint, difference: Difference) -> Tensor:
         """Norm and weight of one difference, `[batch]`."""
         o, left = self.options, difference.left
@@ -324,6 +336,31 @@ class Method(nn.Module):
         if labels is None or (o.guidance == 1 and not o.label_dropout):
             return None
         return null_label_of(X, o.null_label)
+
+    def _samples(
+        self, interpolant: object, x0: Tensor | None, x1: Tensor | None, states: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Base and data samples, or the states in place of both; refused if they are none."""
+        if states is None:
+            if not isinstance(interpolant, Interpolant):
+                raise TypeError(
+                    f"`interpolant` must be of type Interpolant, got {type(interpolant).__name__}; wrap or build one."
+                )
+            check_state(x0, "x0")  # type: ignore[arg-type]
+            check_like(x1, x0, "x1", "x0")  # type: ignore[arg-type]
+            return x0, x1  # type: ignore[return-value]
+        for name, value in (("interpolant", interpolant), ("x0", x0), ("x1", x1)):
+            if value is not None:
+                raise TypeError(
+                    f"`{name}` must be None beside `states`, got {type(value).__name__}; the states stand for it."
+                )
+        if not follows_a_teacher_alone(self):
+            raise ValueError(
+                f"`states` must be given to a row that follows a teacher alone, such as lmd or emd, got {self.name}; "
+                f"pass an interpolant and samples."
+            )
+        check_state(states, "states")
+        return states, states
 
     def _check_operators(self, X: FlowMap, teacher: object, average: object, labels: Tensor | None) -> None:
         """Refuse a teacher or an average that is missing or of the wrong kind, and labels that are missing."""
@@ -368,6 +405,16 @@ def _check_together(row: Row, o: Any) -> None:
         )
     if o.normalize is not None and not o.stop_gradient:
         raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")
+
+
+def follows_a_teacher_alone(method: Method) -> bool:
+    """Whether no term asks for an interpolant: its velocity is the teacher's, and its states are any."""
+    return (
+        bool(method.row.teacher)
+        and not method.row.teacher.startswith("optional ")
+        and method.options.start == "interpolant"
+        and all(term.velocity in (TEACHER, None) and term.pairs == "given" for term in method.terms)
+    )
 
 
 def _given(teacher: Teacher, *, label: Tensor) -> Teacher:

@@ -131,6 +131,13 @@ GUIDANCE = Option(
     "a finite number or a pair (low, high) of them",
     _scales,
 )
+INVERSE = Option(
+    "inverse",
+    0.0,
+    "strength of the additional term |X_ts(X_st(x)) - x|^2 on the samples of the last term",
+    "a finite number, at least 0",
+    between(0.0, INFINITY, open_high=True),
+)
 PAPER = Option(
     "paper",
     False,
@@ -138,7 +145,7 @@ PAPER = Option(
     "True or False",
     among(True, False),
 )
-SHARED = (LAW, WEIGHT, NORM, P, C, LABEL_DROPOUT, NULL_LABEL, GUIDANCE, PAPER)
+SHARED = (LAW, WEIGHT, NORM, P, C, LABEL_DROPOUT, NULL_LABEL, GUIDANCE, INVERSE, PAPER)
 """The options that every row offers."""
 
 # ------------------------------------------------------------------- of some rows; the others keep the default
@@ -178,6 +185,15 @@ GUIDES = Option(
     '"target" or "own"',
     among("target", "own"),
 )
+DERIVATIVES = Option(
+    "derivatives",
+    "forward",
+    '"forward" or "central": derivatives of the map in forward mode, exact, or by central differences, which every '
+    "network has; the third call of the network costs about as much as a forward derivative",
+    '"forward" or "central"',
+    among("forward", "central"),
+)
+"""Offered by every row that differentiates the map."""
 DIAGONAL = Option(
     "diagonal",
     None,
@@ -220,7 +236,7 @@ SOLVER = Option(
 )
 
 
-NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, *OF_SHARES)
+NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, DERIVATIVES, *OF_SHARES)
 """What a call asks of every row; one that does not offer it has the default."""
 
 

@@ -67,13 +67,13 @@ class TermPoint:
 
     Attributes:
         X, teacher, average, unconditional, unguided, guidance, conditional: as in `Operators`.
-        interpolant: $I$.
+        schedule: the interpolant, or None where the user gave the states.
         s: start times `[batch]`.
         u: the time between, or None if the term has none.
         t: end times `[batch]`.
         x: the state at `s`.
-        x0: base samples.
-        x1: data samples.
+        x0: base samples, or the user's states.
+        x1: data samples; of the user's states the same.
         z: latents, or None.
         source: where the velocity comes from.
         frozen: whether the term's stop-gradient is on.
@@ -89,7 +89,7 @@ class TermPoint:
     unguided: Teacher
     guidance: Tensor | None
     conditional: FlowMap | None
-    interpolant: Interpolant
+    schedule: Interpolant | None
     s: Tensor
     u: Tensor | None
     t: Tensor
@@ -102,6 +102,13 @@ class TermPoint:
     warmup: Tensor | None
     alpha: Tensor | None
     options: Any
+
+    @property
+    def interpolant(self) -> Interpolant:
+        """$I$."""
+        if self.schedule is None:
+            raise ValueError("`interpolant` must be given to what asks for one, got states in its place; pass samples.")
+        return self.schedule
 
     @property
     def b(self) -> VelocityField:

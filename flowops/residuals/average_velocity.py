@@ -7,10 +7,10 @@ a constant of the parameters (a stop-gradient), which is cheaper than detaching 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowops._arguments import check_state, expand_time, expand_times, per_event
-from flowops._derivatives import records
+from flowops._derivatives import draws_masks, records
 from flowops._types import TimeLike
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
@@ -117,7 +117,7 @@ def _from_the_start(
     r"""$v_{s,t}(x)$ and $b_s(x)+(t-s)(\partial_sv+\nabla v\,b_s(x))$."""
     with torch.set_grad_enabled(records(not frozen)):
         velocity = b(s, x)
-    if not frozen or torch.compiler.is_compiling() or _draws_masks(X):
+    if not frozen or torch.compiler.is_compiling() or draws_masks(X):
         v, derivative = X.average_velocity_and_material_derivative(s, t, x, velocity)
         right = v + derivative
         return v, right.detach() if frozen else right
@@ -137,7 +137,3 @@ def _from_the_end(X: FlowMap, b: VelocityField, s: Tensor, t: Tensor, x: Tensor,
 def _times(s: TimeLike, t: TimeLike, x: Tensor) -> tuple[Tensor, Tensor]:
     check_state(x)
     return expand_times(s, t, x)
-
-
-def _draws_masks(X: FlowMap) -> bool:
-    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p > 0 for m in X.modules())

@@ -11,7 +11,7 @@ from flowops._derivatives import records
 from flowops.methods.compared import average_velocity_sides, consistency
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.norms import PseudoHuber
-from flowops.methods.options import EMA_TEACHER, NORMALIZE, SOLVER, STOP_GRADIENT, WARMUP
+from flowops.methods.options import DERIVATIVES, EMA_TEACHER, NORMALIZE, SOLVER, STOP_GRADIENT, WARMUP
 from flowops.methods.point import CONDITIONAL, TEACHER_OR_CONDITIONAL, Difference, Differences, TermPoint
 from flowops.methods.rows.distillation import ayf_emd
 from flowops.methods.rows.finite_steps import discrete_emd
@@ -104,7 +104,7 @@ scm = preset(
     "t = 1, along the teacher or the conditional velocity",
     forms={"velocity": (TO_THE_DATA,), "trigflow": (replace(TO_THE_DATA, residual=trigflow, constant="F_s + g_s"),)},
     teacher="optional field",
-    options=(STOP_GRADIENT, NORMALIZE, WARMUP),
+    options=(STOP_GRADIENT, NORMALIZE, WARMUP, DERIVATIVES),
     paper={
         "form": "trigflow",
         "law": EndpointFixed(LogNoise(-1.0, 1.4)),

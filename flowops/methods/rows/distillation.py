@@ -5,7 +5,17 @@ import torch
 from flowops.maps import FlowMap
 from flowops.methods.compared import eulerian, eulerian_velocity, lagrangian, lagrangian_velocity, one_step
 from flowops.methods.declare import preset, replaced, row
-from flowops.methods.options import CAP, NORMALIZE, SOLVER, START, STOP_GRADIENT, WARMUP, Option, count
+from flowops.methods.options import (
+    CAP,
+    DERIVATIVES,
+    NORMALIZE,
+    SOLVER,
+    START,
+    STOP_GRADIENT,
+    WARMUP,
+    Option,
+    count,
+)
 from flowops.methods.point import TEACHER, Difference, Differences, TermPoint
 from flowops.methods.term import Term
 from flowops.methods.weights import TruncatedSNR
@@ -13,10 +23,10 @@ from flowops.times import Halving, Intervals, LogitNormal, Widening
 
 K = Option("K", 2, "steps of the teacher map between s and t", "a number of steps, at least 1", count(1))
 POINTS = Option("points", 1, "number of times along the trajectory", "a number of times, at least 1", count(1))
-DISTILLATION = (STOP_GRADIENT(False), NORMALIZE, START)
+DISTILLATION = (STOP_GRADIENT(False), NORMALIZE, START, DERIVATIVES)
 ALIGN = {"law": Intervals(LogitNormal(-0.8, 1.0)), "normalize": 0.1, "warmup": 10_000, "cap": 0.99}
 FINE_TUNING = "an adversary in its second stage; a scale of autoguidance that is drawn, where a teacher has one"
-SEMIGRADIENT = (STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START)
+SEMIGRADIENT = (STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, DERIVATIVES)
 
 
 def composed(k: TermPoint) -> Differences:

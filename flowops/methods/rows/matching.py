@@ -3,7 +3,7 @@ r"""Rows that regress on the conditional velocity $\dot I_t$: they need no teach
 from flowops import residuals
 from flowops.methods.compared import tangent
 from flowops.methods.declare import row
-from flowops.methods.options import Option, between
+from flowops.methods.options import DERIVATIVES, Option, between
 from flowops.methods.point import CONDITIONAL, Difference, Differences, TermPoint
 from flowops.methods.term import Term
 from flowops.times import Diagonal, FullSquare, on_diagonal
@@ -45,6 +45,7 @@ fm = row(
 fmm = row(
     "fmm",
     Term(residual=direct, velocity=CONDITIONAL, law=FullSquare()),
+    options=(DERIVATIVES,),
     lacking="",
     source="Boffi, Albergo, Vanden-Eijnden 2406.07507, Prop. 3.11",
     summary=r"Flow map matching without a teacher: $|\partial_tX_{s,t}(X_{t,s}(I_t))-\dot I_t|^2$ and "

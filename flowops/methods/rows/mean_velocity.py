@@ -16,7 +16,18 @@ from flowops._derivatives import records
 from flowops.fields import VelocityField
 from flowops.methods.compared import eulerian_velocity, mean_velocity
 from flowops.methods.declare import preset, replaced, row
-from flowops.methods.options import ETA, MIX, NORMALIZE, STOP_GRADIENT, WARMUP, Option, among, between, optional
+from flowops.methods.options import (
+    DERIVATIVES,
+    ETA,
+    MIX,
+    NORMALIZE,
+    STOP_GRADIENT,
+    WARMUP,
+    Option,
+    among,
+    between,
+    optional,
+)
 from flowops.methods.point import (
     CONDITIONAL,
     OWN,
@@ -62,7 +73,7 @@ FOLLOW = Option(
 )
 ALPHA_CLAMP = 0.005  # below it alpha-flow takes its limit, as in the paper
 ALPHA_SLOPE = 25.0  # of its sigmoid over the interval of annealing
-MEAN = (STOP_GRADIENT, NORMALIZE, ETA(0.75))
+MEAN = (STOP_GRADIENT, NORMALIZE, ETA(0.75), DERIVATIVES)
 PAPER = {"law": UpperTriangle(LogitNormal(0.4, 1.0)), "p": 1.0}
 FLOW_MATCHING_AT_STARTS = replace(FLOW_MATCHING_PART, law=None)  # its times are the start times of the rest
 

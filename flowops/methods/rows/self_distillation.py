@@ -10,6 +10,7 @@ from flowops.methods.compared import (
 )
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.options import (
+    DERIVATIVES,
     EMA_TEACHER,
     ETA,
     GUIDES,
@@ -54,7 +55,7 @@ lsd = row(
             ),
         ),
     },
-    options=(*SELF, GUIDES),
+    options=(*SELF, GUIDES, DERIVATIVES),
     paper=LEARNED,
     lacking=DROPOUT,
     source="2505.18825 (13), (20), (94), Alg. 2, F.5 (100)",
@@ -80,7 +81,7 @@ esd = row(
             ),
         ),
     },
-    options=(*SELF, GUIDES),
+    options=(*SELF, GUIDES, DERIVATIVES),
     paper=LEARNED,
     lacking=DROPOUT,
     source="2505.18825 (14), (20), (94), Alg. 3, F.5 (101)",
