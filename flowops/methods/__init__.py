@@ -10,6 +10,7 @@ other settings.
 from flowops._compile import compile_loss
 from flowops.fields import uncontrasted
 from flowops.methods import compared
+from flowops.methods.annealing import Annealing, Exponential, Sigmoid
 from flowops.methods.atlas import Relation, atlas
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.draw import Draw, TermDraw
@@ -76,6 +77,10 @@ __all__ = [
     "TruncatedSNR",
     "Adaptive",
     "Learned",
+    # annealing
+    "Annealing",
+    "Exponential",
+    "Sigmoid",
     # corrections
     "uncontrasted",
 ]

@@ -88,7 +88,8 @@ def _scales(value: Any) -> bool:
     return finite(value)
 
 
-def _anything(_: Any) -> bool:
+def anything(_: Any) -> bool:
+    """Every value; `convert` refuses those that are none."""
     return True
 
 
@@ -105,11 +106,11 @@ WEIGHT = Option(
     1.0,
     'a number, a weight such as InverseSpeed(), a function of (s, t), or "learned": a network beside the map',
     "a weight",
-    _anything,
+    anything,
     convert=lambda value: None if isinstance(value, int | float) and value == 1 else as_weight(value),
 )
 NORM = Option(
-    "norm", "squared", "squared, pseudo-huber, l1, or a norm such as Lp(2.0)", "a norm", _anything, convert=as_norm
+    "norm", "squared", "squared, pseudo-huber, l1, or a norm such as Lp(2.0)", "a norm", anything, convert=as_norm
 )
 P = Option("p", 0.0, "exponent of the adaptive weight sg(|D|^2 + c)^-p", "a number, at least 0", between(0.0, INFINITY))
 C = Option("c", 1e-3, "constant of the adaptive weight", "a positive number", between(0.0, INFINITY, open_low=True))

@@ -20,7 +20,7 @@ from flowops.interpolants import Interpolant, named
 from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedMap
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
-from flowops.runs.calls import parse_law, parse_norm, parse_one_time, parse_weight
+from flowops.runs.calls import parse_annealing, parse_law, parse_norm, parse_one_time, parse_weight
 from flowops.runs.settings import HardwareConfig, TrainConfig, refuse_given
 
 M = TypeVar("M", bound=nn.Module)
@@ -31,6 +31,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "diagonal": parse_one_time,
     "norm": parse_norm,
     "weight": parse_weight,
+    "anneal": parse_annealing,
 }
 """How the values of some options of a method are read."""
 

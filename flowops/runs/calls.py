@@ -12,10 +12,11 @@ from typing import Any
 
 from flowops import methods, times
 from flowops._named import load
-from flowops.methods import Norm, Weight
+from flowops.methods import Annealing, Norm, Weight
 
 LAWS: Mapping[str, Any] = {name: getattr(times, name) for name in times.__all__}
 NORMS: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.Squared, methods.PseudoHuber, methods.Lp)}
+ANNEALINGS: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.Sigmoid, methods.Exponential)}
 WEIGHTS: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
@@ -86,6 +87,20 @@ def parse_weight(text: str) -> float | str | Weight | Callable[..., Any]:
     return made
 
 
+def parse_annealing(text: str) -> str | tuple[Any, ...] | Annealing:
+    """An annealing, the name of one, or two numbers of steps; see `parse_call`."""
+    if "(" in text or ":" in text:
+        wanted = "an annealing of flowops.methods with numbers, such as Exponential(0, 100000)"
+        found: Annealing = parse_call(text, "anneal", ANNEALINGS, wanted)
+        return found
+    return tuple(_as_number(part) for part in text.split(",")) if "," in text else text
+
+
+def _as_number(text: str) -> int | str:
+    """A whole number, or the text for the option to refuse."""
+    return int(text) if text.strip().isdecimal() else text
+
+
 def parse_call(text: str, setting: str, offered: Mapping[str, Any], wanted: str) -> Any:
     """What the text of a call makes: names that are offered, numbers and keywords only.
 
@@ -123,7 +138,7 @@ def parse_call(text: str, setting: str, offered: Mapping[str, Any], wanted: str)
 
 def _makes_one(found: Any) -> bool:
     """Whether it is a factory rather than the thing itself, which may be a function of the times."""
-    if isinstance(found, times.Law | Norm | Weight) or not callable(found):
+    if isinstance(found, times.Law | Norm | Weight | Annealing) or not callable(found):
         return False
     try:
         signature(found).bind()

@@ -4,7 +4,6 @@ MeanFlow's $u(z,r,t)$ is our $-v_{s,t}$: its clock has the data at 0 and the noi
 that velocities change their sign.
 """
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from flowops import residuals
 from flowops._arguments import per_event
 from flowops._derivatives import records
 from flowops.fields import VelocityField
+from flowops.methods.annealing import Sigmoid, as_annealing
 from flowops.methods.compared import eulerian_velocity, mean_velocity
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.options import (
@@ -25,6 +25,7 @@ from flowops.methods.options import (
     WARMUP,
     Option,
     among,
+    anything,
     between,
     optional,
 )
@@ -45,16 +46,18 @@ from flowops.times import LogitNormal, UpperTriangle, ahead
 ALPHA = Option(
     "alpha",
     None,
-    "step of alpha-flow as a fraction of t - s; None for its annealing from 1 to 0",
+    "step of alpha-flow as a fraction of t - s; None for its annealing",
     "None or a number in [0, 1]",
     optional(between(0.0, 1.0)),
 )
 ANNEAL = Option(
     "anneal",
-    (0, 100_000),
-    "steps (start, end) between which alpha falls from 1 to 0 along a sigmoid",
-    "two increasing numbers of steps",
-    lambda value: isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] < value[1],
+    Sigmoid(),
+    "how alpha falls with the steps of the training: Sigmoid(start, end) from 1 to 0, or two numbers of steps for it; "
+    "exponential, or Exponential(start, end, first, floor)",
+    "an annealing",
+    anything,
+    convert=as_annealing,
 )
 TANGENT = Option(
     "tangent",
@@ -71,8 +74,6 @@ FOLLOW = Option(
     '"conditional" or "own"',
     among("conditional", "own"),
 )
-ALPHA_CLAMP = 0.005  # below it alpha-flow takes its limit, as in the paper
-ALPHA_SLOPE = 25.0  # of its sigmoid over the interval of annealing
 MEAN = (STOP_GRADIENT, NORMALIZE, ETA(0.75), DERIVATIVES)
 PAPER = {"law": UpperTriangle(LogitNormal(0.4, 1.0)), "p": 1.0}
 FLOW_MATCHING_AT_STARTS = replace(FLOW_MATCHING_PART, law=None)  # its times are the start times of the rest
@@ -104,15 +105,9 @@ def alpha_step(k: TermPoint) -> Differences:
     return {"eulerian": Difference(left / k.alpha, right / k.alpha, k.alpha)}
 
 
-def alpha_at(o: Any, step: int | None) -> float | None:
-    r"""$\alpha$ of `alpha-flow` at a step: the option, or the annealing along a sigmoid, clamped at both ends."""
-    if o.alpha is not None:
-        return o.alpha if o.alpha > 0 else 0.0
-    start, end = o.anneal
-    if step is None or step >= end:
-        return 0.0
-    alpha = 1 - 1 / (1 + math.exp(-ALPHA_SLOPE * ((step - start) / (end - start) - 0.5)))
-    return 1.0 if alpha > 1 - ALPHA_CLAMP else 0.0 if alpha < ALPHA_CLAMP else alpha
+def alpha_at(o: Any, step: int | None) -> float:
+    r"""$\alpha$ of `alpha-flow` at a step: the option, or the annealing."""
+    return o.anneal.at(step) if o.alpha is None else max(o.alpha, 0.0)
 
 
 meanflow = preset(
@@ -192,5 +187,7 @@ alpha_flow = row(
     summary=r"$\alpha$-Flow: $\alpha^{-1}|v_{s,t}(I_s)-\mathrm{sg}(\alpha w+(1-\alpha)v_{u,t}(I_s+(u-s)w))|^2$ with "
     r"$u=\alpha t+(1-\alpha)s$ and $w=\dot I_s$ or the map's own $v_{s,u}$; $\alpha$ falls from 1 (trajectory flow "
     r"matching) to 0 (MeanFlow). With $p=1$ the whole weight of $|\Delta|^2$, the squared difference above, is "
-    r"$\alpha/(|\Delta|^2+\alpha^2c)$, of which MeanFlow's is the limit; the paper prints $\alpha/(|\Delta|^2+c)$.",
+    r"$\alpha/(|\Delta|^2+\alpha^2c)$, of which MeanFlow's is the limit; the paper prints $\alpha/(|\Delta|^2+c)$. "
+    r"SoFlow (2512.15657) is this row along $\dot I_s$: its squared quotient with the weight $1/\alpha$, its released "
+    r"code without it; its recipe has the `anneal` exponential.",
 )
