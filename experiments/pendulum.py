@@ -58,8 +58,8 @@ def trained(options: Mapping[str, Any], config: Config) -> LearnedMap:
     X = LearnedMap(MLP(2, width=config.width, depth=3, generator=torch.Generator().manual_seed(0)))
     b: VelocityField = HORIZON * PENDULUM.b
     method = get_method(**{"law": FullSquare(), **options})
-    optimizer = torch.optim.Adam(X.parameters(), 3e-3)
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, config.steps, pct_start=0.1)
+    optimizer = torch.optim.Adam(X.parameters())
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, config.steps, pct_start=0.1)
     generator = torch.Generator().manual_seed(1)
     for _ in range(config.steps):
         x = swings(config.batch, generator)
@@ -98,8 +98,8 @@ def measures(X: FlowMap, n: int = 2_000) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     """Train, measure, write the page."""
     parser = argparse.ArgumentParser(prog="experiments.pendulum", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=4_000)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=5_000)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--out", type=Path, default=Path("runs/pendulum.md"))
     config = Config(**vars(parser.parse_args(arguments)))

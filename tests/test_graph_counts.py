@@ -29,6 +29,7 @@ WANTED: dict[str, tuple[int, ...]] = {
     "lmd": (22,),
     "meanflow": (14, 42, 28, 41, 50),
     "imf": (15,),
+    "trapezoid": (19,),
     "scm": (14,),
     "psd-m": (13,),
 }

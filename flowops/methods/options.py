@@ -189,8 +189,8 @@ GUIDES = Option(
 DERIVATIVES = Option(
     "derivatives",
     "forward",
-    '"forward" or "central": derivatives of the map in forward mode, exact, or by central differences, which every '
-    "network has; the third call of the network costs about as much as a forward derivative",
+    '"forward" or "central": derivatives of the map in forward mode, exact, or by central differences of its values, '
+    "off by O(h^2), for networks that forward mode refuses",
     '"forward" or "central"',
     among("forward", "central"),
 )

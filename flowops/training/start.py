@@ -179,7 +179,8 @@ def _first_module(
     if before is None and config.init is not None:
         first_weights(config, assembly.network, report)
     module = module_of(config, assembly, fabric.device, teacher, report)
-    if before is None and config.audit and config.network.kind not in NETWORKS:
+    differentiated = assembly.method.options.derivatives == "forward"
+    if before is None and config.audit and differentiated and config.network.kind not in NETWORKS:
         _audit(assembly, module, fabric.device)
     return module
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowops.methods import Lp, PseudoHuber, Squared
+from flowops.methods import Lp, PseudoHuber, Sigmoid, Squared
 from flowops.times import (
     Diagonal,
     Doubling,
@@ -100,10 +100,23 @@ SHARED: dict[str, Any] = {
     "label_dropout": 0.0,
     "null_label": CLASSES,
     "guidance": 1.0,
+    "inverse": 0.0,
     "paper": False,
 }
-DISTILLED: dict[str, Any] = {"stop_gradient": False, "normalize": None, "start": "interpolant"}
-TANGENT: dict[str, Any] = {"stop_gradient": True, "normalize": None, "warmup": 0, "cap": 1.0, "start": "interpolant"}
+DISTILLED: dict[str, Any] = {
+    "stop_gradient": False,
+    "normalize": None,
+    "start": "interpolant",
+    "derivatives": "forward",
+}
+TANGENT: dict[str, Any] = {
+    "stop_gradient": True,
+    "normalize": None,
+    "warmup": 0,
+    "cap": 1.0,
+    "start": "interpolant",
+    "derivatives": "forward",
+}
 OWN: dict[str, Any] = {
     "stop_gradient": True,
     "normalize": None,
@@ -113,18 +126,26 @@ OWN: dict[str, Any] = {
     "start": "interpolant",
     "ema_teacher": False,
 }
-MEAN: dict[str, Any] = {"stop_gradient": True, "normalize": None, "eta": 0.75, "diagonal": None, "balance": "rows"}
+MEAN: dict[str, Any] = {
+    "stop_gradient": True,
+    "normalize": None,
+    "eta": 0.75,
+    "diagonal": None,
+    "balance": "rows",
+    "derivatives": "forward",
+}
 MIXED: dict[str, Any] = {**MEAN, "mix": 0.0}
 SCM: dict[str, Any] = {
     "law": EndpointFixed(law=LogNoise(mean=-1.0, std=1.4), end=1.0),
     "stop_gradient": True,
     "normalize": 0.1,
     "warmup": 100,
+    "derivatives": "forward",
 }
 
 ROWS: dict[str, dict[str, Any]] = {
     "fm": {"law": DIAGONAL},
-    "fmm": {"law": FullSquare(law=Uniform(low=0.0, high=1.0))},
+    "fmm": {"law": FullSquare(law=Uniform(low=0.0, high=1.0)), "derivatives": "forward"},
     "reflow": {"law": DIAGONAL},
     "contrastive-fm": {"law": DIAGONAL, "lam": 0.05},
     "lmd": {**DISTILLED, "form": "map"},
@@ -161,8 +182,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "stop_gradient": True,
     },
     "scm": {**SCM, "form": "velocity"},
-    "lsd": {**OWN, "guides": "target", "form": "map"},
-    "esd": {**OWN, "guides": "target", "form": "map"},
+    "lsd": {**OWN, "guides": "target", "derivatives": "forward", "form": "map"},
+    "esd": {**OWN, "guides": "target", "derivatives": "forward", "form": "map"},
     "psd-u": {**OWN, "gamma": None, "form": "velocity"},
     "psd-m": {**OWN, "gamma": 0.5, "form": "velocity"},
     "split-meanflow": {**OWN, "gamma": None},
@@ -178,17 +199,29 @@ ROWS: dict[str, dict[str, Any]] = {
     "meanflow": {**MIXED, "law": LOGIT, "p": 1.0, "warmup": 0, "tangent": 1.0},
     "imf": {**MEAN, "law": LOGIT, "tangent": 0.0},
     "trapezoid": MEAN,
-    "alpha-flow": {**MIXED, "law": LOGIT, "alpha": 0.25, "anneal": (0, 100), "follow": "conditional"},
+    "alpha-flow": {**MIXED, "law": LOGIT, "alpha": 0.25, "anneal": Sigmoid(start=0, end=100), "follow": "conditional"},
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lmd, form velocity": ("lmd", {**DISTILLED, "form": "velocity", "start": "pushforward"}),
     "emd, form velocity": ("emd", {**DISTILLED, "form": "velocity", "stop_gradient": True, "normalize": 0.1}),
     "scm, form trigflow": ("scm", {**SCM, "form": "trigflow"}),
-    "lsd, form velocity": ("lsd", {**OWN, "guides": "target", "form": "velocity", "eta": 0.5}),
-    "esd, form velocity": ("esd", {**OWN, "guides": "target", "form": "velocity", "norm": Lp(p=1.0)}),
+    "lsd, form velocity": (
+        "lsd",
+        {**OWN, "guides": "target", "derivatives": "forward", "form": "velocity", "eta": 0.5},
+    ),
+    "esd, form velocity": (
+        "esd",
+        {**OWN, "guides": "target", "derivatives": "forward", "form": "velocity", "norm": Lp(p=1.0)},
+    ),
     "psd-u, form map": ("psd-u", {**OWN, "gamma": 0.3, "form": "map", "ema_teacher": True}),
-    "lsd, learned weight": ("lsd", {**OWN, "guides": "target", "form": "map", "weight": "learned"}),
-    "lsd, guided": ("lsd", {**OWN, "guides": "target", "form": "map", "guidance": 2.0, "label_dropout": 0.25}),
+    "lsd, learned weight": (
+        "lsd",
+        {**OWN, "guides": "target", "derivatives": "forward", "form": "map", "weight": "learned"},
+    ),
+    "lsd, guided": (
+        "lsd",
+        {**OWN, "guides": "target", "derivatives": "forward", "form": "map", "guidance": 2.0, "label_dropout": 0.25},
+    ),
     "meanflow, a range of guidance": (
         "meanflow",
         {**MIXED, "law": LOGIT, "warmup": 10, "tangent": 1.0, "guidance": (1.0, 4.0)},
@@ -198,7 +231,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {**MIXED, "law": LOGIT, "warmup": 0, "tangent": 1.0, "guidance": 2.0, "mix": 0.5},
     ),
     "meanflow, a mixed tangent": ("meanflow", {**MIXED, "law": LOGIT, "warmup": 0, "tangent": 0.9}),
-    "alpha-flow, own": ("alpha-flow", {**MIXED, "alpha": 0.25, "anneal": (0, 100), "follow": "own"}),
+    "lmd, with the inverse": ("lmd", {**DISTILLED, "form": "map", "inverse": 0.5}),
+    "esd, central differences": ("esd", {**OWN, "guides": "target", "form": "map", "derivatives": "central"}),
+    "alpha-flow, own": ("alpha-flow", {**MIXED, "alpha": 0.25, "anneal": Sigmoid(start=0, end=100), "follow": "own"}),
 }
 
 

@@ -23,6 +23,9 @@ x0, x1 = torch.randn(2, 32, 2, generator=generator)
 methods = {
     "lsd": get_method("lsd", eta=0.5, label_dropout=0.1, null_label=2),
     "meanflow": get_method("meanflow", eta=0.5, p=1.0, guidance=1.5, null_label=2),
+    "imf": get_method("imf", eta=0.5, tangent=0.5, inverse=0.1),
+    "esd": get_method("esd", eta=0.5, derivatives="central"),
+    "trapezoid": get_method("trapezoid", eta=0.5),
     "ct": get_method("ct", norm="pseudo-huber", weight=InverseSpeed()),
 }
 for name, method in methods.items():
@@ -43,7 +46,8 @@ for name, method in methods.items():
 
 @pytest.mark.slow
 def test_labelled_weighted_and_guided_losses_compile_into_one_graph(tmp_path: Path) -> None:
-    assert run(tmp_path, PROGRAM).split() == ["compiled", "lsd", "compiled", "meanflow", "compiled", "ct"]
+    names = ["lsd", "meanflow", "imf", "esd", "trapezoid", "ct"]
+    assert run(tmp_path, PROGRAM).split() == [word for name in names for word in ("compiled", name)]
 
 
 MANY = """

@@ -31,7 +31,11 @@ def test_every_option_has_a_meaning_and_every_paper_setting_runs(name: str) -> N
     [
         ("lds", {}, "did you mean 'lsd'"),
         ("lsd", {"etta": 1.0}, "did you mean 'eta'"),
-        ("lsd", {"lam": 0.1}, "`lam` must be an option of lsd, which has balance, c, derivatives, diagonal, ema_teacher"),
+        (
+            "lsd",
+            {"lam": 0.1},
+            "`lam` must be an option of lsd, which has balance, c, derivatives, diagonal, ema_teacher",
+        ),
         ("lsd", {"eta": 1.5}, r"`eta` must be a fraction in \[0, 1\], got 1.5"),
         ("lsd", {"eta": True}, "`eta` must be a fraction"),
         ("lsd", {"law": "uniform"}, "`law` must be None or a TimeLaw"),
