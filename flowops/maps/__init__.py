@@ -11,7 +11,9 @@ from flowops.maps.learned_map import LearnedMap
 from flowops.maps.parameterization import (
     PARAMETERIZATIONS,
     AverageVelocity,
+    CosineSine,
     EDMPreconditioning,
+    Endpoint,
     Parameterization,
     SecondOrder,
 )
@@ -38,6 +40,8 @@ __all__ = [
     "Parameterization",
     "AverageVelocity",
     "EDMPreconditioning",
+    "CosineSine",
+    "Endpoint",
     "SecondOrder",
     # made of another map
     "reschedule",

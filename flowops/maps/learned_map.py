@@ -22,8 +22,8 @@ class LearnedMap(FlowMap):
     Args:
         network: a module of `(s, t, x)`, times `[batch]` and states `[batch, *event]`, that returns the shape of `x`;
             its further keyword arguments are conditions (`X.given(label=y)`).
-        parameterization: what the network predicts; None or `AverageVelocity()` for $v$ itself, `SecondOrder(b)` or
-            `EDMPreconditioning(interpolant, sigma_data)`.
+        parameterization: what the network predicts; None or `AverageVelocity()` for $v$ itself, `SecondOrder(b)`,
+            `EDMPreconditioning(interpolant, sigma_data)`, `CosineSine()` or `Endpoint(clip)`.
 
     The average velocity, and with it the implied field $v_{t,t}$, is exact: no difference is taken. Under autocast the
     network's output is brought back to the state's dtype before it is multiplied by times.

@@ -17,7 +17,7 @@ from flowops._named import Registry
 from flowops._types import State, Times
 from flowops.fields import VelocityField
 from flowops.fields.velocity_field import check_velocity_field
-from flowops.interpolants import Interpolant
+from flowops.interpolants import Interpolant, trigonometric
 from flowops.maps.mean_slope import mean_slope
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -96,6 +96,50 @@ class EDMPreconditioning(Parameterization):
         return per_event(c_skip, x) * x + per_event(c_out, x) * network(s, t, (per_event(c_in, x) * x).to(x.dtype))
 
 
+class CosineSine(EDMPreconditioning):
+    r"""$X_{s,t}(x)=\cos\theta\,x+\sin\theta\,N_{s,t}(x)$ with $\theta=\tfrac\pi2(t-s)$; the network is $N$.
+
+    It is `EDMPreconditioning` of the `trigonometric` interpolant for data of unit variance, and the natural choice
+    there: $I_t=\cos\theta\,I_s+\sin\theta\,\tfrac2\pi\dot I_s$ for every pair of samples, so that inputs and targets of
+    the network have unit variance, its diagonal is $\tfrac2\pi b_t$, and for a single data point it does not depend on
+    $t$. With another schedule, or data of another variance, `EDMPreconditioning` fits better.
+
+    Source: TrigFlow of Lu, Song 2410.11081, $f(x,t)=\cos(t)\,x-\sin(t)\,\sigma_dF$ with $t_{TF}=\tfrac\pi2(1-s)$ and
+    $\sigma_d=1$; Luo et al. 2512.15657 for two times.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(trigonometric(), 1.0)
+
+
+class Endpoint(Parameterization):
+    r"""$v_{s,t}(x)=\dfrac{N_{s,t}(x)-x}{\max(1-s,c)}$: the network $N$ predicts where the map ends.
+
+    For $s\le1-c$ the map to the end is the network itself, $X_{s,1}=N_{s,1}$, and on the diagonal of the linear
+    interpolant $N_{t,t}=\mathbb E[x_1\mid I_t]$ is the denoiser: what is predicted lies among the data, whatever the
+    time. Beyond $1-c$ the factor stays $1/c$, which bounds the velocity at $s\to1$, so that $N_{1,1}$ there is
+    $x+c\,b_1(x)$ and not the data point. Off the diagonal, with $t<1$, $N$ is the point at which a straight line from
+    $x$ through $X_{s,t}(x)$ would be at time 1, not a state of the flow.
+
+    Args:
+        clip: $c$, in (0, 1].
+
+    Raises:
+        ValueError: for another `clip`.
+
+    Source: pixel MeanFlow 2601.22158, whose code clips at 0.05, on a clock with the data at 0.
+    """
+
+    def __init__(self, clip: float = 0.05) -> None:
+        super().__init__()
+        self.clip = number(clip, "clip")
+        if not 0 < self.clip <= 1:
+            raise ValueError(f"`clip` must lie in (0, 1], got {clip}; pass 0.05, say.")
+
+    def forward(self, network: Network, s: Times, t: Times, x: State) -> State:
+        return (network(s, t, x) - x) / per_event((1 - s).clamp(min=self.clip), x)
+
+
 PARAMETERIZATIONS: Registry[Parameterization] = Registry(
     "parameterization",
     Parameterization,
@@ -103,6 +147,8 @@ PARAMETERIZATIONS: Registry[Parameterization] = Registry(
         "average-velocity": AverageVelocity,
         "second-order": SecondOrder,
         "edm": EDMPreconditioning,
+        "cosine-sine": CosineSine,
+        "endpoint": Endpoint,
     },
     passed=("interpolant", "b"),
 )

@@ -76,7 +76,8 @@ class NetworkConfig:
         kind: mlp, unet, or package.module:factory for your own, made from (event, classes); auto takes what suits the
             data set.
         options: options of the network as name=value, such as width=512.
-        parameterization: what the network predicts; average-velocity, edm, second-order, or package.module:factory.
+        parameterization: what the network predicts; average-velocity, edm, cosine-sine, endpoint, second-order, or
+            package.module:factory.
         parameterization_options: options of the parameterization, such as sigma_data=0.5.
     """
 

@@ -167,6 +167,8 @@ def of_maps() -> Iterator[Case]:
         "AverageVelocity": lambda _: maps.AverageVelocity(),
         "SecondOrder": lambda w: maps.SecondOrder(other(w)),
         "EDMPreconditioning": lambda _: maps.EDMPreconditioning(linear()),
+        "CosineSine": lambda _: maps.CosineSine(),
+        "Endpoint": lambda _: maps.Endpoint(),
     }.items():
         for member in ("__call__", "average_velocity", "ds"):
             yield Case(

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from flowops import LearnedMap
 from flowops.interpolants import trigonometric
-from flowops.maps import AverageVelocity, EDMPreconditioning, Parameterization, SecondOrder
+from flowops.maps import AverageVelocity, CosineSine, EDMPreconditioning, Endpoint, Parameterization, SecondOrder
 from tests.examples import (
     EVENT_IDS,
     EVENTS,
@@ -24,7 +24,7 @@ from tests.examples import (
     uniform,
 )
 
-PARAMETERIZATIONS = ["average velocity", "second order", "EDM"]
+PARAMETERIZATIONS = ["average velocity", "second order", "EDM", "cosine sine", "endpoint"]
 
 
 def learned(name: str, event: tuple[int, ...], dtype: torch.dtype = torch.float64) -> LearnedMap:
@@ -32,6 +32,8 @@ def learned(name: str, event: tuple[int, ...], dtype: torch.dtype = torch.float6
         "average velocity": AverageVelocity(),
         "second order": SecondOrder(Coupled(event, seed=3)),
         "EDM": EDMPreconditioning(trigonometric(), 0.7),
+        "cosine sine": CosineSine(),
+        "endpoint": Endpoint(),
     }
     return LearnedMap(TwoTimeNetwork(event), choices[name]).to(dtype)
 

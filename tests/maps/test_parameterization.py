@@ -12,7 +12,15 @@ from torch.testing import assert_close
 
 from flowops import Interpolant, LearnedMap
 from flowops.interpolants import edm, encoding_decoding, linear, trigonometric, variance_exploding
-from flowops.maps import PARAMETERIZATIONS, AverageVelocity, EDMPreconditioning, Parameterization, SecondOrder
+from flowops.maps import (
+    PARAMETERIZATIONS,
+    AverageVelocity,
+    CosineSine,
+    EDMPreconditioning,
+    Endpoint,
+    Parameterization,
+    SecondOrder,
+)
 from tests.examples import Coupled, Cubic, GaussianField, TwoTimeNetwork, central_difference, normal, uniform
 
 
@@ -105,6 +113,20 @@ class TestEDM:
             EDMPreconditioning(linear(), deviation)
 
 
+@pytest.mark.parametrize("clip", [0.0, -0.1, 1.5])
+def test_the_clip_of_the_endpoint_must_be_a_share_of_the_time(clip: float) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"`clip` must lie in (0, 1], got {clip}; pass 0.05, say.")):
+        Endpoint(clip)
+
+
+def test_the_endpoint_bounds_the_velocity_at_the_end() -> None:
+    network, x = TwoTimeNetwork((3,)), normal(4, 3)
+    X = LearnedMap(network, Endpoint(0.1))
+    one = torch.ones(4).double()
+    assert_close(X.velocity()(1.0, x), 10 * (network(one, one, x) - x))
+    assert X.ds(1.0, 0.5, x).isfinite().all()
+
+
 class TestRegistry:
     PASSED: dict[str, Any] = {"interpolant": trigonometric(), "b": Cubic()}
 
@@ -113,11 +135,13 @@ class TestRegistry:
 
     def test_a_name_is_the_parameterization_with_what_it_needs(self) -> None:
         network, x, s, t = TwoTimeNetwork((3,)), normal(4, 3), uniform(4), uniform(4, seed=1)
-        assert list(PARAMETERIZATIONS) == ["average-velocity", "second-order", "edm"]
+        assert list(PARAMETERIZATIONS) == ["average-velocity", "second-order", "edm", "cosine-sine", "endpoint"]
         for name, expected in (
             ("average-velocity", AverageVelocity()),
             ("second-order", SecondOrder(self.PASSED["b"])),
             ("edm", EDMPreconditioning(self.PASSED["interpolant"], 0.5)),
+            ("cosine-sine", CosineSine()),
+            ("endpoint", Endpoint(0.05)),
         ):
             made = self.make(name)
             assert type(made) is type(expected)
@@ -133,7 +157,8 @@ class TestRegistry:
         made = self.make("edm", sigma_data=0.8)
         assert isinstance(made, EDMPreconditioning)
         assert (made.sigma_data, made.interpolant) == (0.8, self.PASSED["interpolant"])
-        assert [PARAMETERIZATIONS.options(name) for name in PARAMETERIZATIONS] == [{}, {}, {"sigma_data": 0.5}]
+        found = [PARAMETERIZATIONS.options(name) for name in PARAMETERIZATIONS]
+        assert found == [{}, {}, {"sigma_data": 0.5}, {}, {"clip": 0.05}]
         for option in ("interpolant", "sigma"):
             with pytest.raises(TypeError, match=f"`{option}` must be an option of edm, which has sigma_data"):
                 self.make("edm", **{option: 1.0})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowops.couplings import Coupling, OptimalTransport
 from flowops.couplings.coupling import Samples
 from flowops.interpolants import Interpolant, linear
-from flowops.maps import EDMPreconditioning, Parameterization, SecondOrder
+from flowops.maps import CosineSine, EDMPreconditioning, Endpoint, Parameterization, SecondOrder
 from flowops.methods import METHODS, Learned
 from flowops.networks import MLP, UNet
 from flowops.runs import NetworkConfig, TrainConfig
@@ -202,6 +202,8 @@ def test_samples_of_different_classes_are_not_exchanged() -> None:
         ("average-velocity", (), None),
         ("edm", ("sigma_data=0.7",), EDMPreconditioning),
         ("second-order", (), SecondOrder),
+        ("cosine-sine", (), CosineSine),
+        ("endpoint", ("clip=0.1",), Endpoint),
         (f"{HERE}:Halved", ("factor=0.25",), Halved),
     ],
 )
@@ -216,7 +218,9 @@ def test_a_parameterization_is_made_of_what_it_takes(
         assert X.parameterization is None
         return
     assert isinstance(X.parameterization, kind)
-    if isinstance(X.parameterization, EDMPreconditioning):
+    if isinstance(X.parameterization, Endpoint):
+        assert X.parameterization.clip == 0.1
+    if type(X.parameterization) is EDMPreconditioning:
         assert X.parameterization.sigma_data == 0.7
     if isinstance(X.parameterization, Halved):
         assert X.parameterization.factor == 0.25
@@ -261,7 +265,7 @@ def test_what_does_not_exist_or_fit_is_named(settings: dict[str, Any], message: 
 @pytest.mark.parametrize(
     ("parameterization", "options", "message"),
     [
-        ("emd", (), "`parameterization` must be one of average-velocity, second-order, edm or .* did you mean 'edm'?"),
+        ("emd", (), "`parameterization` must be one of average-velocity, second-order, edm, .* or .* did you mean 'edm'?"),
         ("edm", ("sigma=1",), "`sigma` must be an option of edm, which has sigma_data"),
         ("edm", ("interpolant=1",), "`interpolant` must be an option of edm"),
     ],
