@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -159,6 +160,17 @@ def two_steps_of_the_teacher(p: Place) -> Sides:
     return Sides(moved(p.v, s, t, x), one_step(p.teacher, middle, t, near, "euler"))
 
 
+def on_the_trajectory(p: Place) -> Sides:
+    r"""From the state to which eight Heun steps of the teacher lead from $x_0$ to that of eight more."""
+    s, t, states = p.k.s, p.k.t, [p.k.x0]
+    for start, end in ((torch.zeros_like(s), s), (s, t)):
+        y, grid = states[-1], [torch.lerp(start, end, i / 8) for i in range(9)]
+        for a, b in pairwise(grid):
+            y = one_step(p.teacher, a, b, y)
+        states.append(y)
+    return Sides(moved(p.v, s, t, states[1]), states[2])
+
+
 def next_rung(p: Place) -> Sides:
     r"""To time 1 from $s$, and from $I_u$ of the same samples or a Heun step of the teacher."""
     k, x = p.k, p.x
@@ -209,6 +221,7 @@ FORMULAS: Mapping[tuple[str, str], Formula] = {
     ("meanflow", ""): eulerian_in_velocities,
     ("imf", ""): along_the_mean,
     ("pd", ""): two_steps_of_the_teacher,
+    ("cmt", ""): on_the_trajectory,
     ("cd", ""): next_rung,
     ("ct", ""): next_rung,
     ("ict", ""): next_rung,

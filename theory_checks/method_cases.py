@@ -13,15 +13,18 @@ from typing import Any
 
 from flowops.methods import CONDITIONAL, METHODS, OWN, TEACHER, Method, Row, Term, compared
 from flowops.methods.point import TEACHER_OR_CONDITIONAL, TEACHER_OR_OWN
+from flowops.methods.rows.anchored import anchor, until
 from flowops.methods.rows.mean_velocity import FOLLOWED
 from flowops.times import Halving, Ladder, Step, ahead, as_drawn, behind, on_diagonal, to_end
 
-MINIMUM = {"fmm"}  # a regression on the conditional velocity whose residual is not `tangent`
+MINIMUM = {"fmm"}  # a regression on the conditional velocity whose residual is none of these
+REGRESSIONS = (compared.tangent, anchor)
 OTHER_MINIMIZER = {"contrastive-fm"}  # see test_contrastive_minimizer.py
 MIDDLES = {  # with the options that say where the time between is
     (as_drawn, ""),
     (on_diagonal, ""),
     (to_end, ""),
+    (until, "transition"),
     (ahead, "epsilon"),
     (ahead, "alpha"),
     (behind, "epsilon"),
@@ -57,6 +60,11 @@ class Aspect:
     minimum: bool
     order: float | None
     stopped: bool
+
+    @property
+    def steps(self) -> str:
+        """The option that is the length of the step, empty where the pair of times says it."""
+        return self.term.fraction if self.term.fraction in ("alpha", "epsilon") else ""
 
     @property
     def diagonal(self) -> bool:
@@ -112,13 +120,15 @@ def _classify(
     name: str, form: str, term: Term, teacher: str, choice: dict[str, Any], defaults: dict[str, Any]
 ) -> Aspect:
     options = ({"form": form} if form else {}) | choice
+    if "particles" in defaults:  # each sample by itself: of groups see test_moment_matching_compares_laws.py
+        options |= {"particles": None, "norm": "squared"}
     if "eta" in defaults:
         options["eta"] = {"eta": 1.0, "rest": 0.0}[term.share]
     conditional = _is_conditional(name, term, teacher, options.get("follow"))
     exact = not conditional or term.pairs == "teacher flow"
     chosen = (f"{key}={value}" for key, value in choice.items())
     label = "-".join(part for part in (name, form, term.share.replace("all", ""), teacher, *chosen) if part)
-    regression = term.residual is compared.tangent or name in MINIMUM or choice.get("tangent") == 0
+    regression = term.residual in REGRESSIONS or name in MINIMUM or choice.get("tangent") == 0
     minimum = not exact and regression
     order = _order(name, term, teacher, exact, {**defaults, **choice})
     stopped = term.stop_gradient and {**defaults, **choice}.get("stop_gradient", True)
@@ -156,16 +166,28 @@ def _order(name: str, term: Term, teacher: str, exact: bool, defaults: dict[str,
     if term.fraction == "alpha":
         return None if exact or not defaults["alpha"] else 1.0
     if not exact:
-        return 2.0 if term.middle is to_end or term.fraction == "epsilon" else None
+        return 2.0 if term.middle in (to_end, until) or term.fraction == "epsilon" else None
     if (term.middle, term.fraction) == (behind, "epsilon"):
         return LOCAL_ORDER["euler"]
-    return LOCAL_ORDER[defaults["solver"]] if "solver" in defaults and teacher != "map" else None
+    return solver_order(defaults, defaults["solver"]) if stepping(defaults) and teacher != "map" else None
+
+
+def stepping(defaults: dict[str, Any]) -> bool:
+    """Whether a solver takes finite steps: where it may be adaptive, a number of steps must be given."""
+    return "solver" in defaults and defaults.get("steps", 1) is not None
+
+
+def solver_order(defaults: dict[str, Any], solver: str) -> float:
+    """The order in the length of the steps: of a single one, or of a number of steps that grows."""
+    return LOCAL_ORDER[solver] - bool(defaults.get("steps"))
 
 
 def step_options(term: Term, step: float) -> dict[str, Any]:
     """The options that make the finite step of a deterministic term this long; those of a ladder get random starts."""
     if isinstance(term.law, Halving | Ladder):
         return {"law": Step(epsilon=step)}
+    if not term.fraction:
+        return {"steps": round(1 / step)}
     return {term.fraction: step}
 
 

@@ -157,8 +157,8 @@ def vanishes_at_its_order(method: Method, aspect: Aspect, setting: Setting) -> l
             with torch.no_grad():
                 loss = call(aspect.of(method, **options), aspect, setting, X, step=0).loss
             sizes.append(float(loss.sqrt()))
-        elif "alpha" in aspect.options:
-            loss = at(aspect.of(method, alpha=step), setting, aspect, X, 0.2, 0.8)
+        elif aspect.steps:
+            loss = at(aspect.of(method, **{aspect.steps: step}), setting, aspect, X, 0.2, 0.8)
             sizes.append(float(by_theta(loss, X).norm()))
         else:
             loss = at(aspect.of(method), setting, aspect, X, 0.3, 0.3 + step)
@@ -193,7 +193,7 @@ def _held(
     """The loss with the left side of `X` and these right sides."""
     k, compared = _compared(method, aspect, setting, draw, X)
     total = torch.zeros((), dtype=torch.float64)
-    for name, (left, _, factor) in compared.items():
+    for name, (left, _, factor, _) in compared.items():
         if method.name == "ctm":  # its outer map is a constant too
             left = still(k.t, torch.ones_like(k.t), X(k.s, k.t, k.x))
         total = total + (factor * (left - right[name]).square().flatten(1).sum(1)).mean()

@@ -21,7 +21,7 @@ import torch
 
 from flowops.methods import METHODS, Method
 from flowops.times import FullSquare
-from theory_checks.method_cases import LOCAL_ORDER, Aspect, defaults_of, every_aspect
+from theory_checks.method_cases import Aspect, defaults_of, every_aspect, solver_order, stepping
 from theory_checks.method_measurements import (
     SLOPE,
     at,
@@ -38,7 +38,7 @@ from theory_checks.verdicts import Check
 
 FINITE = [(m, a) for m, a in every_aspect() if a.order is not None]
 EXACT = [pytest.param(m, a, id=a.name) for m, a in FINITE if a.exact]
-STEPPED = [pytest.param(m, a, id=a.name) for m, a in FINITE if a.exact and "solver" in defaults_of(m.row)]
+STEPPED = [pytest.param(m, a, id=a.name) for m, a in FINITE if a.exact and stepping(defaults_of(m.row))]
 AVERAGED = [pytest.param(m, a, id=a.name) for m, a in FINITE if a.exact and "ema_teacher" in defaults_of(m.row)]
 CONDITIONAL = [pytest.param(m, a, id=a.name) for m, a in FINITE if not a.exact]
 NAMES = ("linear system", "gaussian linear", "gaussian trigonometric", "gaussian variance_preserving", "mixture solved")
@@ -47,7 +47,7 @@ NODES = [pytest.param(c, id=c.name) for c in quadrature_settings() if c.name != 
 
 
 def test_the_rows_with_a_finite_step_are_known() -> None:
-    named = {"cd", "ct", "ict", "ect", "ctm", "pd", "discrete-emd", "discrete-lmd", "alpha-flow"}
+    named = {"cmt", "cd", "ct", "ict", "ect", "ctm", "pd", "discrete-emd", "discrete-lmd", "alpha-flow", "tcm", "imm"}
     assert named <= {method.name for method, _ in FINITE}
 
 
@@ -60,7 +60,7 @@ def test_deterministic_steps(check: Check, method: Method, aspect: Aspect, setti
 @pytest.mark.parametrize("solver", ["ddim", "euler", "midpoint", "heun", "heun3"])
 @pytest.mark.parametrize(("method", "aspect"), STEPPED)
 def test_steps_of_another_solver(check: Check, method: Method, aspect: Aspect, solver: str) -> None:
-    other = replace(aspect, order=LOCAL_ORDER[solver])
+    other = replace(aspect, order=solver_order(defaults_of(method.row), solver))
     hold(check, vanishes_at_its_order(method.with_options(solver=solver), other, sampled("gaussian trigonometric")))
 
 
@@ -97,7 +97,7 @@ def test_negative_control_along_the_interpolant(method: Method, aspect: Aspect) 
     setting, steps, sizes = quadrature_settings()[0], (0.04, 0.02, 0.01), []
     for step in steps:
         X = family(setting, aspect, 0.3)
-        changed = {"alpha": step} if "alpha" in aspect.options else {}
+        changed = {aspect.steps: step} if aspect.steps else {}
         pair = (0.2, 0.8) if changed else (0.3, 0.3 + step)
         sizes.append(float(by_theta(at(aspect.of(method, **changed), setting, aspect, X, *pair), X).norm()))
     assert aspect.order is not None

@@ -64,19 +64,9 @@ WITH_STOP_GRADIENT = {
         "ect",
         "ctm",
     ),
-    *(
-        "scm",
-        "lsd",
-        "esd",
-        "psd-u",
-        "psd-m",
-        "split-meanflow",
-        "shortcut",
-        "meanflow",
-        "imf",
-        "trapezoid",
-        "alpha-flow",
-    ),
+    *("cmt", "facm", "tcm", "imm"),
+    *("scm", "lsd", "esd", "psd-u", "psd-m", "split-meanflow", "shortcut", "meanflow", "imf", "trapezoid"),
+    "alpha-flow",
 }
 WITHOUT = {"fm", "fmm", "reflow", "contrastive-fm", "lmd", "emd"}
 VARIANTS: tuple[dict[str, Any], ...] = (

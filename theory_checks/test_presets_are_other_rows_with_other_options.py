@@ -204,6 +204,13 @@ EQUALITIES = {
         teachers=("map", "field"),
         steps=(300_000, None),
     ),
+    "cmt": Equality(
+        "regression",
+        {"start": "trajectory", "solver": "heun", "steps": 8},
+        along_the_teacher,
+        wrong=({"start": "interpolant"}, {"start": "pushforward"}, {"steps": 1, "solver": "euler"}),
+        teachers=("field",),
+    ),
     "cd": Equality(
         "discrete-emd",
         {"solver": "heun"},

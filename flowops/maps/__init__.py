@@ -23,6 +23,7 @@ from flowops.maps.sensitivity import sensitivity
 from flowops.maps.solution_operator import SolutionOperator
 from flowops.maps.solver_step import DDIMStep, SolverStep
 from flowops.maps.splitting import Splitting
+from flowops.maps.staged import StagedMap
 from flowops.maps.stretching import lyapunov_exponents, lyapunov_spectrum, singular_values
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "GuidedMap",
     "FrozenMap",
     "DifferencedMap",
+    "StagedMap",
     "Splitting",
     # measured
     "action",

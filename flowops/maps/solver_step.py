@@ -1,6 +1,8 @@
-"""One step of an explicit one-step method, which unlike a `SolutionOperator` compiles into the loss."""
+"""Steps of an explicit one-step method, which unlike a `SolutionOperator` compiles into the loss."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,24 +16,24 @@ from flowops.maps.flow_map import FlowMap
 
 
 class SolverStep(FlowMap):
-    r"""$x+(t-s)\sum_ib_ik_i$, one step of `method` from $s$ to $t$ along the field $b$; one of `TABLEAUS`.
+    r"""$x+(t-s)\sum_ib_ik_i$, one step of `method` from $s$ to $t$ along the field $b$, or `steps` equal ones.
 
     Raises:
-        ValueError: for another method.
+        ValueError: for a method that is none of `TABLEAUS`.
     """
 
-    def __init__(self, b: VelocityField, method: str) -> None:
+    def __init__(self, b: VelocityField, method: str, steps: int = 1) -> None:
         super().__init__()
         if method not in TABLEAUS:
             raise ValueError(f'`method` must be one of {", ".join(TABLEAUS)}, got "{method}"; pass one of them.')
-        self.b, self.method = b, method
+        self.b, self.method, self.steps = b, method, steps
 
     def forward(self, s: Times, t: Times, x: State) -> State:
         def slope(tau: Tensor, y: Tensor) -> Tensor:
             return self.b(tau, y.reshape(x.shape)).reshape(y.shape)
 
         flat = x.reshape(len(x), x.shape[1:].numel())
-        return integrate_fixed(slope, flat, s, t, TABLEAUS[self.method], 1).reshape(x.shape)
+        return integrate_fixed(slope, flat, s, t, TABLEAUS[self.method], self.steps).reshape(x.shape)
 
 
 class DDIMStep(FlowMap):
@@ -44,14 +46,21 @@ class DDIMStep(FlowMap):
     Raises:
         ValueError: when it is called, for an interpolant of three terms.
 
-    Cost: one evaluation of the field. Source: Song et al. 2010.02502 (12), deterministic.
+    Cost: one evaluation of the field for each of the `steps` equal steps. Source: Song et al. 2010.02502 (12),
+    deterministic.
     """
 
-    def __init__(self, b: VelocityField, interpolant: Interpolant) -> None:
+    def __init__(self, b: VelocityField, interpolant: Interpolant, steps: int = 1) -> None:
         super().__init__()
-        self.b, self.interpolant = b, interpolant
+        self.b, self.interpolant, self.steps = b, interpolant, steps
 
     def forward(self, s: Times, t: Times, x: State) -> State:
+        times = [torch.lerp(s, t, i / self.steps) for i in range(self.steps + 1)]
+        for start, end in pairwise(times):
+            x = self._step(start, end, x)
+        return x
+
+    def _step(self, s: Times, t: Times, x: State) -> State:
         I = self.interpolant
         denoised = I.convert(s, x, self.b(s, x), "velocity", "denoiser")
         start, end = I.alpha(s), I.alpha(t)

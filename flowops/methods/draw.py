@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowops._keys import normal_like, rows_of
 from flowops.interpolants import Interpolant
+from flowops.methods.groups import groups_of
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
 from flowops.times import Diagonal, UpperTriangle
@@ -131,13 +132,17 @@ def draw_terms(
         if term.share == "eta" and o.diagonal is not None:
             law = Diagonal(o.diagonal)
         size = joint.stop - joint.start
-        s, t = law.draw(Request(size, interpolant, step, generator, dtype, device))
-        fraction: Tensor | float = torch.rand(size, generator=generator, dtype=dtype, device=device)
+        pairs = groups_of(size, o.particles)  # all of them, or one for each group
+        s, t = law.draw(Request(pairs, interpolant, step, generator, dtype, device))
+        fraction: Tensor | float = torch.rand(pairs, generator=generator, dtype=dtype, device=device)
         if term.fraction == "alpha" and alpha is not None:
             fraction = alpha
         elif term.fraction and (given := getattr(o, term.fraction)) is not None:
             fraction = given
         s, u, t = term.middle(s, t, fraction)
+        if pairs < size:
+            shared = torch.arange(size, device=device) % pairs
+            s, u, t = s[shared], None if u is None else u[shared], t[shared]
         rows, within = share_of(joint, *part) if part[1] > 1 else (joint, slice(None))
         if rows.start == rows.stop:
             drawn.append(None)

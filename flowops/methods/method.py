@@ -20,9 +20,19 @@ from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import DifferencedMap, FlowMap
 from flowops.methods.draw import Draw, TermDraw, draw_terms
+from flowops.methods.groups import between_groups
 from flowops.methods.norms import Squared
 from flowops.methods.options import Option, values_of
-from flowops.methods.point import CONDITIONAL, TEACHER, Difference, Operators, Teacher, TermPoint, teacher_solution
+from flowops.methods.point import (
+    CONDITIONAL,
+    TEACHER,
+    Difference,
+    Operators,
+    Teacher,
+    TermPoint,
+    stepped,
+    teacher_solution,
+)
 from flowops.methods.result import MethodResult
 from flowops.methods.term import Term
 from flowops.methods.weights import Adaptive, Weight
@@ -105,7 +115,8 @@ class Method(nn.Module):
     @property
     def solves(self) -> bool:
         """Whether its loss solves an ODE, so that it is no single graph to a compiler."""
-        return any(term.solves for term in self.terms)
+        o = self.options
+        return o.steps is None and (o.start == "trajectory" or any(term.solves for term in self.terms))
 
     def with_options(self, **options: Any) -> Method:
         """The same row with further options."""
@@ -265,8 +276,7 @@ class Method(nn.Module):
         elif o.start == "interpolant" or term.share == "eta":
             x = interpolant.combination("value", s, x0, x1, drawn.z).to(x0.dtype)
         else:
-            with torch.no_grad():
-                x = held.X(torch.zeros_like(s), s, x0)
+            x = self._without_data(held, s, x0)
         return TermPoint(
             **held._asdict(),
             schedule=interpolant,
@@ -283,6 +293,14 @@ class Method(nn.Module):
             alpha=draw.alpha,
             options=o,
         )
+
+    @torch.no_grad()
+    def _without_data(self, held: Operators, s: Tensor, x0: Tensor) -> Tensor:
+        """The state at `s` that a base sample leads to, by the map itself or by the teacher."""
+        o, zero, taught = self.options, torch.zeros_like(s), (held.teacher, held.unguided, held.guidance)
+        if o.start == "pushforward":
+            return held.X(zero, s, x0)
+        return teacher_solution(*taught, zero, s, x0) if o.steps is None else stepped(*taught, o)(zero, s, x0)
 
     def _conditioned(self, term: Term, drawn: TermDraw, labels: Tensor, plain: Operators) -> Operators:
         """The operators on the labels of a term, and where it is guided those that guidance takes besides."""
@@ -322,9 +340,11 @@ class Method(nn.Module):
             length = Squared()(held).sqrt().reshape(-1, *[1] * (held.ndim - 1))
             delta = delta - held + held / (length + o.normalize)
             loss = o.norm(delta)
-        else:
+        elif o.particles is None:
             loss = o.norm.between(left, right)
-        if self._weights:
+        else:
+            loss = between_groups(o.norm, k, difference)
+        if self._weights and difference.weighted:
             squared = loss if isinstance(o.norm, Squared) else Squared()(delta)
             for weight in self._weights:
                 loss = weight(loss, squared, k.s, k.t, **{name: getattr(k, name) for name in weight.wants})
@@ -402,6 +422,11 @@ def _check_together(row: Row, o: Any) -> None:
         raise ValueError(
             f'`guidance` must be a pair (low, high) with guides="own", got {o.guidance}: the diagonal stays unguided, '
             f"so that the map must be told the scale; pass (2.0, 2.0) for a single one."
+        )
+    if o.start == "trajectory" and (not row.teacher or row.teacher.startswith("optional ")):
+        raise ValueError(
+            f'`start` must be "interpolant" or "pushforward" for {row.name}, which has no teacher to start from, got '
+            f'"trajectory"; distil with lmd, emd or regression.'
         )
     if o.normalize is not None and not o.stop_gradient:
         raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")

@@ -110,7 +110,12 @@ WEIGHT = Option(
     convert=lambda value: None if isinstance(value, int | float) and value == 1 else as_weight(value),
 )
 NORM = Option(
-    "norm", "squared", "squared, pseudo-huber, l1, or a norm such as Lp(2.0)", "a norm", anything, convert=as_norm
+    "norm",
+    "squared",
+    "squared, mean-squared, pseudo-huber, l1, laplace, or a norm such as Lp(2.0)",
+    "a norm",
+    anything,
+    convert=as_norm,
 )
 P = Option("p", 0.0, "exponent of the adaptive weight sg(|D|^2 + c)^-p", "a number, at least 0", between(0.0, INFINITY))
 C = Option("c", 1e-3, "constant of the adaptive weight", "a positive number", between(0.0, INFINITY, open_low=True))
@@ -167,9 +172,10 @@ WARMUP = Option(
 START = Option(
     "start",
     "interpolant",
-    '"interpolant" or "pushforward" (the start point is X_{0,s}(x0): no data is used)',
-    '"interpolant" or "pushforward"',
-    among("interpolant", "pushforward"),
+    'the state that a term starts from: "interpolant", or without data "pushforward" (X_{0,s}(x0)) or, with a teacher, '
+    '"trajectory" (its solution from x0)',
+    '"interpolant", "pushforward" or "trajectory"',
+    among("interpolant", "pushforward", "trajectory"),
 )
 EMA_TEACHER = Option(
     "ema_teacher",
@@ -237,7 +243,24 @@ SOLVER = Option(
 )
 
 
-NEUTRAL = (ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, DERIVATIVES, *OF_SHARES)
+STEPS = Option(
+    "steps",
+    None,
+    "steps of `solver` from x0 to the start, and from each of the points to the next; None for an adaptive solution",
+    "None or a number of steps, at least 1",
+    optional(count(1)),
+)
+PARTICLES = Option(
+    "particles",
+    None,
+    "samples in a group, which share their times and of which the laws are compared; None to compare each with itself",
+    "None or a number of samples, at least 1",
+    optional(count(1)),
+)
+NEUTRAL = (
+    *(ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, DERIVATIVES, *OF_SHARES),
+    *(SOLVER, STEPS, PARTICLES),
+)
 """What a call asks of every row; one that does not offer it has the default."""
 
 

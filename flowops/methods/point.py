@@ -15,17 +15,18 @@ from torch import Tensor
 from flowops._types import State, Times
 from flowops.fields import FrozenField, StoppedField, VelocityField, guided
 from flowops.interpolants import Interpolant
-from flowops.maps import FlowMap, SolutionOperator
+from flowops.maps import FlowMap, SolutionOperator, SolverStep
 
 Teacher = VelocityField | FlowMap | None
 
 
 class Difference(NamedTuple):
-    """Two sides of one shape, and the factor of their squared distance in the loss."""
+    """Two sides of one shape, the factor of their squared distance, and whether the weights of the options reach it."""
 
     left: Tensor
     right: Tensor
     factor: float | Tensor = 1.0
+    weighted: bool = True
 
 
 Differences = dict[str, Difference]
@@ -129,6 +130,11 @@ class TermPoint:
         """The map on the frozen side: its exponential average, or the map itself."""
         return self.average if self.options.ema_teacher and self.average is not None else self.X
 
+    @property
+    def flow(self) -> FlowMap:
+        """The teacher as a map: itself, or `steps` steps of a solver along its field."""
+        return stepped(self.teacher, self.unguided, self.guidance, self.options)
+
     def solution(self, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None) -> Tensor:
         r"""$\Phi_{s,t}(x)$ of the teacher: its value if it is a map, else a solve of its field, guided if asked for."""
         return teacher_solution(self.teacher, self.unguided, self.guidance, s, t, x, rows)
@@ -159,6 +165,19 @@ def guided_teacher(teacher: Teacher, unguided: Teacher, scale: Tensor | None) ->
     return b if scale is None or unguided is None else guided(b, teacher_field(unguided), scale)
 
 
+def stepped(teacher: Teacher, unguided: Teacher, scale: Tensor | None, o: Any) -> FlowMap:
+    """The teacher's map, or `steps` equal steps of the solver along its field, guided where there is a scale."""
+    if isinstance(teacher, FlowMap):
+        return _unguided(teacher, unguided)
+    return SolverStep(guided_teacher(teacher, unguided, scale), o.solver, o.steps)
+
+
+def _unguided(teacher: FlowMap, unguided: Teacher) -> FlowMap:
+    if unguided is not None:
+        raise ValueError("`guidance` must be 1 with a map as teacher, got another scale; pass a field as teacher.")
+    return teacher
+
+
 @torch.compiler.disable  # an adaptive solve cannot be compiled
 @torch.no_grad()
 def teacher_solution(
@@ -171,9 +190,10 @@ def teacher_solution(
     rows: Tensor | None = None,
 ) -> Tensor:
     r"""$\Phi_{s,t}(x)$ of the teacher, on some rows of its conditions where `rows` are given."""
-    if unguided is not None and isinstance(teacher, FlowMap):
-        raise ValueError("`guidance` must be 1 with a map as teacher, got another scale; pass a field as teacher.")
-    flow = teacher if isinstance(teacher, FlowMap) else SolutionOperator(guided_teacher(teacher, unguided, scale))
+    if isinstance(teacher, FlowMap):
+        flow = _unguided(teacher, unguided)
+    else:
+        flow = SolutionOperator(guided_teacher(teacher, unguided, scale))
     return (flow if rows is None else flow.subset(rows))(s, t, x)
 
 

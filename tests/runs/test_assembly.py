@@ -265,7 +265,11 @@ def test_what_does_not_exist_or_fit_is_named(settings: dict[str, Any], message: 
 @pytest.mark.parametrize(
     ("parameterization", "options", "message"),
     [
-        ("emd", (), "`parameterization` must be one of average-velocity, second-order, edm, .* or .* did you mean 'edm'?"),
+        (
+            "emd",
+            (),
+            "`parameterization` must be one of average-velocity, .*, edm, .* or .* did you mean 'edm'?",
+        ),
         ("edm", ("sigma=1",), "`sigma` must be an option of edm, which has sigma_data"),
         ("edm", ("interpolant=1",), "`interpolant` must be an option of edm"),
     ],

@@ -5,17 +5,21 @@ from flowops.methods.rows import matching
 from flowops.methods.rows import distillation
 from flowops.methods.rows import finite_steps
 from flowops.methods.rows import consistency
+from flowops.methods.rows import anchored
+from flowops.methods.rows import moments
 from flowops.methods.rows import self_distillation
 from flowops.methods.rows import mean_velocity
 
-FAMILIES = (matching, distillation, finite_steps, consistency, self_distillation, mean_velocity)
+FAMILIES = (matching, distillation, finite_steps, consistency, anchored, moments, self_distillation, mean_velocity)
 
 __all__ = [
     "FAMILIES",
+    "anchored",
     "consistency",
     "distillation",
     "finite_steps",
     "matching",
     "mean_velocity",
+    "moments",
     "self_distillation",
 ]

@@ -1,6 +1,7 @@
 r"""Rows that learn the flow map of a given field $b$, the teacher, or compose the map of a previous round."""
 
 import torch
+from torch import Tensor
 
 from flowops.maps import FlowMap
 from flowops.methods.compared import eulerian, eulerian_velocity, lagrangian, lagrangian_velocity, one_step
@@ -11,6 +12,7 @@ from flowops.methods.options import (
     NORMALIZE,
     SOLVER,
     START,
+    STEPS,
     STOP_GRADIENT,
     WARMUP,
     Option,
@@ -19,7 +21,7 @@ from flowops.methods.options import (
 from flowops.methods.point import TEACHER, Difference, Differences, TermPoint
 from flowops.methods.term import Term
 from flowops.methods.weights import TruncatedSNR
-from flowops.times import Halving, Intervals, LogitNormal, Widening
+from flowops.times import EndpointFixed, Halving, Intervals, LogitNormal, Widening
 
 K = Option("K", 2, "steps of the teacher map between s and t", "a number of steps, at least 1", count(1))
 POINTS = Option("points", 1, "number of times along the trajectory", "a number of times, at least 1", count(1))
@@ -45,11 +47,18 @@ def solution(k: TermPoint) -> Differences:
     rows = torch.arange(n, device=k.x.device).repeat(points)
     fraction = torch.arange(1, points + 1, dtype=k.t.dtype, device=k.t.device).repeat_interleave(n) / points
     s, t, x = k.s[rows], torch.lerp(k.s[rows], k.t[rows], fraction), k.x[rows]
-    right = k.solution(s, t, x, rows)
-    left = k.X.subset(rows)(s, t, x) if points > 1 else k.X(s, t, x)
     shape = (points, n, *k.x.shape[1:])
+    right = k.solution(s, t, x, rows) if k.options.steps is None else trajectory(k)
+    left = k.X.subset(rows)(s, t, x) if points > 1 else k.X(s, t, x)
     left, right = (side.reshape(shape).movedim(0, 1) for side in (left, right))
     return {"solution": Difference(left, right, 1 / points)}
+
+
+@torch.no_grad()
+def trajectory(k: TermPoint) -> Tensor:
+    """The states of one trajectory of the solver at the same times, `[points, batch, *event]`."""
+    points = k.options.points
+    return k.flow.compose([torch.lerp(k.s, k.t, j / points) for j in range(points + 1)], k.x, trajectory=True)[1:]
 
 
 lmd = row(
@@ -144,9 +153,24 @@ regression = row(
     "regression",
     Term(residual=solution, solves=True, velocity=TEACHER, stop_gradient=True, constant="the solution"),
     teacher="field or map",
-    options=(POINTS,),
+    options=(POINTS, START, SOLVER, STEPS),
     lacking="the Fourier layers in time of its networks",
     source="Zheng et al. 2211.13449; Li et al. 2010.08895",
     summary=r"Operator learning: $|X_{s,t}(I_s)-\Phi_{s,t}(I_s)|^2$ against the solution operator, at `points` "
     r"equidistant times up to $t$ (a whole trajectory).",
+)
+
+cmt = preset(
+    "cmt",
+    regression,
+    "start=trajectory, solver=heun, steps=8",
+    replaced(regression, constant="the trajectory of the solver"),
+    options=(POINTS, START("trajectory"), SOLVER("heun"), STEPS(8)),
+    paper={"law": EndpointFixed(), "steps": 16},
+    source="Hu et al. 2509.24526",
+    summary=r"Consistency mid-training: $|X_{s,t}(x_s)-x_t|^2$ on a solver's trajectory of the teacher from the prior, "
+    r"the stage between a teacher and self-distillation or consistency training, whose run starts from it with "
+    r"`init`. The paper's clock has the data at 0; its code, for $t=1$, trains on each of 16 steps of DPM-Solver++ "
+    r"evenly spaced in $\log\sigma$, and measures images by LPIPS. Ours takes `steps` steps to a random $s$ and as "
+    r"many to $t$; `points` shares them among several $t$.",
 )
