@@ -15,7 +15,7 @@ from flowops.methods.atlas import Relation, atlas
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.draw import Draw, TermDraw
 from flowops.methods.method import Method, Row
-from flowops.methods.norms import Lp, Norm, Perceptual, PseudoHuber, Squared
+from flowops.methods.norms import Laplace, Lp, MeanSquared, Norm, Perceptual, PseudoHuber, Squared
 from flowops.methods.options import Option
 from flowops.methods.point import CONDITIONAL, OWN, TEACHER, Difference, TermPoint, VelocitySource
 from flowops.methods.result import MethodResult, NonFinite
@@ -64,8 +64,10 @@ __all__ = [
     # norms
     "Norm",
     "Squared",
+    "MeanSquared",
     "PseudoHuber",
     "Lp",
+    "Laplace",
     "Perceptual",
     # weights
     "Weight",

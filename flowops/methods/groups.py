@@ -45,7 +45,7 @@ def between_groups(norm: Norm, k: TermPoint, difference: Difference) -> Tensor:
 
     def mean(x: Tensor, y: Tensor) -> Tensor:
         pairs = (z.expand(rows, rows, groups, *event).reshape(-1, *event) for z in (x[:, None], y))
-        return (norm.between(*pairs).reshape(rows, rows, groups) * same).sum(1) / same.sum(1)
+        return (norm.between(*pairs).reshape(rows, rows, groups) * same).sum(1) / same.sum(1).clamp(min=1)
 
     x, y = grouped(left, 0.0), grouped(right, 0.0)
     return (mean(x, y) - 0.5 * (mean(x, x) + mean(y, y))).reshape(-1)[:n]

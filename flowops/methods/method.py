@@ -270,7 +270,7 @@ class Method(nn.Module):
             held = self._conditioned(term, drawn, drawn.labels, held)
         if term.pairs == "teacher flow":
             zero, one = torch.zeros_like(s), torch.ones_like(s)
-            x1 = teacher_solution(held.teacher, held.unguided, held.guidance, zero, one, x0)
+            x1 = teacher_solution(held, zero, one, x0)
         if interpolant is None:
             x = x0
         elif o.start == "interpolant" or term.share == "eta":
@@ -297,10 +297,10 @@ class Method(nn.Module):
     @torch.no_grad()
     def _without_data(self, held: Operators, s: Tensor, x0: Tensor) -> Tensor:
         """The state at `s` that a base sample leads to, by the map itself or by the teacher."""
-        o, zero, taught = self.options, torch.zeros_like(s), (held.teacher, held.unguided, held.guidance)
+        o, zero = self.options, torch.zeros_like(s)
         if o.start == "pushforward":
             return held.X(zero, s, x0)
-        return teacher_solution(*taught, zero, s, x0) if o.steps is None else stepped(*taught, o)(zero, s, x0)
+        return teacher_solution(held, zero, s, x0) if o.steps is None else stepped(held, o)(zero, s, x0)
 
     def _conditioned(self, term: Term, drawn: TermDraw, labels: Tensor, plain: Operators) -> Operators:
         """The operators on the labels of a term, and where it is guided those that guidance takes besides."""
@@ -320,7 +320,7 @@ class Method(nn.Module):
             teacher, unguided = teacher.given(guidance=scales), None  # it is a guided flow itself
         conditional = held.given(label=labels, **one) if own else None
         guidance = scale.to(drawn.x0.dtype)
-        return Operators(X, teacher, average, unconditional, unguided, guidance, conditional)
+        return Operators(X, teacher, average, unconditional, unguided, guidance, conditional, o.guidance_interval)
 
     def _added(self, term: Term, k: TermPoint) -> dict[str, Tensor]:
         """What a term adds to the loss of each of its samples, by the names of what it compares."""
@@ -417,6 +417,11 @@ def _check_together(row: Row, o: Any) -> None:
     if o.guidance != 1 and not any(t.guided and t.velocity for terms in row.forms.values() for t in terms):
         raise ValueError(
             "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
+        )
+    if o.guidance_interval is not None and o.guidance == 1:
+        raise ValueError(
+            f"`guidance_interval` must be None where nothing is guided, got {o.guidance_interval}; pass a scale too, "
+            f"guidance=2.0 say."
         )
     if o.guides == "own" and not isinstance(o.guidance, tuple):
         raise ValueError(

@@ -137,6 +137,13 @@ GUIDANCE = Option(
     "a finite number or a pair (low, high) of them",
     _scales,
 )
+GUIDANCE_INTERVAL = Option(
+    "guidance_interval",
+    None,
+    "times (low, high) at which the velocity is guided, at the others its scale is 1; None for all times",
+    "None or two increasing times in [0, 1]",
+    optional(lambda value: isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] < value[1] <= 1),
+)
 INVERSE = Option(
     "inverse",
     0.0,
@@ -151,7 +158,7 @@ PAPER = Option(
     "True or False",
     among(True, False),
 )
-SHARED = (LAW, WEIGHT, NORM, P, C, LABEL_DROPOUT, NULL_LABEL, GUIDANCE, INVERSE, PAPER)
+SHARED = (LAW, WEIGHT, NORM, P, C, LABEL_DROPOUT, NULL_LABEL, GUIDANCE, GUIDANCE_INTERVAL, INVERSE, PAPER)
 """The options that every row offers."""
 
 # ------------------------------------------------------------------- of some rows; the others keep the default

@@ -51,6 +51,7 @@ class Operators(NamedTuple):
         unguided: the teacher on the null label, or None where there is no guidance.
         guidance: scale per sample `[batch]`, or None for 1.
         conditional: the map on the labels at scale 1, where it is its own velocity that is guided; else None.
+        interval: the times at which velocities are guided, or None for all.
     """
 
     X: FlowMap
@@ -60,6 +61,7 @@ class Operators(NamedTuple):
     unguided: Teacher = None
     guidance: Tensor | None = None
     conditional: FlowMap | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,7 +69,7 @@ class TermPoint:
     r"""One term's part of a batch.
 
     Attributes:
-        X, teacher, average, unconditional, unguided, guidance, conditional: as in `Operators`.
+        X, teacher, average, unconditional, unguided, guidance, conditional, interval: as in `Operators`.
         schedule: the interpolant, or None where the user gave the states.
         s: start times `[batch]`.
         u: the time between, or None if the term has none.
@@ -90,6 +92,7 @@ class TermPoint:
     unguided: Teacher
     guidance: Tensor | None
     conditional: FlowMap | None
+    interval: tuple[float, float] | None
     schedule: Interpolant | None
     s: Tensor
     u: Tensor | None
@@ -133,11 +136,11 @@ class TermPoint:
     @property
     def flow(self) -> FlowMap:
         """The teacher as a map: itself, or `steps` steps of a solver along its field."""
-        return stepped(self.teacher, self.unguided, self.guidance, self.options)
+        return stepped(self, self.options)
 
     def solution(self, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None) -> Tensor:
         r"""$\Phi_{s,t}(x)$ of the teacher: its value if it is a map, else a solve of its field, guided if asked for."""
-        return teacher_solution(self.teacher, self.unguided, self.guidance, s, t, x, rows)
+        return teacher_solution(self, s, t, x, rows)
 
 
 class ConditionalVelocity(VelocityField):
@@ -159,17 +162,19 @@ def teacher_field(teacher: Teacher) -> VelocityField:
     return FrozenField(teacher) if any(p.requires_grad for p in teacher.parameters()) else teacher
 
 
-def guided_teacher(teacher: Teacher, unguided: Teacher, scale: Tensor | None) -> VelocityField:
+def guided_teacher(k: Operators | TermPoint) -> VelocityField:
     """The field of the teacher, guided where there is a scale."""
-    b = teacher_field(teacher)
-    return b if scale is None or unguided is None else guided(b, teacher_field(unguided), scale)
+    b = teacher_field(k.teacher)
+    if k.guidance is None or k.unguided is None:
+        return b
+    return guided(b, teacher_field(k.unguided), k.guidance, k.interval)
 
 
-def stepped(teacher: Teacher, unguided: Teacher, scale: Tensor | None, o: Any) -> FlowMap:
+def stepped(k: Operators | TermPoint, o: Any) -> FlowMap:
     """The teacher's map, or `steps` equal steps of the solver along its field, guided where there is a scale."""
-    if isinstance(teacher, FlowMap):
-        return _unguided(teacher, unguided)
-    return SolverStep(guided_teacher(teacher, unguided, scale), o.solver, o.steps)
+    if isinstance(k.teacher, FlowMap):
+        return _unguided(k.teacher, k.unguided)
+    return SolverStep(guided_teacher(k), o.solver, o.steps)
 
 
 def _unguided(teacher: FlowMap, unguided: Teacher) -> FlowMap:
@@ -180,48 +185,36 @@ def _unguided(teacher: FlowMap, unguided: Teacher) -> FlowMap:
 
 @torch.compiler.disable  # an adaptive solve cannot be compiled
 @torch.no_grad()
-def teacher_solution(
-    teacher: Teacher,
-    unguided: Teacher,
-    scale: Tensor | None,
-    s: Tensor,
-    t: Tensor,
-    x: Tensor,
-    rows: Tensor | None = None,
-) -> Tensor:
+def teacher_solution(k: Operators | TermPoint, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None) -> Tensor:
     r"""$\Phi_{s,t}(x)$ of the teacher, on some rows of its conditions where `rows` are given."""
-    if isinstance(teacher, FlowMap):
-        flow = _unguided(teacher, unguided)
+    if isinstance(k.teacher, FlowMap):
+        flow = _unguided(k.teacher, k.unguided)
     else:
-        flow = SolutionOperator(guided_teacher(teacher, unguided, scale))
+        flow = SolutionOperator(guided_teacher(k))
     return (flow if rows is None else flow.subset(rows))(s, t, x)
-
-
-def _teacher(k: TermPoint) -> VelocityField:
-    return guided_teacher(k.teacher, k.unguided, k.guidance)
 
 
 def _own(k: TermPoint) -> VelocityField:
     if k.conditional is None or k.unconditional is None or k.guidance is None:
         return k.target.velocity()  # not guided: the diagonal has learned a guided target already
-    return guided(k.conditional.velocity(), k.unconditional.velocity(), k.guidance)
+    return guided(k.conditional.velocity(), k.unconditional.velocity(), k.guidance, k.interval)
 
 
 def _conditional(k: TermPoint) -> VelocityField:
     b = ConditionalVelocity(k.interpolant, k.x0, k.x1, k.z)
     if k.guidance is None or k.unconditional is None:
         return b
-    target = guided(b, StoppedField(k.unconditional.velocity()), k.guidance)
+    target = guided(b, StoppedField(k.unconditional.velocity()), k.guidance, k.interval)
     if not k.options.mix:
         return target
     share = torch.zeros_like(k.guidance).masked_fill(k.guidance != 1, k.options.mix)
-    return guided(StoppedField(k.X.velocity()), target, share)
+    return guided(target, StoppedField(k.X.velocity()), 1 - share, k.interval)
 
 
-TEACHER = VelocitySource("teacher", _teacher)
+TEACHER = VelocitySource("teacher", guided_teacher)
 OWN = VelocitySource("own", _own)
 CONDITIONAL = VelocitySource("conditional", _conditional)
 TEACHER_OR_CONDITIONAL = VelocitySource(
-    "teacher, else conditional", lambda k: _conditional(k) if k.teacher is None else _teacher(k)
+    "teacher, else conditional", lambda k: _conditional(k) if k.teacher is None else guided_teacher(k)
 )
-TEACHER_OR_OWN = VelocitySource("teacher, else own", lambda k: _own(k) if k.teacher is None else _teacher(k))
+TEACHER_OR_OWN = VelocitySource("teacher, else own", lambda k: _own(k) if k.teacher is None else guided_teacher(k))

@@ -78,7 +78,7 @@ METHOD_GROUPS = (
             ),
             Case("`lsd`, with a latent", partial(of_row, "lsd", latent=True)),
             *(Case(f"`{name}`, of a field", partial(of_row, name, kind="field"), never=CONTROL) for name in SOLVING),
-            Case("`pd`, of a field", partial(of_row, "pd", kind="field")),
+            *(Case(f"`{name}`, of a field", partial(of_row, name, kind="field")) for name in ("pd", "cmt")),
         ),
     ),
     Group(

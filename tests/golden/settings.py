@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowops.methods import Lp, PseudoHuber, Sigmoid, Squared
+from flowops.methods import Laplace, Lp, PseudoHuber, Sigmoid, Squared
 from flowops.times import (
     Diagonal,
     Doubling,
@@ -100,6 +100,7 @@ SHARED: dict[str, Any] = {
     "label_dropout": 0.0,
     "null_label": CLASSES,
     "guidance": 1.0,
+    "guidance_interval": None,
     "inverse": 0.0,
     "paper": False,
 }
@@ -154,7 +155,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "ayf-lmd": TANGENT,
     "pfmm": {"K": 2},
     "pd": {"law": Halving(levels=6, round_length=50), "K": 2, "solver": "euler"},
-    "regression": {"points": 2},
+    "regression": {"points": 2, "start": "interpolant", "solver": "heun", "steps": None},
+    "cmt": {"points": 2, "start": "trajectory", "solver": "heun", "steps": 3},
     "discrete-emd": {"epsilon": 0.01, "solver": "euler", "stop_gradient": True, "normalize": None},
     "discrete-lmd": {"epsilon": 0.01, "stop_gradient": True, "normalize": None},
     "ctm": {
@@ -182,6 +184,29 @@ ROWS: dict[str, dict[str, Any]] = {
         "stop_gradient": True,
     },
     "scm": {**SCM, "form": "velocity"},
+    "facm": {
+        "law": EndpointFixed(law=Uniform(low=0.0, high=1.0), end=1.0),
+        "eta": 0.5,
+        "diagonal": None,
+        "balance": "rows",
+        "relaxation": 0.5,
+        "clamp": 1.0,
+        "cosine": 1.0,
+        "p": 0.5,
+        "stop_gradient": True,
+    },
+    "tcm": {
+        "law": Shrinking(law=Uniform(low=0.0, high=0.55), q=2.0, k=8.0, b=1.0, steps_per_stage=10, stages=8),
+        "transition": 0.5,
+        "stop_gradient": True,
+    },
+    "imm": {
+        "norm": Laplace(width=1.0),
+        "particles": 3,
+        "epsilon": 0.1,
+        "stop_gradient": True,
+        "ema_teacher": True,
+    },
     "lsd": {**OWN, "guides": "target", "derivatives": "forward", "form": "map"},
     "esd": {**OWN, "guides": "target", "derivatives": "forward", "form": "map"},
     "psd-u": {**OWN, "gamma": None, "form": "velocity"},

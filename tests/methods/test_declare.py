@@ -68,6 +68,13 @@ DECLARED: dict[str, tuple[Setting, ...]] = {
         Setting({"law": Halving(10, 50_000)}, teacher=MAP),
         Setting({"law": Halving(10, 50_000)}, teacher=FIELD, base=stepped),
     ),
+    "cmt": (
+        Setting(
+            {"start": "trajectory", "solver": "heun", "steps": 8},
+            ({}, {"start": "trajectory"}, {"solver": "heun", "steps": 8}),
+            FIELD,
+        ),
+    ),
     "cd": (Setting({"solver": "heun"}, teacher=FIELD, times=False),),
     "ict": (Setting({"law": Ladder(Doubling(), Karras(), LogNoise(-1.1, 2.0))}),),
     "ect": (Setting({"law": Shrinking()}),),

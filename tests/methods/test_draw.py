@@ -17,7 +17,7 @@ BATCH = 12
 LATENT = Interpolant.from_expressions(alpha="1 - t", beta="t", gamma="t*(1 - t)")
 SOLVES = ("reflow", "regression")  # their samples share the steps of an adaptive solve
 
-NOISE_LEVELS = ("ict", "ect")  # laws that are stated in alpha/beta, and know no latent
+NOISE_LEVELS = ("ict", "ect", "tcm")  # laws that are stated in alpha/beta, and know no latent
 
 
 def losses(method: Method, n: int, interpolant: Interpolant | None = None) -> list[tuple[MethodResult, Tensor]]:
@@ -32,7 +32,7 @@ def losses(method: Method, n: int, interpolant: Interpolant | None = None) -> li
 
 
 @pytest.mark.parametrize("n", [2, 3, 12])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "contrastive-fm"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("contrastive-fm", "imm")])
 def test_losses_and_gradients_of_the_parts_average_to_those_of_the_whole(name: str, n: int) -> None:
     method = get_method(name, label_dropout=0.3)
     (whole, slope), parts = losses(method, 1)[0], losses(method, n)
@@ -61,6 +61,16 @@ def test_contrast_stays_within_a_part() -> None:
     (whole, _), (part, _), *_ = [*losses(method, 1), *losses(method, 2)]
     assert_close(part.per_term["diagonal"], whole.per_term["diagonal"][::2])
     assert not torch.allclose(part.per_term["contrast"], whole.per_term["contrast"][::2])
+
+
+@pytest.mark.parametrize(("n", "whole_groups"), [(3, True), (2, False)])
+def test_groups_of_particles_stay_together_in_parts_that_divide_their_number(n: int, whole_groups: bool) -> None:
+    method = get_method("imm", particles=4, epsilon=0.5)
+    (whole, slope), parts = losses(method, 1)[0], losses(method, n)
+    assert whole.s.unique().numel() == BATCH // 4
+    found = torch.stack([part.loss for part, _ in parts]).mean(), torch.stack([g for _, g in parts]).mean(0)
+    assert torch.allclose(found[0], whole.loss, rtol=1e-12) == whole_groups
+    assert torch.allclose(found[1], slope, rtol=1e-9, atol=1e-12) == whole_groups
 
 
 class Guided(Network):

@@ -34,7 +34,7 @@ CLAMP = Option(
 COSINE = Option(
     "cosine",
     0.0,
-    "weight of one minus the cosine between the two velocities on the diagonal",
+    "weight of one minus the cosine of both velocities, beside their mean squared difference on the diagonal",
     "a number, at least 0",
     between(0.0, INFINITY),
 )
@@ -109,7 +109,7 @@ facm = row(
     r"a teacher both follow it. The clock is the paper's. It takes both terms on every sample, and tells a network of "
     r"one time the diagonal as $2-t$; `p`, `c` and `weight` reach the second term only. Its `clamp` and `cosine` move "
     r"the minimizer where there is no teacher. Its times are $1-\tfrac2\pi\arctan e^z$, those of `LogNoise(-0.8, 1.6)` "
-    r"on the trigonometric interpolant, and it guides from 0.125 on.",
+    r"on the trigonometric interpolant, and it guides at `guidance_interval=(0.125, 1.0)`.",
 )
 
 tcm = row(
