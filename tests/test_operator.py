@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule
 from flowops.fields import FrozenField, StoppedField, uncontrasted
 from flowops.interpolants import linear, trigonometric
-from flowops.maps import FrozenMap, GuidedMap, SecondOrder, SolverStep
+from flowops.maps import FrozenMap, GuidedMap, SecondOrder, SolverStep, StagedMap
 from tests.examples import Coupled, Cubic, CubicFlow, Labelled, TwoTimeNetwork, assert_near, normal, over, uniform
 
 X0 = normal(6, 3)
@@ -107,6 +107,7 @@ def operators_with_a_labelled_part() -> dict[str, Any]:
         "a solution operator": (rk4, 2),
         "a frozen map": (FrozenMap(X), 2),
         "a guided map": (GuidedMap(X, FlowMap.from_function(lambda _s, _t, x: x), 1.5), 2),
+        "a map of two stages": (StagedMap(X, X, 0.5), 2),
         "one step of a solver": (SolverStep(b, "midpoint"), 2),
         "an implied field": (X.velocity(), 1),
         "an implied field of a solution operator": (rk4.velocity(), 1),

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule
 from flowops.fields import FrozenField
 from flowops.interpolants import linear, trigonometric
-from flowops.maps import EDMPreconditioning, FrozenMap, GuidedMap, SecondOrder, SolverStep
+from flowops.maps import EDMPreconditioning, FrozenMap, GuidedMap, SecondOrder, SolverStep, StagedMap
 from tests.examples import Coupled, Cubic, CubicFlow, TwoTimeNetwork, central_difference, mild, normal, uniform
 from tests.programs import run
 
@@ -26,6 +26,7 @@ MAPS: dict[str, Callable[[], FlowMap]] = {
     "a preconditioned map": lambda: LearnedMap(TwoTimeNetwork((2,)), EDMPreconditioning(linear())),
     "one step of a solver": lambda: SolverStep(Coupled((2,)), "heun"),
     "a guided map": lambda: GuidedMap(CubicFlow(), LearnedMap(TwoTimeNetwork((2,))), 1.5),
+    "a map of two stages": lambda: StagedMap(CubicFlow(), LearnedMap(TwoTimeNetwork((2,))), 0.5),
     "a frozen map": lambda: FrozenMap(LearnedMap(TwoTimeNetwork((2,)))),
     "a rescheduled map": lambda: reschedule(LearnedMap(TwoTimeNetwork((2,))), linear(), trigonometric()),
 }

@@ -81,7 +81,7 @@ def test_a_clamp_that_is_reached_pulls_by_the_clamped_tangent(check: Check) -> N
     s = torch.tensor(STARTS, dtype=x0.dtype)
     one, x = torch.ones_like(s), I(s, x0, x1)
     b = B(s, x)
-    v, rate = torch.func.jvp(lambda s, x: X.network(s, one, x), (s, x), (one, b))
+    v, rate, *_ = torch.func.jvp(lambda s, x: X.network(s, one, x), (s, x), (one, b))
     tangent = v - b - (1 - s)[:, None] * rate
     assert 0.2 < (tangent.abs() > c).double().mean() < 0.9
     pull = 2 * (weight(s, one)[:, None] * tangent.clamp(-c, c)).detach()
@@ -141,7 +141,7 @@ def test_the_loss_of_the_paper_is_that_of_its_code(check: Check) -> None:
     b, one = SmoothField(event, seed=6), torch.ones_like(s)
     x = I(s, x0, x1)
     v = b(s, x)
-    F, rate = torch.func.jvp(lambda s, x: X.network(s, one, x), (s, x), (one, v))
+    F, rate, *_ = torch.func.jvp(lambda s, x: X.network(s, one, x), (s, x), (one, v))
     off = (F - v - (1 - s).reshape(-1, 1, 1, 1) * rate).clamp(-1, 1)
     error = ((1 - s**0.5).reshape(-1, 1, 1, 1) * off).square().mean((1, 2, 3))
     consistency = error / (error + 1e-3) ** 0.5 * torch.cos(s * math.pi / 2)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule, residuals
 from flowops.fields import FrozenField, StoppedField
 from flowops.interpolants import NAMED, Interpolant, linear, noise_level, time_of_noise_level, trigonometric
-from flowops.maps import EDMPreconditioning, FrozenMap, GuidedMap, SecondOrder, SolverStep
+from flowops.maps import EDMPreconditioning, Endpoint, FrozenMap, GuidedMap, SecondOrder, SolverStep, StagedMap
 from flowops.networks import MLP, UNet
 from flowops.problems.reference import REFERENCE
 from tests.devices.cases import CUDA, META, NARROW, Body, Case, Device, Group, total
@@ -49,7 +49,7 @@ FIELDS: dict[str, Callable[[], VelocityField]] = {
     "of a learned map": field,
     "of a map in closed form": lambda: closed().velocity(),
     "sums, multiples, reversed": lambda: (2.0 * field() - closed().velocity()).reversed(),
-    "guided": lambda: guided(field(), field(), 1.5),
+    "guided": lambda: guided(field(), field(), 1.5, (0.2, 0.8)),
     "frozen": lambda: FrozenField(field()),
     "stopped": lambda: StoppedField(field()),
     "rescheduled": lambda: reschedule(field(), linear(), trigonometric()),
@@ -58,11 +58,13 @@ MAPS: dict[str, Callable[[], FlowMap]] = {
     "learned": learned,
     "learned, second order": lambda: LearnedMap(MLP(2, width=8, depth=2), SecondOrder(field())),
     "learned, EDM": lambda: LearnedMap(MLP(2, width=8, depth=2), EDMPreconditioning(linear())),
+    "learned, endpoint": lambda: LearnedMap(MLP(2, width=8, depth=2), Endpoint()),
     "in closed form": closed,
     "solved, fixed steps": lambda: SolutionOperator(field(), method="midpoint", steps=1),
     "one step of a solver": lambda: SolverStep(field(), "heun"),
     "guided": lambda: GuidedMap(learned(), learned(), 1.5),
     "frozen": lambda: FrozenMap(learned()),
+    "of two stages": lambda: StagedMap(learned(), learned(), 0.5),
     "rescheduled": lambda: reschedule(learned(), linear(), trigonometric()),
 }
 

@@ -146,9 +146,24 @@ class TestGuidance:
             row = slice(i, i + 1)
             assert_close(together[row], guided(Cubic(), Coupled((3,)), w[i].item())(t[row], x[row]))
 
+    @pytest.mark.parametrize("w", [2.5, torch.tensor([0.0, 1.5, 2.0]).double()], ids=["number", "per sample"])
+    def test_in_an_interval_the_scale_is_one_outside(self, w: float | Tensor) -> None:
+        conditional, unconditional = Cubic(), Coupled((3,))
+        t, x = torch.tensor([0.1, 0.2, 0.8]).double(), normal(3, 3, seed=1)
+        found = guided(conditional, unconditional, w, (0.2, 0.5))(t, x)
+        inside = (t == 0.2)[:, None]  # the end belongs to it
+        assert_close(found, torch.where(inside, guided(conditional, unconditional, w)(t, x), conditional(t, x)))
+
+    @pytest.mark.parametrize("interval", [(0.5, 0.5), (0.8, 0.2)])
+    def test_an_interval_must_increase(self, interval: tuple[float, float]) -> None:
+        sentence = f"`interval` must be two increasing times, got {interval}; pass (0.1, 0.9), say."
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            guided(Cubic(), Cubic(), 2.0, interval)
+
     def test_a_single_precision_field_stays_so(self) -> None:
         x = normal(3, 3, dtype=torch.float32)
         assert guided(Cubic(), Cubic(), torch.ones(3).double())(0.5, x).dtype == torch.float32
+        assert guided(Cubic(), Cubic(), 2.0, (0.2, 0.8))(0.5, x).dtype == torch.float32
 
     @pytest.mark.usefixtures("unchecked")
     @pytest.mark.parametrize("other", [lambda _, x: x, None, 1.0, CubicFlow()])

@@ -22,6 +22,13 @@ def test_it_is_the_solve_of_one_step(method: str, event: tuple[int, ...], batch:
     assert_close(SolverStep(b, method)(s, t, x), SolutionOperator(b, method=method, steps=1)(s, t, x))
 
 
+@pytest.mark.parametrize("method", TABLEAUS)
+def test_several_steps_are_one_after_the_other(method: str) -> None:
+    b, s, t, x = Coupled((3,)), uniform(4), uniform(4, seed=1), normal(4, 3)
+    grid = [torch.lerp(s, t, i / 3) for i in range(4)]
+    assert_close(SolverStep(b, method, 3)(s, t, x), SolverStep(b, method).compose(grid, x))
+
+
 def test_one_euler_step_is_a_straight_line() -> None:
     b, s, t, x = Coupled((3,)), uniform(4), uniform(4, seed=1), normal(4, 3)
     assert_close(SolverStep(b, "euler")(s, t, x), x + (t - s)[:, None] * b(s, x))

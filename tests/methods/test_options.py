@@ -9,7 +9,18 @@ import torch
 from torch.testing import assert_close
 
 from flowops import VelocityField, guided
-from flowops.methods import METHODS, Adaptive, Learned, Lp, PseudoHuber, TimePower, get_method
+from flowops.methods import (
+    METHODS,
+    Adaptive,
+    Laplace,
+    Learned,
+    Lp,
+    MeanSquared,
+    PseudoHuber,
+    Squared,
+    TimePower,
+    get_method,
+)
 from flowops.methods.options import ETA, NEUTRAL, NORM, SHARED
 from flowops.networks import LearnedWeight
 from flowops.times import Diagonal, EndpointFixed, UpperTriangle
@@ -133,6 +144,11 @@ def test_norms_against_numbers_worked_out_by_hand() -> None:
     assert_close(PseudoHuber(12.0)(delta), torch.tensor([1.0, 0.0], dtype=torch.float64))
     assert_close(Lp(3.0)(delta), torch.tensor([91.0, 0.0], dtype=torch.float64))
     assert_close(Lp(1.0)(delta[:, 0]), torch.tensor([3.0, 0.0], dtype=torch.float64))
+    assert_close(MeanSquared()(delta), Squared()(delta) / delta.shape[1])
+    assert_close(Laplace(0.5)(delta), 1 - torch.exp(-2 * Squared()(delta).sqrt() / delta.shape[1]), rtol=0, atol=1e-5)
+    still = torch.zeros(2, 3, requires_grad=True)
+    assert torch.equal(Laplace()(still), torch.zeros(2))
+    assert torch.equal(torch.autograd.grad(Laplace()(still).sum(), still)[0], torch.zeros(2, 3))
     small = PseudoHuber()(1e-9 * delta) / (1e-18 * 25)
     assert_close(small[0].item(), 1 / (2 * 0.00054 * 2**0.5), rtol=1e-2, atol=0)
 
