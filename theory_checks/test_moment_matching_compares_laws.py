@@ -1,7 +1,7 @@
 r"""Inductive moment matching compares the laws of groups: half the squared discrepancy with the kernel $-\rho$.
 
 * With the norm $\rho=|\cdot|$ it is half the energy distance, the pairs of a sample with itself included; with any norm
-  and one particle it is consistency training in that norm.
+  and one particle it is consistency training in that norm, at $t=1$ that of `ct`. The row is `imm`.
 * It vanishes where the laws agree, and not only at the flow map: a map that turns an isotropic law by an angle that
   depends on the start time leaves it at $O(1/m)$ in groups of $m$, though each sample misses its partner.
 * At the exact map the expected gradient is that of one particle over their number, since two different samples are
@@ -21,6 +21,7 @@ from torch import Tensor
 from flowops import FlowMap, interpolants, problems
 from flowops.methods import Laplace, Norm, PseudoHuber, Squared, get_method
 from flowops.metrics import energy_distance
+from flowops.times import EndpointFixed, Step, Uniform
 from theory_checks.cases import CLOSED_FORM
 from theory_checks.gradients import EDGES, Edge, agree, batch, differ, gradient, random_map
 from theory_checks.method_families import Family
@@ -66,6 +67,15 @@ def test_of_one_particle_it_is_consistency_training_in_the_norm(check: Check, no
     agree(check, one, none, edge.tolerance)
     if edge.n > 1 and edge.law is None:
         differ(two, none)
+
+
+@pytest.mark.parametrize("norm", [Squared(), Laplace()], ids=lambda norm: type(norm).__name__)
+def test_at_time_one_that_is_ct(check: Check, norm: Norm) -> None:
+    X, samples, epsilon = random_map(3), batch(3), 0.2
+    one = get_method("imm", particles=1, norm=norm, epsilon=epsilon, law=EndpointFixed(Uniform()))
+    ct = get_method("ct", norm=norm, law=Step(Uniform(), epsilon))  # the same start times for the same seed
+    agree(check, gradient(one, X, I, samples), gradient(ct, X, I, samples))
+    differ(gradient(one.with_options(epsilon=0.1), X, I, samples), gradient(ct, X, I, samples))
 
 
 class Turned(FlowMap):

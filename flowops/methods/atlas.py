@@ -166,6 +166,27 @@ NAMES = (
         check="consistency_training_tends_to_the_eulerian_semigradient",
     ),
     Relation(
+        name="facm",
+        of="ayf-emd",
+        how="off the diagonal, at t = 1: weighed by (1 - s^p) cos(pi s / 2)",
+        source="2507.03738",
+        check="flow_anchored_models_vanish_under_their_clamp",
+    ),
+    Relation(
+        name="tcm",
+        of="ct",
+        how="on times before the transition, the map itself being the first stage",
+        source="2410.14895",
+        check="truncated_models_are_one_map_with_their_first_stage",
+    ),
+    Relation(
+        name="imm",
+        of="ct",
+        how="of one particle at t = 1, ct in the norm 1 - k",
+        source="2503.07565",
+        check="moment_matching_compares_laws",
+    ),
+    Relation(
         name="discrete-emd",
         of="ayf-emd",
         how="gradient over epsilon, weighed by (t-s)^2",
