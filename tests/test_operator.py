@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule
 from flowops.fields import FrozenField, StoppedField, uncontrasted
 from flowops.interpolants import linear, trigonometric
-from flowops.maps import FrozenMap, GuidedMap, SecondOrder, SolverStep, StagedMap
+from flowops.maps import DifferencedMap, FrozenMap, GuidedMap, SecondOrder, SolverStep, StagedMap
 from tests.examples import Coupled, Cubic, CubicFlow, Labelled, TwoTimeNetwork, assert_near, normal, over, uniform
 
 X0 = normal(6, 3)
@@ -106,6 +106,7 @@ def operators_with_a_labelled_part() -> dict[str, Any]:
         "a field without its contrast": (uncontrasted(b, old, torch.zeros(3), torch.ones(3), 0.5), 1),
         "a solution operator": (rk4, 2),
         "a frozen map": (FrozenMap(X), 2),
+        "a differenced map": (DifferencedMap(X), 2),
         "a guided map": (GuidedMap(X, FlowMap.from_function(lambda _s, _t, x: x), 1.5), 2),
         "a map of two stages": (StagedMap(X, X, 0.5), 2),
         "one step of a solver": (SolverStep(b, "midpoint"), 2),

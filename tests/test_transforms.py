@@ -14,7 +14,15 @@ from torch.testing import assert_close
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule
 from flowops.fields import FrozenField
 from flowops.interpolants import linear, trigonometric
-from flowops.maps import EDMPreconditioning, FrozenMap, GuidedMap, SecondOrder, SolverStep, StagedMap
+from flowops.maps import (
+    DifferencedMap,
+    EDMPreconditioning,
+    FrozenMap,
+    GuidedMap,
+    SecondOrder,
+    SolverStep,
+    StagedMap,
+)
 from tests.examples import Coupled, Cubic, CubicFlow, TwoTimeNetwork, central_difference, mild, normal, uniform
 from tests.programs import run
 
@@ -27,6 +35,7 @@ MAPS: dict[str, Callable[[], FlowMap]] = {
     "one step of a solver": lambda: SolverStep(Coupled((2,)), "heun"),
     "a guided map": lambda: GuidedMap(CubicFlow(), LearnedMap(TwoTimeNetwork((2,))), 1.5),
     "a map of two stages": lambda: StagedMap(CubicFlow(), LearnedMap(TwoTimeNetwork((2,))), 0.5),
+    "a differenced map": lambda: DifferencedMap(LearnedMap(TwoTimeNetwork((2,)))),
     "a frozen map": lambda: FrozenMap(LearnedMap(TwoTimeNetwork((2,)))),
     "a rescheduled map": lambda: reschedule(LearnedMap(TwoTimeNetwork((2,))), linear(), trigonometric()),
 }

@@ -13,6 +13,8 @@ Source: SoFlow 2512.15657; its public code and configuration for CIFAR-10; 2510.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -78,9 +80,10 @@ class Quotient:
 
 
 def pair(
-    a: float, edge: Edge | None = None, *, off: float = 0.0, **options: float
+    a: float, options: Mapping[str, float] | None = None, edge: Edge | None = None, off: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of alpha-flow with the weight and without, of the square and of the code with its step off."""
+    options = options or {"p": 0.0, "c": 1e-3}
     edge = edge or Edge()
     network, samples = Network(3, event=edge.event).to(edge.dtype), batch(3, edge.n, edge.event, edge.dtype)
     law, X = edge.law or Fixed(), ours(network)
@@ -89,15 +92,15 @@ def pair(
     both = [gradient(m, X, I, samples) for m in (method.with_options(weight=1 / a), method)]
 
     def theirs() -> Quotient:
-        return Quotient(network, samples, k.s, k.t, a * (1 + off), options.get("p", 0.0), options.get("c", 1e-3))
+        return Quotient(network, samples, k.s, k.t, a * (1 + off), options["p"], options["c"])
 
     return (*both, flat_gradient(theirs().squared(), X), flat_gradient(theirs().released(), X))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("options", [{}, ADAPTIVE], ids=["plain", "adaptive"])
+@pytest.mark.parametrize("options", [None, ADAPTIVE], ids=["plain", "adaptive"])
 @pytest.mark.parametrize("a", STEPS)
-def test_same_gradient(check: Check, a: float, options: dict[str, float]) -> None:
-    weighted, plain, squared, released = pair(a, **options)
+def test_same_gradient(check: Check, a: float, options: Mapping[str, float] | None) -> None:
+    weighted, plain, squared, released = pair(a, options)
     agree(check, weighted, squared, where="of the square")
     agree(check, plain, 2 * released, where="of the code")
 
@@ -105,7 +108,7 @@ def test_same_gradient(check: Check, a: float, options: dict[str, float]) -> Non
 @pytest.mark.parametrize("name", [name for name in EDGES if name != "equal times"])
 def test_at_the_edges(check: Check, name: str) -> None:
     edge = EDGES[name]
-    weighted, plain, squared, released = pair(0.5, edge, **ADAPTIVE)
+    weighted, plain, squared, released = pair(0.5, ADAPTIVE, edge)
     tolerance = SAME if edge.dtype == torch.float64 else 1e-4  # differences over the step, in single precision
     agree(check, weighted, squared, tolerance)
     agree(check, plain, 2 * released, tolerance)
@@ -114,7 +117,7 @@ def test_at_the_edges(check: Check, name: str) -> None:
 def test_backward_pairs_of_times(check: Check) -> None:
     """The square has no sign of $s-t$; the code's is for $s<t$, which is what it draws."""
     edge = Edge(law=Fixed((0.9, 0.8, 0.7, 0.95, 0.6, 0.5), (0.1, 0.3, 0.2, 0.5, 0.1, 0.2)))
-    weighted, _, squared, _ = pair(0.5, edge)
+    weighted, _, squared, _ = pair(0.5, edge=edge)
     agree(check, weighted, squared)
 
 
@@ -132,7 +135,7 @@ def test_negative_control(check: Check) -> None:
     reference = pair(0.5)[2]
     wrong, half = ((pair(0.5, off=delta)[2] - reference) / reference.norm() for delta in (1e-2, 5e-3))
     check.sees(wrong, half, SAME)
-    weighted, plain, squared, released = pair(0.5, **ADAPTIVE)
+    weighted, plain, squared, released = pair(0.5, ADAPTIVE)
     differ(weighted, 2 * released)
     differ(plain, squared)
     differ(pair(0.02)[0], pair(0.5)[0])

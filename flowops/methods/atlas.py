@@ -135,6 +135,16 @@ NAMES = (
         check="names_of_the_literature_are_rows",
     ),
     Relation(
+        name="SoFlow",
+        of="alpha-flow",
+        options={"follow": "conditional"},
+        how="N(x, t, s) is -v_1-t,1-s(x), the noise being at 1: half its gradient as released; the squared quotient of "
+        "the paper has weight=1/alpha",
+        lacking="its trigonometric coefficients; the shared noise of dropout",
+        source="2512.15657",
+        check="soflow_is_alpha_flow",
+    ),
+    Relation(
         name="trajectory flow matching",
         of="alpha-flow",
         options={"alpha": 1.0},

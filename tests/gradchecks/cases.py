@@ -183,6 +183,9 @@ def of_maps() -> Iterator[Case]:
     yield Case("DDIMStep", "DDIMStep", lambda s, t, x, w: maps.DDIMStep(field(w), trigonometric())(s, t, x), ST)
     yield Case("StagedMap", "StagedMap", lambda s, t, x, w: maps.StagedMap(derived(w), learned(w), 0.5)(s, t, x), ST)
     yield Case("FrozenMap", "FrozenMap", lambda s, t, x: maps.FrozenMap(derived(W))(s, t, x), STX)
+    yield Case(
+        "DifferencedMap", "DifferencedMap", lambda s, t, x, w: maps.DifferencedMap(learned(w), 0.05).dt(s, t, x), ST
+    )
     yield Case("Splitting", "Splitting", lambda s, t, x, w: maps.Splitting(derived(w), learned(w))(s, t, x), ST)
     yield from of_measurements()
     yield Case("GuidedMap", "GuidedMap", lambda s, t, x, w: maps.GuidedMap(derived(w), learned(w), 1.5)(s, t, x), ST)
