@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from flowops import VelocityField, guided
+from flowops import VelocityField, guided, interpolants
 from flowops.methods import (
     METHODS,
     Adaptive,
+    Exponential,
     Laplace,
     Learned,
     Lp,
     MeanSquared,
     PseudoHuber,
+    Sigmoid,
     Squared,
     TimePower,
     get_method,
@@ -25,7 +27,7 @@ from flowops.methods.options import ETA, NEUTRAL, NORM, SHARED
 from flowops.networks import LearnedWeight
 from flowops.times import Diagonal, EndpointFixed, UpperTriangle
 from tests.examples import normal
-from tests.methods.rows import NAMES, WITH_LABELS, call, gradient, learned
+from tests.methods.rows import NAMES, WITH_LABELS, batch, call, gradient, learned
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,6 +76,12 @@ def test_every_option_has_a_meaning_and_every_paper_setting_runs(name: str) -> N
         ("imm", {"norm": "laplac"}, "`norm` must be a Norm or one of squared"),
         ("fm", {"guidance_interval": (0.1, 0.9)}, "`guidance_interval` must be None where nothing is guided"),
         ("fm", {"guidance": 2.0, "guidance_interval": (0.9, 0.1)}, "must be None or two increasing times"),
+        ("alpha-flow", {"anneal": (0.0, 5)}, "`anneal` must be two increasing numbers of steps, got 0.0 and 5"),
+        ("alpha-flow", {"anneal": "cosine"}, "`anneal` must be an annealing, one of sigmoid, exponential, or two"),
+        ("meanflow", {"tangent": 1.5}, r"`tangent` must be a number in \[0, 1\], got 1.5"),
+        ("lsd", {"inverse": -1.0}, "`inverse` must be a finite number, at least 0, got -1.0"),
+        ("lsd", {"derivatives": "backward"}, '`derivatives` must be "forward" or "central", got \'backward\''),
+        ("psd-u", {"derivatives": "central"}, "`derivatives` must be an option of psd-u"),
         ("contrastive-fm", {"lam": 1.0}, r"`lam` must be a number in \[0, 1\)"),
     ],
 )
@@ -218,6 +226,39 @@ def test_alpha_falls_from_trajectory_matching_to_meanflow() -> None:
     assert_close(end, gradient(call(METHODS["meanflow"], X=X).loss, X))
     middle = gradient(call(method, X=X, step=50).loss, X)
     assert_close(middle, gradient(call(get_method("alpha-flow", alpha=0.5), X=X).loss, X))
+
+
+def test_alpha_falls_exponentially_to_a_floor() -> None:
+    with pytest.raises(ValueError, match=r"`first` and `floor` must be falling in \(0, 1\], got 1.0 and 0.0"):
+        Exponential(floor=0.0)
+    law = Exponential(10, 90, 0.8, 0.05)
+    assert [law.at(step) for step in (0, 10)] == [0.8, 0.8]
+    assert_close([law.at(50), law.at(90), law.at(None)], [0.2, 0.05, 0.05])
+    X, method = learned(), get_method("alpha-flow", anneal=law)
+    for step, alpha in ((0, 0.8), (50, 0.2), (None, 0.05)):
+        found = gradient(call(method, X=X, step=step).loss, X)
+        assert_close(found, gradient(call(get_method("alpha-flow", alpha=alpha), X=X).loss, X))
+    assert get_method("alpha-flow", anneal="exponential").options.anneal == Exponential()
+    assert get_method("alpha-flow", anneal=(3, 9)).options.anneal == Sigmoid(3, 9)
+
+
+@pytest.mark.parametrize("name", ["lsd", "meanflow", "pfmm", "ct", "alpha-flow", "fmm"])
+def test_the_inverse_is_added_to_the_last_term_alone(name: str) -> None:
+    """As it stands, whatever the norm, the weight and the stop-gradient are; all of it is differentiated."""
+    X = learned()
+    options = {"norm": "l1", "p": 1.0, "weight": 3.0}
+    plain, added = (call(get_method(name, inverse=strength, **options), X=X) for strength in (0.0, 0.7))
+    rows = slice(6 - len(plain.s), None) if "diagonal" not in plain.terms else slice(round(0.75 * 6), None)
+    x0, x1 = batch(6)
+    s, t = plain.s[rows], plain.t[rows]
+    x = interpolants.linear()(s, x0[rows], x1[rows])
+    squared = 0.7 * (X(t, s, X(s, t, x)) - x).square().sum(1)
+    assert_close(added.per_sample[rows] - plain.per_sample[rows], squared)
+    assert_close(added.per_sample[: rows.start], plain.per_sample[: rows.start])
+    if name != "fmm":  # which has one of its own
+        assert_close(added.terms["inverse"], squared.sum() / 6)
+    slope = gradient(added.loss, X) - gradient(plain.loss, X)
+    assert_close(slope, gradient(squared.sum() / 6, X))
 
 
 def test_a_whole_trajectory_averages_its_points() -> None:

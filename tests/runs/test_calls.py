@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-from flowops.methods import Adaptive, InverseSpeed, Lp, PseudoHuber, TimePower
-from flowops.runs.calls import parse_law, parse_norm, parse_one_time, parse_weight
+from flowops.methods import Adaptive, Exponential, InverseSpeed, Lp, PseudoHuber, Sigmoid, TimePower, get_method
+from flowops.runs.calls import parse_annealing, parse_law, parse_norm, parse_one_time, parse_weight
 from flowops.times import (
     Diagonal,
     Dyadic,
@@ -119,9 +119,19 @@ def test_a_weight_is_a_number_a_call_or_a_function_of_ones_own() -> None:
     assert parse_weight(f"{__name__}:made").p == 3  # type: ignore[union-attr]
 
 
+def test_an_annealing_is_a_name_a_pair_of_steps_or_a_call() -> None:
+    assert parse_annealing("exponential") == "exponential"
+    assert parse_annealing("0,100") == (0, 100)
+    for law in (Sigmoid(10, 90), Exponential(0, 50, 0.5, 1e-3)):
+        assert parse_annealing(repr(law)) == law
+        assert get_method("alpha-flow", anneal=parse_annealing(repr(law))).options.anneal == law
+
+
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
+        (parse_annealing, "Sigmoid(5, 5)", "must be an annealing of flowops.methods.*must be two increasing"),
+        (parse_annealing, "Lp(2.0)", "must be an annealing of flowops.methods with numbers, such as Exponential"),
         (parse_norm, "Lp(0.5)", "must be a norm of flowops.methods with numbers, such as Lp.*`p` must be at least 1"),
         (parse_norm, "UpperTriangle()", "must be a norm of flowops.methods"),
         (parse_weight, "lerned", "must be a number, learned, a weight such as TimePower"),

@@ -58,6 +58,8 @@ class TestObjects:
         monkeypatch.setattr("flowops.training.start.audit", refuse)
         train(small(steps=1), report=silent)
         train(small("unchecked", steps=1, audit=False), network=Images(2), report=silent)
+        config = small("differenced", steps=1, method="lsd", options=["derivatives=central"])
+        train(config, network=Images(2), report=silent)
         with pytest.raises(AssertionError):
             train(small("own", steps=1), network=Images(2), report=silent)
 
