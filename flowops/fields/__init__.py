@@ -1,6 +1,7 @@
 r"""Velocity fields: the right-hand sides $b_t(x)$ of $\dot x_t=b_t(x_t)$."""
 
 from flowops.fields.acceleration import acceleration
+from flowops.fields.augmented import AugmentedField
 from flowops.fields.clock import Clock
 from flowops.fields.contrast import uncontrasted
 from flowops.fields.divergence import DivergenceEstimate
@@ -12,6 +13,7 @@ from flowops.fields.strain import logarithmic_norm, spin, strain
 from flowops.fields.velocity_field import VelocityField
 
 __all__ = [
+    "AugmentedField",
     "Clock",
     "DivergenceEstimate",
     "FrozenField",

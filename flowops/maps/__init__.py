@@ -7,6 +7,7 @@ from flowops.maps.event import Event
 from flowops.maps.flow_map import FlowMap
 from flowops.maps.frozen import FrozenMap
 from flowops.maps.guided import GuidedMap
+from flowops.maps.joint_map import JointMap, LearnedJointMap
 from flowops.maps.learned_map import LearnedMap
 from flowops.maps.parameterization import (
     PARAMETERIZATIONS,
@@ -37,6 +38,8 @@ __all__ = [
     "DDIMStep",
     # learned
     "LearnedMap",
+    "JointMap",
+    "LearnedJointMap",
     "PARAMETERIZATIONS",
     "Parameterization",
     "AverageVelocity",

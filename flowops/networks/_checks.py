@@ -47,3 +47,9 @@ def misfit(network: nn.Module, event: torch.Size, dtype: torch.dtype, x: Tensor,
     if condition == "label":
         return ValueError(f"`label` must not be given, since this network has no labels; build {name}(labels=...).")
     return ValueError(f"`guidance` must not be given, since this network takes no scale; build {name}(guidance=True).")
+
+
+def without_log_det(network: nn.Module) -> Exception:
+    """Why a network gives no rate of a logarithm of determinants."""
+    name = type(network).__name__
+    return ValueError(f"`log_det` must be True for a rate of log-determinants, got False; build {name}(log_det=True).")

@@ -144,6 +144,27 @@ class Embedded(nn.Module):
         return self.outer(self.activation(self.inner(features)))
 
 
+class LogDetHead(nn.Module):
+    r"""The rate $D_{s,t}(x)$ of a logarithm of determinants from features `[batch, width]`, zero at initialization.
+
+    It is $d$ times the output of a layer, $d$ the number of entries of an event: the logarithm is a sum over them.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        size: int,
+        activation: Callable[[Tensor], Tensor],
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.size, self.activation = size, activation
+        self.inner, self.outer = linear(width, width, generator), linear(width, 1, generator, scale=0.0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.size * self.outer(self.activation(self.inner(features)))[:, 0]
+
+
 def guidance_scale(guidance: Tensor | float | None, x: Tensor) -> Times:
     """The scale per sample, `[batch]` in the dtype of the state or float32: one without guidance."""
     dtype = torch.promote_types(x.dtype, torch.float32)

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flowops._arguments import whole
-from flowops._types import State, Times
-from flowops.networks._checks import misfit
-from flowops.networks.layers import Embedded, Fourier, LabelEmbedding, TimePair, Waves, guidance_scale, linear
+from flowops._types import PerSample, State, Times
+from flowops.networks._checks import misfit, without_log_det
+from flowops.networks.layers import Embedded, Fourier, LabelEmbedding, LogDetHead, TimePair, Waves, guidance_scale, linear
 
 ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}
 
@@ -36,6 +36,7 @@ class MLP(nn.Module):
         labels: number of classes $K$; labels are then $0,\dots,K-1$, and $K$ is the null class (a dropped label), which
             also stands for a label that is not given.
         guidance: whether the network takes a scale of guidance, one if not given.
+        log_det: whether it has a second output, the rate of a logarithm of determinants that a `LearnedJointMap` wants.
         generator: where the initial parameters are drawn from.
 
     Raises:
@@ -58,6 +59,7 @@ class MLP(nn.Module):
         harmonics: int = 4,
         labels: int | None = None,
         guidance: bool = False,
+        log_det: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -82,6 +84,7 @@ class MLP(nn.Module):
         if guidance:
             waves = Waves(32, "positional", 1.0, generator)
             self.guidance = Embedded(waves, width, linear, ACTIVATIONS[activation], generator)
+        self.log_det = LogDetHead(width, size, ACTIVATIONS[activation], generator) if log_det else None
 
     def forward(
         self,
@@ -91,6 +94,26 @@ class MLP(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
     ) -> State:
+        return self.last(self._features(s, t, x, label, guidance)).reshape(x.shape)
+
+    def value_and_log_det_rate(
+        self,
+        s: Times,
+        t: Times,
+        x: State,
+        label: Tensor | int | None = None,
+        guidance: Tensor | float | None = None,
+    ) -> tuple[State, PerSample]:
+        r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
+        if self.log_det is None:
+            raise without_log_det(self)
+        features = self._features(s, t, x, label, guidance)
+        return self.last(features).reshape(x.shape), self.log_det(features)
+
+    def _features(
+        self, s: Times, t: Times, x: State, label: Tensor | int | None, guidance: Tensor | float | None
+    ) -> Tensor:
+        """What the last layer sees, `[batch, width]`."""
         dtype = self.last.weight.dtype
         wrong = "label" if label is not None and self.label is None else ""
         wrong = "guidance" if guidance is not None and self.guidance is None else wrong
@@ -106,4 +129,4 @@ class MLP(nn.Module):
             h = h + self.guidance(guidance_scale(guidance, x) - 1)
         for layer in self.hidden[1:]:
             h = layer(activation(h))
-        return self.last(activation(h)).reshape(x.shape)
+        return activation(h)

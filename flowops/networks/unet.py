@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from flowops._arguments import number, whole
-from flowops._types import State, Times
-from flowops.networks._checks import check_options, misfit
+from flowops._types import PerSample, State, Times
+from flowops.networks._checks import check_options, misfit, without_log_det
 from flowops.networks.blocks.conditions import Conditions
 from flowops.networks.blocks.style import PLAIN, PRESERVING, Style
+from flowops.networks.layers import LogDetHead
 
 
 class UNet(nn.Module):
@@ -32,6 +33,8 @@ class UNet(nn.Module):
         labels: number of classes $K$; $K$ itself is the null class, which also stands for a label that is not given.
         dropout: probability within blocks, in training mode only; it is drawn from torch's global generator.
         guidance: whether the network takes a scale of guidance, one if not given.
+        log_det: whether it has a second output, the rate of a logarithm of determinants that a `LearnedJointMap` wants,
+            of the mean over the pixels of what the last convolution sees.
         embedding: "positional" or "fourier" features of $s$, $t-s$ and the scale.
         time_scale: highest angular frequency of the positional features of times, or deviation of the "fourier" ones.
             Derivatives in time grow with it, and with them the targets of every method that takes one.
@@ -62,6 +65,7 @@ class UNet(nn.Module):
         labels: int | None = None,
         dropout: float = 0.0,
         guidance: bool = False,
+        log_det: bool = False,
         embedding: str = "positional",
         time_scale: float = 8.0,
         magnitude_preserving: bool = False,
@@ -89,6 +93,8 @@ class UNet(nn.Module):
         plan = Plan(self.style, width, tuple(attention), whole(heads_width, "heads_width"), dropout, generator)
         widths = [channels * whole(multiplier, "multipliers") for multiplier in multipliers]
         self._build(widths, whole(blocks, "blocks"), plan)
+        head = LogDetHead(widths[0], self.event.numel(), self.style.activation, generator) if log_det else None
+        self.log_det = head
 
     def _build(self, widths: list[int], blocks: int, plan: Plan) -> None:
         image, size = self.event[0], max(self.event[1:])
@@ -124,6 +130,26 @@ class UNet(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
     ) -> State:
+        return self.last(self._features(s, t, x, label, guidance)).to(x.dtype)
+
+    def value_and_log_det_rate(
+        self,
+        s: Times,
+        t: Times,
+        x: State,
+        label: Tensor | int | None = None,
+        guidance: Tensor | float | None = None,
+    ) -> tuple[State, PerSample]:
+        r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
+        if self.log_det is None:
+            raise without_log_det(self)
+        features = self._features(s, t, x, label, guidance)
+        return self.last(features).to(x.dtype), self.log_det(features.mean((2, 3))).to(x.dtype)
+
+    def _features(
+        self, s: Times, t: Times, x: State, label: Tensor | int | None, guidance: Tensor | float | None
+    ) -> Tensor:
+        """What the last convolution sees, `[batch, channels, height, width]`."""
         dtype = next(self.parameters()).dtype
         wrong = "label" if label is not None and self.conditions.label is None else ""
         wrong = "guidance" if guidance is not None and self.conditions.guidance is None else wrong
@@ -139,7 +165,7 @@ class UNet(nn.Module):
             h = block(h, c)
         for block in self.up:
             h = block(h if block.change else self.style.joined(h, skipped.pop()), c)
-        return self.last(h).to(x.dtype)
+        return h
 
 
 class Plan:

@@ -5,7 +5,8 @@ with `tangent` and continuity, vanish only there (2505.18825 Prop. 2.2); alone, 
 `semigroup` and `liouville` also vanish on other maps: $X_{s,t}(x)=x$ is a semigroup. Each is `left - right`;
 `parts=True` returns the two sides instead, so that a loss can freeze one. The four `*_velocity` ones are the same
 identities written for the average velocity $v_{s,t}(x)=(X_{s,t}(x)-x)/(t-s)$. `symplecticity`, `energy` and
-`jacobian_symmetry` are those of Hamiltonian flows and gradient fields, `tilting` that of rewards at time 1.
+`jacobian_symmetry` are those of Hamiltonian flows and gradient fields, `tilting` that of rewards at time 1, and the four
+`*_log_det` those of the rate at which a `JointMap` claims to change volumes.
 """
 
 from flowops.residuals.average_velocity import (
@@ -25,23 +26,28 @@ from flowops.residuals.identities import (
     semigroup,
     tangent,
 )
+from flowops.residuals.log_determinant import eulerian_log_det, lagrangian_log_det, semigroup_log_det, tangent_log_det
 from flowops.residuals.tilting import tilting
 
 __all__ = [
     "Sides",
     "energy",
     "eulerian",
+    "eulerian_log_det",
     "eulerian_velocity",
     "identity",
     "inverse",
     "jacobian_symmetry",
     "lagrangian",
+    "lagrangian_log_det",
     "lagrangian_velocity",
     "liouville",
     "semigroup",
+    "semigroup_log_det",
     "semigroup_velocity",
     "symplecticity",
     "tangent",
+    "tangent_log_det",
     "tilting",
     "trapezoid_velocity",
 ]
