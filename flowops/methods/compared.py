@@ -22,7 +22,7 @@ from flowops.residuals import Sides
 
 def tangent(k: TermPoint) -> Differences:
     r"""$v_{t,t}(I_t)$ against $\dot I_t$."""
-    return {"diagonal": Difference(*residuals.tangent(k.X, k.b, k.t, k.x, parts=True))}
+    return {"diagonal": Difference(*residuals.tangent(k.X, k.b, k.t, k.x, parts=True, frozen=k.frozen))}
 
 
 def lagrangian(k: TermPoint) -> Differences:

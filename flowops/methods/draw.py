@@ -30,6 +30,7 @@ class TermDraw(NamedTuple):
     labels: Tensor | None
     kept: Tensor
     guidance: Tensor | None = None
+    probes: Tensor | None = None
 
     def part(self, k: int, n: int) -> TermDraw | None:
         """The rows of the batch that are `k` modulo `n`, numbered anew; None if the term has none of them."""
@@ -86,8 +87,8 @@ def draw_terms(
 ) -> Draw:
     r"""All draws of one call, which follow from `seed`; times are at least float32.
 
-    One number per sample is drawn for the whole joint batch, of which the part then takes its rows; latents are drawn
-    for the part alone.
+    One number per sample is drawn for the whole joint batch, of which the part then takes its rows; latents and probes
+    are drawn for the part alone.
 
     Args:
         terms: terms of the method.
@@ -109,6 +110,9 @@ def draw_terms(
     z = None
     if interpolant is not None and "gamma" in interpolant.coefficients:
         z = normal_like(x0, "latent", seed, part=part)
+    signs = None
+    if o.probes and any(term.joint for term in terms):
+        signs = torch.stack([_signs(normal_like(x0, "probe", i, seed, part=part)) for i in range(o.probes)], 1)
     kept = torch.rand(n, generator=generator, device=device) >= o.label_dropout
     if labels is not None and null_label is not None and o.label_dropout:
         labels = torch.where(kept[own], labels, null_label)
@@ -159,6 +163,7 @@ def draw_terms(
                 labels=None if labels is None else labels[rows],
                 kept=kept[rows],
                 guidance=None if scales is None else _scales_of(term, o, scales[rows]),
+                probes=signs[rows] if signs is not None and term.joint else None,
             )
         )
     # filled on the device: a tensor made of a number on the host is copied, and the host waits for the copy
@@ -180,6 +185,10 @@ def _factor(share: str, rows: slice, n: int, eta: float) -> float:
 def _scales_of(term: Term, o: Any, scales: Tensor) -> Tensor:
     """The scales that a term has of those drawn: 1 on the diagonal where the map's own velocity is guided."""
     return torch.ones_like(scales) if o.guides == "own" and term.velocity is CONDITIONAL else scales
+
+
+def _signs(x: Tensor) -> Tensor:
+    return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
 
 
 def share_of(rows: slice, k: int, n: int) -> tuple[slice, slice]:

@@ -18,7 +18,7 @@ from flowops._arguments import check_labels, check_like, check_state, whole
 from flowops._compile import compile_loss
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
-from flowops.maps import DifferencedMap, FlowMap
+from flowops.maps import DifferencedMap, FlowMap, JointMap
 from flowops.methods.draw import Draw, TermDraw, draw_terms
 from flowops.methods.groups import between_groups
 from flowops.methods.norms import Squared
@@ -117,6 +117,11 @@ class Method(nn.Module):
         """Whether its loss solves an ODE, so that it is no single graph to a compiler."""
         o = self.options
         return o.steps is None and (o.start == "trajectory" or any(term.solves for term in self.terms))
+
+    @property
+    def joint(self) -> bool:
+        """Whether it trains the rate of a log-determinant too, and so wants a `JointMap`."""
+        return any(term.joint for term in self.terms)
 
     def with_options(self, **options: Any) -> Method:
         """The same row with further options."""
@@ -287,6 +292,7 @@ class Method(nn.Module):
             x0=x0,
             x1=x1,
             z=drawn.z,
+            probes=drawn.probes,
             source=term.velocity,
             frozen=term.stop_gradient and o.stop_gradient,
             warmup=draw.warmup,
@@ -385,6 +391,11 @@ class Method(nn.Module):
     def _check_operators(self, X: FlowMap, teacher: object, average: object, labels: Tensor | None) -> None:
         """Refuse a teacher or an average that is missing or of the wrong kind, and labels that are missing."""
         o, wanted = self.options, self.row.teacher.removeprefix("optional ")
+        if self.joint and not isinstance(X, JointMap):
+            raise TypeError(
+                f"`X` must be a JointMap for {self.name}, got {type(X).__name__}; build LearnedJointMap(network) of a "
+                f"network with log_det=True."
+            )
         if o.ema_teacher and not isinstance(average, FlowMap):
             raise TypeError(
                 f"`average` must be a FlowMap with ema_teacher=True, got {type(average).__name__}; pass the average of "

@@ -225,6 +225,14 @@ BALANCE = Option(
 )
 OF_SHARES = (DIAGONAL, BALANCE)
 """Offered by every row with a term on the part `eta` of the batch."""
+PROBES = Option(
+    "probes",
+    0,
+    "random signs per coordinate and sample with which a divergence is estimated; 0 for the exact one, at one "
+    "directional derivative per coordinate",
+    "a number, at least 0",
+    count(0),
+)
 
 CAP = Option(
     "cap",
@@ -266,7 +274,7 @@ PARTICLES = Option(
 )
 NEUTRAL = (
     *(ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, DERIVATIVES, *OF_SHARES),
-    *(SOLVER, STEPS, PARTICLES),
+    *(SOLVER, STEPS, PARTICLES, PROBES),
 )
 """What a call asks of every row; one that does not offer it has the default."""
 

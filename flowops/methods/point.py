@@ -78,6 +78,7 @@ class TermPoint:
         x0: base samples, or the user's states.
         x1: data samples; of the user's states the same.
         z: latents, or None.
+        probes: signs `[batch, n, *event]` of estimates of a divergence, or None for the exact one.
         source: where the velocity comes from.
         frozen: whether the term's stop-gradient is on.
         warmup: how much of the tangent counts, in [0, 1]; None for all of it.
@@ -101,6 +102,7 @@ class TermPoint:
     x0: Tensor
     x1: Tensor
     z: Tensor | None
+    probes: Tensor | None
     source: VelocitySource | None
     frozen: bool
     warmup: Tensor | None

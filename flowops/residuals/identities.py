@@ -36,13 +36,19 @@ def identity(X: FlowMap, t: TimeLike, x: Tensor, *, parts: bool = False) -> Resi
     return finish(X(t, t, x), x, parts)
 
 
-def tangent(X: FlowMap, b: VelocityField, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
+def tangent(
+    X: FlowMap, b: VelocityField, t: TimeLike, x: Tensor, *, parts: bool = False, frozen: bool = False
+) -> Residual:
     r"""$\lim_{s\to t}\partial_tX_{s,t}(x)-b_t(x)$: the field that `X` implies against `b`.
 
-    Cost: one forward-mode pass (one call for a `LearnedMap`) and one call of `b`. Source: 2505.18825 Lemma 2.1, eq.
-    (5). Checked by `theory_checks/test_tangent_condition.py`.
+    `frozen=True` takes $b_t(x)$ as a constant of the parameters. Cost: one forward-mode pass (one call for a
+    `LearnedMap`) and one call of `b`. Source: 2505.18825 Lemma 2.1, eq. (5). Checked by
+    `theory_checks/test_tangent_condition.py`.
     """
-    return finish(X.velocity()(t, x), b(t, x), parts)
+    left = X.velocity()(t, x)
+    with torch.set_grad_enabled(records(not frozen)):
+        right = b(t, x)
+    return finish(left, right, parts)
 
 
 def lagrangian(

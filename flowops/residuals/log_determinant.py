@@ -21,14 +21,16 @@ from flowops.residuals.average_velocity import eulerian_velocity, lagrangian_vel
 from flowops.residuals.identities import Residual, Sides, finish, tangent
 
 
-def tangent_log_det(X: JointMap, b: VelocityField, t: TimeLike, x: Tensor, *, parts: bool = False) -> Residual:
+def tangent_log_det(
+    X: JointMap, b: VelocityField, t: TimeLike, x: Tensor, *, parts: bool = False, frozen: bool = False
+) -> Residual:
     r"""$D_{t,t}(x)-\nabla\!\cdot b_t(x)$, `[batch]`.
 
     Cost: one call of `X`, one exact divergence of `b`. Source: 2512.02636. Checked by
     `theory_checks/test_joint_map.py`.
     """
     check_state(x)
-    return _last(tangent, X, x, _augmented(b, x), t, joined(x), parts=parts)
+    return _last(tangent, X, x, _augmented(b, x), t, joined(x), parts=parts, frozen=frozen)
 
 
 def lagrangian_log_det(

@@ -17,7 +17,8 @@ from flowops.couplings import COUPLINGS, Coupling
 from flowops.data import Dataset, open_dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant, named
-from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedMap
+from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedJointMap, LearnedMap
+from flowops.maps.joint_map import has_log_det
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
 from flowops.runs.calls import parse_annealing, parse_law, parse_norm, parse_one_time, parse_weight
@@ -83,7 +84,9 @@ def assemble(
     labelled = config.labels and bool(dataset.classes)
     if network is None:
         classes, source = len(dataset.classes) if labelled else None, generator("network", config.seed)
-        network = network_of(config, dataset.event, classes, guidance=ranged, source=source)
+        network = network_of(
+            config, dataset.event, classes, guidance=ranged, source=source, log_det=method.joint
+        )
     conditional = labelled and takes(network, "label")
     if labelled and not conditional:
         report(f"The network takes no `label`, so the map of {dataset.name} is unconditional.")
@@ -165,9 +168,23 @@ def coupling_of(config: TrainConfig, conditional: bool) -> Coupling | None:
 
 
 def network_of(
-    config: TrainConfig, event: Sequence[int], classes: int | None, *, guidance: bool, source: torch.Generator
+    config: TrainConfig,
+    event: Sequence[int],
+    classes: int | None,
+    *,
+    guidance: bool,
+    source: torch.Generator,
+    log_det: bool = False,
 ) -> nn.Module:
     """The network of a complete configuration for events of this shape, its weights drawn from `source`.
+
+    Args:
+        config: complete.
+        event: shape of a sample.
+        classes: number of labels that it sees, None for none.
+        guidance: whether it takes a scale of guidance.
+        source: where its weights are drawn from.
+        log_det: whether it has a second output, the rate of a log-determinant.
 
     Raises:
         ValueError: for a kind that does not exist, or does not fit the event.
@@ -183,17 +200,17 @@ def network_of(
             *((event, classes) if own else (tuple(event),)),
             options=options,
             generator=source,
-            **({} if own else {"labels": classes, "guidance": guidance}),
+            **({} if own else {"labels": classes, "guidance": guidance, "log_det": log_det}),
         )
 
 
 def map_of(
     config: TrainConfig, network: nn.Module, interpolant: Interpolant, teacher: VelocityField | FlowMap | None
 ) -> LearnedMap:
-    """The learned map of a network, in the parameterization of the configuration."""
-    n = config.network
+    """The learned map of a network, a joint one if it has a second output, in the configuration's parameterization."""
+    n, kind = config.network, LearnedJointMap if has_log_det(network) else LearnedMap
     if n.parameterization == "average-velocity":
-        return LearnedMap(network)
+        return kind(network)
     options: dict[str, Any] = parse_values(n.parameterization_options, "network.parameterization_options")
     b = teacher.velocity() if isinstance(teacher, FlowMap) else teacher
     made = PARAMETERIZATIONS.make(n.parameterization, options=options, interpolant=interpolant, b=b)
@@ -203,7 +220,7 @@ def map_of(
             f"`network.parameterization` must have no weights that learn, for those of the network alone are kept, got "
             f"{', '.join(learned)} of {n.parameterization}; move them into the network."
         )
-    return LearnedMap(network, made)
+    return kind(network, made)
 
 
 def laid_out(module: M, hardware: HardwareConfig, event: Sequence[int], device: torch.device) -> M:

@@ -21,6 +21,7 @@ class Facts:
         guided: whether a scale of guidance is an input of the network.
         data: the provenance of the data.
         changes: settings that were changed when the run was resumed: `step`, `setting`, `before`, `after`.
+        joint: whether the network has a second output, the rate of a log-determinant.
     """
 
     event: torch.Size
@@ -29,6 +30,7 @@ class Facts:
     guided: bool
     data: str
     changes: list[dict[str, Any]]
+    joint: bool = False
 
 
 def read_facts(path: Path) -> Facts:
@@ -43,7 +45,8 @@ def read_facts(path: Path) -> Facts:
         if any(length < 1 for length in event):
             raise ValueError
         changes = [{**change, "step": int(change["step"])} for change in held.get("changes", [])]
-        return Facts(event, classes, bool(held["paired"]), bool(held["guided"]), str(held.get("data", "")), changes)
+        paired, guided, joint = bool(held["paired"]), bool(held["guided"]), bool(held.get("joint", False))
+        return Facts(event, classes, paired, guided, str(held.get("data", "")), changes, joint)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"`{path}` must hold event, classes, paired and guided, and does not; use another run."

@@ -110,7 +110,10 @@ class Run:
         interpolant = interpolant_of(config)
         if made := network is None:
             source = torch.Generator()  # the weights are replaced
-            network = network_of(config, facts.event, len(facts.classes) or None, guidance=facts.guided, source=source)
+            network = network_of(
+                config, facts.event, len(facts.classes) or None, guidance=facts.guided, source=source,
+                log_det=facts.joint,
+            )  # fmt: skip
         if found := misfit(network, weights):
             whose, then = ("config.yaml", "restore that file") if made else ("the one given", "give that of the run")
             where = folder.checkpoints / str(step)

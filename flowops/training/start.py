@@ -279,6 +279,7 @@ def facts_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> dict[st
     classes = list(data.classes) if assembly.conditional else []
     samples = {"event": list(data.event), "classes": classes, "paired": not data.normal_base, "data": data.provenance}
     samples["guided"] = isinstance(assembly.method.options.guidance, tuple)
+    samples["joint"] = assembly.method.joint
     return {**samples, "seed": config.seed, "processes": fabric.world_size, **provenance(fabric.device)}
 
 

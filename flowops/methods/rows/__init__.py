@@ -9,8 +9,12 @@ from flowops.methods.rows import anchored
 from flowops.methods.rows import moments
 from flowops.methods.rows import self_distillation
 from flowops.methods.rows import mean_velocity
+from flowops.methods.rows import joint
 
-FAMILIES = (matching, distillation, finite_steps, consistency, anchored, moments, self_distillation, mean_velocity)
+FAMILIES = (
+    *(matching, distillation, finite_steps, consistency, anchored, moments),
+    *(self_distillation, mean_velocity, joint),
+)
 
 __all__ = [
     "FAMILIES",
@@ -18,6 +22,7 @@ __all__ = [
     "consistency",
     "distillation",
     "finite_steps",
+    "joint",
     "matching",
     "mean_velocity",
     "moments",
