@@ -14,11 +14,12 @@ from typing import Any
 from flowops.methods import CONDITIONAL, METHODS, OWN, TEACHER, Method, Row, Term, compared
 from flowops.methods.point import TEACHER_OR_CONDITIONAL, TEACHER_OR_OWN
 from flowops.methods.rows.anchored import anchor, until
+from flowops.methods.rows.joint import joint_tangent
 from flowops.methods.rows.mean_velocity import FOLLOWED
 from flowops.times import Halving, Ladder, Step, ahead, as_drawn, behind, on_diagonal, to_end
 
-MINIMUM = {"fmm"}  # a regression on the conditional velocity whose residual is none of these
-REGRESSIONS = (compared.tangent, anchor)
+REGRESSIONS = {compared.tangent, anchor, joint_tangent}  # residuals on the diagonal
+MINIMUM = {"fmm"}  # a regression on the conditional velocity off it
 OTHER_MINIMIZER = {"contrastive-fm"}  # see test_contrastive_minimizer.py
 MIDDLES = {  # with the options that say where the time between is
     (as_drawn, ""),
@@ -100,6 +101,8 @@ def aspects(method: Method) -> list[Aspect]:
 
 def _choices(term: Term, defaults: dict[str, Any]) -> list[dict[str, Any]]:
     """The options that change what a term is: the velocity followed, the step or its limit, a tangent, a constant."""
+    if term.joint:
+        return [{"probes": 0}]  # random ones are right in the mean, see test_joint_map.py
     if term.velocity is FOLLOWED:
         return [{"follow": follow, "alpha": alpha} for follow in ("conditional", "own") for alpha in (0.0, 0.5)]
     if term.residual is compared.mean_velocity:
@@ -112,7 +115,7 @@ def _choices(term: Term, defaults: dict[str, Any]) -> list[dict[str, Any]]:
 def _teachers(kind: str, term: Term) -> tuple[str, ...]:
     kinds = tuple(kind.removeprefix("optional ").split(" or "))
     if kind.startswith("optional "):
-        return ("",) if term.velocity is CONDITIONAL else ("", *kinds)
+        return ("",) if term.velocity in (CONDITIONAL, OWN, None) else ("", *kinds)
     return kinds
 
 

@@ -7,8 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from flowops import FlowMap, Interpolant, VelocityField
+from flowops import FlowMap, Interpolant, SolutionOperator, VelocityField
 from flowops._arguments import per_event
+from flowops.fields import AugmentedField
+from flowops.fields.augmented import joined, separated
+from flowops.maps import JointMap
 from theory_checks.strategies import normal
 
 
@@ -120,6 +123,90 @@ class AsNetwork(nn.Module):
 
     def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
         return self.b(t, x)
+
+
+class TrueJoint(JointMap):
+    r"""The flow map of $b$ with the true rate of its log-determinant, `X.log_abs_det` over the length."""
+
+    def __init__(self, X: FlowMap, b: VelocityField) -> None:
+        super().__init__()
+        self.X, self.b = X, b
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return self.X(s, t, x)
+
+    def velocity(self) -> VelocityField:
+        return self.b
+
+    def augmented(self, event: torch.Size) -> FlowMap:
+        field = AugmentedField(self.b, event)
+        return SolutionOperator(field) if isinstance(self.X, SolutionOperator) else Appended(self.X, field)
+
+
+class Appended(FlowMap):
+    r"""$(X_{s,t}(x),\ \ell+\log|\det\nabla X_{s,t}(x)|)$ of a map in closed form, whose determinant is that of its Jacobian."""
+
+    def __init__(self, X: FlowMap, field: AugmentedField) -> None:
+        super().__init__()
+        self.X, self.field = X, field
+
+    def forward(self, s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        x, log_det = separated(y, self.field.event)
+        return joined(self.X(s, t, x), log_det + self.X.log_abs_det(s, t, x))
+
+    def velocity(self) -> VelocityField:
+        return self.field
+
+
+class JointFamily(JointMap):
+    r"""A `Family` through a true joint map: state and rate, along directions that do not look at $\ell$."""
+
+    def __init__(
+        self, truth: TrueJoint, event: torch.Size, delta: float | Tensor = 0.0, count: int = 4, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.event = event
+        self.family = Family(truth.augmented(event), event.numel() + 1, delta, count, seed)
+        self.family.g.w[-1] = 0
+
+    @property
+    def theta(self) -> nn.Parameter:
+        """The parameters of the family."""
+        return self.family.theta
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return separated(self.family(s, t, joined(x)), self.event)[0]
+
+    def augmented(self, event: torch.Size) -> FlowMap:
+        return self.family
+
+    def velocity(self) -> VelocityField:
+        return VelocityField.from_function(StateOf(self.family.velocity(), self.event))
+
+
+class StateOf(nn.Module):
+    """The state's part of an augmented field."""
+
+    def __init__(self, field: VelocityField, event: torch.Size) -> None:
+        super().__init__()
+        self.field, self.event = field, event
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return separated(self.field(t, joined(x)), self.event)[0]
+
+
+def true_map(X: FlowMap, b: VelocityField, joint: bool) -> FlowMap:
+    """The exact map that a term looks at."""
+    return TrueJoint(X, b) if joint else X
+
+
+def family_through(
+    truth: FlowMap, event: torch.Size, delta: float | Tensor = 0.0, count: int = 4, seed: int = 0
+) -> Family | JointFamily:
+    """The truth plus `delta` along random directions."""
+    if isinstance(truth, TrueJoint):
+        return JointFamily(truth, event, delta, count, seed)
+    return Family(truth, event.numel(), delta, count, seed)
 
 
 class Straight(FlowMap):

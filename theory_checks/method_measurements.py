@@ -16,7 +16,7 @@ from flowops import FlowMap
 from flowops.methods import Draw, Method, MethodResult, TermPoint
 from flowops.methods.point import Differences
 from theory_checks.method_cases import Aspect, step_options
-from theory_checks.method_families import Family, Forward, Straight
+from theory_checks.method_families import Family, Forward, JointFamily, Straight, family_through, true_map
 from theory_checks.method_settings import At, Setting
 from theory_checks.verdicts import Check
 
@@ -45,12 +45,19 @@ class Measured:
 
 def truth(setting: Setting, aspect: Aspect) -> FlowMap:
     """The map at which the aspect is at its best: for reflow that of the straightened coupling."""
-    return Straight(setting.X, setting.I, setting.x0) if aspect.term.pairs == "teacher flow" else setting.X
+    if aspect.term.pairs == "teacher flow":
+        return Straight(setting.X, setting.I, setting.x0)
+    return true_map(setting.X, setting.b, aspect.term.joint)
 
 
-def family(setting: Setting, aspect: Aspect, delta: float | Tensor, count: int = 4, seed: int = 0) -> Family:
+def family(
+    setting: Setting, aspect: Aspect, delta: float | Tensor, count: int = 4, seed: int = 0
+) -> Family | JointFamily:
     """The truth plus `delta` along random directions."""
-    return Family(truth(setting, aspect), setting.x0[0].numel(), delta, count, seed)
+    X = family_through(truth(setting, aspect), setting.x0.shape[1:], delta, count, seed)
+    if setting.rate_only:
+        X.family.g.v[:, :-1] = 0
+    return X
 
 
 def call(method: Method, aspect: Aspect, setting: Setting, X: FlowMap, *, step: int | None = None) -> MethodResult:
@@ -76,7 +83,7 @@ def _moved(k: Any, aspect: Aspect, setting: Setting, t: float) -> Any:
     return k._replace(z=setting.z)
 
 
-def by_theta(loss: Tensor, X: Family) -> Tensor:
+def by_theta(loss: Tensor, X: Family | JointFamily) -> Tensor:
     """The gradient of a loss by the parameters of the family."""
     return torch.autograd.grad(loss, X.theta)[0]
 
@@ -138,6 +145,11 @@ def loss_grows(method: Method, aspect: Aspect, setting: Setting) -> list[Measure
     return [Measured("order of the excess in delta, off 2", abs(found - 2), SLOPE)]
 
 
+def sees_the_rate(method: Method, aspect: Aspect, setting: Setting) -> list[Measured]:
+    r"""Where the rate of the log-determinant alone is wrong by $\delta$, the excess grows like $\delta^2$."""
+    return loss_grows(method, aspect, replace(setting, rate_only=True))
+
+
 def has_its_minimum(method: Method, aspect: Aspect, setting: Setting, minimum: float, s: float, t: float) -> Measured:
     """The loss of a regression at the exact map is this number."""
     with torch.no_grad():
@@ -188,7 +200,7 @@ def is_semigradient(method: Method, aspect: Aspect, setting: Setting) -> list[Me
 
 @torch.no_grad()
 def _held(
-    method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: Family, still: Family, right: dict[str, Tensor]
+    method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: Any, still: Any, right: dict[str, Tensor]
 ) -> Tensor:
     """The loss with the left side of `X` and these right sides."""
     k, compared = _compared(method, aspect, setting, draw, X)
@@ -200,7 +212,7 @@ def _held(
     return total
 
 
-def _compared(method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: Family) -> tuple[TermPoint, Differences]:
+def _compared(method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: FlowMap) -> tuple[TermPoint, Differences]:
     """Where the only term of a draw is evaluated, and what it compares there."""
     seen: list[tuple[TermPoint, Differences]] = []
     (term,) = [term for term, drawn in zip(method.terms, draw.terms, strict=True) if drawn is not None]

@@ -14,6 +14,7 @@ from flowops._arguments import per_event
 from flowops.maps import SolverStep
 from flowops.methods import CONDITIONAL, METHODS, Difference, Method, Norm, Squared, TermPoint, compared
 from flowops.methods.point import Differences
+from flowops.methods.rows import joint
 
 Residual = Callable[[TermPoint], Differences]
 
@@ -215,6 +216,30 @@ def end_derivative_flipped(k: TermPoint, left: Tensor, right: Tensor) -> tuple[T
     return left, 2 * k.b(k.t, k.X(k.s, k.t, k.x)) - right
 
 
+def rate_without_divergence_term(k: TermPoint) -> Differences:
+    """The public `psd_term` of JAX-F2D2, where the loss of the divergence is commented out."""
+    return {key: d for key, d in joint.joint_semigroup(k).items() if key != "log-det"}
+
+
+def rate_at_the_start_point(k: TermPoint) -> Differences:
+    j, compared = joint.augmented(k), joint.joint_lagrangian(k)
+    d = compared["log-det"]
+    moved = (j.b(k.t, j.x) - j.b(k.t, j.X(k.s, k.t, j.x)))[:, -1:] / k.x.shape[1:].numel()
+    return {**compared, "log-det": Difference(d.left, d.right + moved)}
+
+
+def rate_flipped(k: TermPoint) -> Differences:
+    compared = joint.joint_lagrangian(k)
+    d = compared["log-det"]
+    return {**compared, "log-det": Difference(d.left, -d.right)}
+
+
+def rate_without_length(k: TermPoint) -> Differences:
+    j, compared = joint.augmented(k), joint.joint_eulerian(k)
+    d, divergence = compared["log-det"], j.b(k.s, j.x)[:, -1:] / k.x.shape[1:].numel()
+    return {**compared, "log-det": Difference(d.left, divergence + (d.right - divergence) / (k.t - k.s)[:, None])}
+
+
 def wrong_side_held(_k: TermPoint, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     return left.detach(), right
 
@@ -298,6 +323,12 @@ def mutants() -> list[Mutant]:
         wrong("scm", "d_s v missing", without_time_derivative),
         wrong("trapezoid", "no correction", plain_trapezoid),
         wrong("cd", "Euler instead of Heun", consistency_by_euler),
+        # the rate of the log-determinant
+        wrong("f2d2", "the rate is not trained off the diagonal", rate_without_divergence_term, form="semigroup"),
+        wrong("f2d2", "div b_t at x instead of X_st(x)", rate_at_the_start_point),
+        wrong("f2d2", "sign of the rate flipped", rate_flipped),
+        wrong("f2d2", "(t-s) missing", rate_without_length, form="eulerian"),
+        wrong("f2d2", "stop-gradient missing", **THAWED),
         # the square
         length_of("lmd"),
         length_of("lsd"),

@@ -36,6 +36,7 @@ class Setting:
         z: latents of a quadrature, None otherwise.
         weights: those of a quadrature, None for samples.
         tolerance: what an expected gradient may reach.
+        rate_only: whether families of joint maps leave the state alone.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Setting:
     z: Tensor | None = None
     weights: Tensor | None = None
     tolerance: float = 1e-9
+    rate_only: bool = False
 
     def teacher(self, kind: str) -> VelocityField | FlowMap | None:
         """What is passed as teacher."""

@@ -24,6 +24,7 @@ from theory_checks.method_measurements import (
     is_stationary,
     looks_forward,
     loss_grows,
+    sees_the_rate,
     vanishes,
     vanishes_at_its_order,
 )
@@ -52,6 +53,8 @@ def of_exact(method: Method, aspect: Aspect) -> Iterator[Measured]:
             if not isinstance(aspect.term.law, FullSquare):
                 yield from looks_forward(method, aspect, setting)
             yield from loss_grows(method, aspect, setting)
+            if aspect.term.joint:
+                yield from sees_the_rate(method, aspect, setting)
         else:
             yield from vanishes_at_its_order(method, aspect, setting)
         if aspect.stopped:
@@ -71,6 +74,8 @@ def of_conditional(method: Method, aspect: Aspect) -> Iterator[Measured]:
         minimum = conditional_variance(NODES.I, aspect.regresses_at(s, t))
         yield has_its_minimum(method, aspect, NODES, minimum, s, t)
         yield from loss_grows(method, aspect, NODES)
+        if aspect.term.joint:
+            yield from sees_the_rate(method, aspect, NODES)
     if aspect.stopped:
         yield from is_semigradient(method, aspect, NODES)
 

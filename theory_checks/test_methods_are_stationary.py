@@ -23,11 +23,12 @@ from flowops.methods import METHODS, Method
 from flowops.problems import Problem
 from theory_checks.cases import gaussian, mixture
 from theory_checks.method_cases import OTHER_MINIMIZER, Aspect, aspects, every_aspect
-from theory_checks.method_families import Family
+from theory_checks.method_families import family_through, true_map
 from theory_checks.method_measurements import (
     PAIRS,
     at,
     by_theta,
+    family,
     gradient_grows,
     has_its_minimum,
     hold,
@@ -64,7 +65,7 @@ def test_the_inverse_term_moves_no_minimizer(check: Check, method: Method, aspec
 @pytest.mark.parametrize(("method", "aspect"), ANY_STEP)
 def test_the_gradient_grows_like_delta(check: Check, method: Method, aspect: Aspect, setting: Setting) -> None:
     hold(check, gradient_grows(method, aspect, setting))
-    X = Family(setting.X, 1, 0.1)
+    X = family(setting, aspect, 0.1)
     assert by_theta(at(aspect.of(method), setting, aspect, X, *PAIRS[0]), X).abs().max() > 100 * setting.tolerance
 
 
@@ -102,7 +103,8 @@ def deviation(method: Method, problem: Problem, delta: float, generator: torch.G
     """The mean gradient of whole calls in standard errors, by batch means."""
     I = problem.interpolant
     assert I is not None
-    X = Family(problem.X or problem.b.flow_map(), 2, delta)
+    truth = true_map(problem.X or problem.b.flow_map(), problem.b, method.joint)
+    X = family_through(truth, torch.Size([2]), delta)
     gradients = []
     for _ in range(BATCHES):
         x0 = problem.sample_base(SIZE, generator=generator, dtype=torch.float64)

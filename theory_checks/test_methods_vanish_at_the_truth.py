@@ -29,6 +29,7 @@ from theory_checks.method_measurements import (
     hold,
     is_semigradient,
     loss_grows,
+    sees_the_rate,
     truth,
     vanishes,
 )
@@ -47,6 +48,7 @@ FORWARD = [
 ]
 ANY_STEP = [pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact]
 STOPPED = [pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact and a.stopped]
+JOINT = [pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact and a.term.joint]
 SETTINGS = [pytest.param(setting, id=setting.name) for setting in sample_settings()]
 CONTROLS = [pytest.param(sampled(name), id=name) for name in ("linear system", "gaussian trigonometric")]
 WITH_STOP_GRADIENT = {
@@ -66,7 +68,7 @@ WITH_STOP_GRADIENT = {
     ),
     *("cmt", "facm", "tcm", "imm"),
     *("scm", "lsd", "esd", "psd-u", "psd-m", "split-meanflow", "shortcut", "meanflow", "imf", "trapezoid"),
-    "alpha-flow",
+    *("alpha-flow", "f2d2"),
 }
 WITHOUT = {"fm", "fmm", "reflow", "contrastive-fm", "lmd", "emd"}
 VARIANTS: tuple[dict[str, Any], ...] = (
@@ -161,6 +163,11 @@ def test_the_inverse_term_looks_backward(check: Check, method: Method, aspect: A
 @pytest.mark.parametrize(("method", "aspect"), EXACT)
 def test_the_excess_grows_like_delta_squared(check: Check, method: Method, aspect: Aspect, setting: Setting) -> None:
     hold(check, loss_grows(method, aspect, setting))
+
+
+@pytest.mark.parametrize(("method", "aspect"), JOINT)
+def test_a_wrong_rate_is_seen_beside_a_right_state(check: Check, method: Method, aspect: Aspect) -> None:
+    hold(check, sees_the_rate(method, aspect, sampled("gaussian trigonometric")))
 
 
 @pytest.mark.parametrize("setting", CONTROLS)

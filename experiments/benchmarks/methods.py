@@ -22,6 +22,7 @@ from torch import Tensor
 from experiments.benchmarks.page import Headline, about, parser, publish, table
 from experiments.benchmarks.timing import medians
 from flowops import FlowMap, LearnedMap, VelocityField, interpolants, problems
+from flowops.maps import LearnedJointMap
 from flowops.methods import METHODS, Method, get_method
 from flowops.networks import MLP
 
@@ -55,8 +56,9 @@ class Trainer:
         self, method: Method, batch: int, width: int, depth: int, compiled: bool, activation: str = "gelu"
     ) -> None:
         generator = torch.Generator().manual_seed(0)
+        kind, sizes = LearnedJointMap if method.joint else LearnedMap, {"width": width, "depth": depth}
         self.X, previous = (
-            LearnedMap(MLP(2, width=width, depth=depth, activation=activation, generator=generator)) for _ in range(2)
+            kind(MLP(2, **sizes, activation=activation, log_det=method.joint, generator=generator)) for _ in range(2)
         )
         self.method, self.teacher = method, _teacher(method, previous.requires_grad_(False))
         self.optimizer = torch.optim.Adam(self.X.parameters(), 1e-4, fused=True)

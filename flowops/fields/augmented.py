@@ -56,13 +56,13 @@ class AugmentedField(VelocityField):
         return joined(value, torch.stack(estimates).mean(0))
 
 
-def joined(x: State, log_det: PerSample | None = None) -> State:
+def joined(x: State, log_det: PerSample | None = None) -> Tensor:
     r"""The flat state $(x,\ell)$, with $\ell=0$ if none is given."""
     flat = x.reshape(len(x), x.shape[1:].numel())
     last = x.new_zeros(len(x)) if log_det is None else log_det
     return torch.cat([flat, last[:, None].to(x.dtype)], 1)
 
 
-def separated(y: State, event: torch.Size) -> tuple[State, PerSample]:
+def separated(y: Tensor, event: torch.Size) -> tuple[Tensor, PerSample]:
     r"""The state $x$ and $\ell$ of a flat state."""
     return y[:, :-1].reshape(len(y), *event), y[:, -1]

@@ -48,25 +48,27 @@ class JointMap(FlowMap):
         check_state(x)
         return separated(self.augmented(x.shape[1:]).compose(times, joined(x)), x.shape[1:])
 
-    def log_prob(self, x: Tensor, steps: int = 1, base: Base | None = None) -> PerSample:
-        r"""$\log\hat\rho_1(x)=\log\rho_0(X_{1,0}(x))+\sum_i(t_{i+1}-t_i)\,D_{t_i,t_{i+1}}(x_i)$ over equal steps to 0.
+    def log_prob(self, x: Tensor, t: TimeLike = 1.0, base: Base | None = None, *, steps: int = 1) -> PerSample:
+        r"""$\log\hat\rho_t(x)=\log\rho_0(X_{t,0}(x))+\sum_i(t_{i+1}-t_i)\,D_{t_i,t_{i+1}}(x_i)$ over equal steps to 0.
 
-        No density of $X$ unless the claim is true: its integral need not be one. The map must have learned to go from 1
-        to 0, which wants a law of times such as `times.FullSquare`.
+        No density unless the claim is true: its integral need not be one. The map must have learned to go from $t$ to 0,
+        which wants a law of times such as `times.FullSquare`.
 
         Args:
-            x: states at time 1.
-            steps: their number.
+            x: states at time `t`.
+            t: the time at which the density is wanted.
             base: density at time 0, a `torch.distributions.Distribution` or a callable `x -> [batch]`; standard normal
                 if not given.
+            steps: number of steps.
 
         Raises:
             ValueError: unless `steps` is a positive whole number.
 
-        Cost: `steps` calls. Source: 2512.02636. Checked by `theory_checks/test_joint_map.py`.
+        Cost: `steps` calls. Source: 2512.02636. Checked by
+        `theory_checks/test_joint_log_density_error_is_its_residual.py`.
         """
         k = whole(steps, "steps")
-        start, change = self.compose_with_log_det([1 - i / k for i in range(k + 1)], x)
+        start, change = self.compose_with_log_det([t * (1 - i / k) for i in range(k + 1)], x)
         return base_log_prob(base, start) + change
 
 

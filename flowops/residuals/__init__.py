@@ -5,8 +5,8 @@ with `tangent` and continuity, vanish only there (2505.18825 Prop. 2.2); alone, 
 `semigroup` and `liouville` also vanish on other maps: $X_{s,t}(x)=x$ is a semigroup. Each is `left - right`;
 `parts=True` returns the two sides instead, so that a loss can freeze one. The four `*_velocity` ones are the same
 identities written for the average velocity $v_{s,t}(x)=(X_{s,t}(x)-x)/(t-s)$. `symplecticity`, `energy` and
-`jacobian_symmetry` are those of Hamiltonian flows and gradient fields, `tilting` that of rewards at time 1, and the four
-`*_log_det` those of the rate at which a `JointMap` claims to change volumes.
+`jacobian_symmetry` are those of Hamiltonian flows and gradient fields, `tilting` that of rewards at time 1. The four
+`*_log_det` are those of the rate at which a `JointMap` claims to change volumes, `log_density` that of its density.
 """
 
 from flowops.residuals.average_velocity import (
@@ -26,7 +26,13 @@ from flowops.residuals.identities import (
     semigroup,
     tangent,
 )
-from flowops.residuals.log_determinant import eulerian_log_det, lagrangian_log_det, semigroup_log_det, tangent_log_det
+from flowops.residuals.log_determinant import (
+    eulerian_log_det,
+    lagrangian_log_det,
+    log_density,
+    semigroup_log_det,
+    tangent_log_det,
+)
 from flowops.residuals.tilting import tilting
 
 __all__ = [
@@ -42,6 +48,7 @@ __all__ = [
     "lagrangian_log_det",
     "lagrangian_velocity",
     "liouville",
+    "log_density",
     "semigroup",
     "semigroup_log_det",
     "semigroup_velocity",

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from flowops._arguments import check_state
+from flowops._arguments import check_state, expand_time
+from flowops._derivatives import value_and_jvp
 from flowops._types import TimeLike
 from flowops.fields import AugmentedField, VelocityField
-from flowops.fields.augmented import joined
+from flowops.fields.augmented import joined, separated
+from flowops.fields.likelihood import Base, base_log_prob
 from flowops.maps import JointMap
 from flowops.residuals.average_velocity import eulerian_velocity, lagrangian_velocity, semigroup_velocity
 from flowops.residuals.identities import Residual, Sides, finish, tangent
@@ -87,6 +90,35 @@ def semigroup_log_det(
     """
     check_state(x)
     return _last(semigroup_velocity, X, x, s, t, gamma, joined(x), parts=parts, frozen=frozen)
+
+
+def log_density(
+    X: JointMap, b: VelocityField, t: TimeLike, x: Tensor, *, base: Base | None = None, parts: bool = False
+) -> Residual:
+    r"""$(\partial_t+b_t\cdot\nabla)\log\hat\rho_t(x)+\nabla\!\cdot b_t(x)$, `[batch]`, of $\hat\rho_t$ as in `X.log_prob` by one step.
+
+    The continuity equation of the density that a joint map claims. Its integral along a trajectory is the error there,
+    $\log\hat\rho_1(x_1)-\log\rho_1(x_1)=\int_0^1r_t(x_t)\,dt$, so that on samples of an interpolant, without trajectories,
+    $\mathbb E|\log\hat\rho_1-\log\rho_1|^2\le\int_0^1\mathbb E|r_t(I_t)|^2dt$.
+
+    Args:
+        X: the map.
+        b: the field.
+        t: time of `x`.
+        x: state.
+        base: density at time 0; standard normal if not given.
+        parts: return both sides.
+
+    Cost: one augmented forward-mode pass and one call of `X`, one exact divergence of `b`. Checked by
+    `theory_checks/test_joint_log_density_error_is_its_residual.py`.
+    """
+    check_state(x)
+    t = expand_time(t, x)
+    Y, y, zero = X.augmented(x.shape[1:]), joined(x), torch.zeros_like(t)
+    start, _ = separated(Y(t, zero, y), x.shape[1:])
+    moved, change = separated(Y.material_derivative(t, zero, y, joined(b(t, x))), x.shape[1:])
+    risen = value_and_jvp(lambda z: base_log_prob(base, z), (start,), (moved,))[1]
+    return finish(risen + change, -b.divergence(t, x), parts)
 
 
 def _augmented(b: VelocityField, x: Tensor) -> AugmentedField:

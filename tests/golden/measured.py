@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops import FlowMap, Interpolant, LearnedMap, VelocityField
+from flowops.maps import LearnedJointMap
 from flowops.methods import Draw, Learned, Method, TermDraw, get_method
 from flowops.networks import MLP, LearnedWeight, UNet
 from flowops.runs import OptimizerConfig
@@ -53,9 +54,10 @@ def filled(module: nn.Module, name: str) -> nn.Module:
     return module
 
 
-def network(name: str = "network") -> LearnedMap:
+def network(name: str = "network", joint: bool = False) -> LearnedMap:
     """The map of the runs."""
-    return LearnedMap(filled(MLP(**settings.NETWORK, generator=torch.Generator()), name), None)
+    made = filled(MLP(**{**settings.NETWORK, "log_det": joint}, generator=torch.Generator()), name)
+    return (LearnedJointMap if joint else LearnedMap)(made, None)
 
 
 def interpolant() -> Interpolant:
@@ -113,6 +115,7 @@ def draw_of(method: Method, name: str) -> Draw:
         drawn = TermDraw(
             rows=rows, s=s, u=u, t=t, x0=x0[rows], x1=x1[rows], z=None, labels=labels[rows], kept=kept[rows],
             guidance=None if scales is None else scales[rows],
+            probes=centered(f"{name} probes", BATCH, o.probes, *EVENT)[rows].sign() if o.probes else None,
         )  # fmt: skip
         terms.append(drawn)
     alpha = torch.tensor(o.alpha, dtype=torch.float64) if method.row.alpha is not None else None
@@ -127,7 +130,7 @@ def operators_of(method: Method) -> dict[str, Any]:
     if method.name == "pd":  # of its first round
         teachers["field or map"] = held.velocity()
     teacher = teachers.get(method.row.teacher.removeprefix("optional "))
-    return {"teacher": teacher, "average": network("average").requires_grad_(False)}
+    return {"teacher": teacher, "average": network("average", method.joint).requires_grad_(False)}
 
 
 def projected(tensors: Sequence[Tensor], name: str) -> list[float]:
@@ -138,7 +141,8 @@ def projected(tensors: Sequence[Tensor], name: str) -> list[float]:
 
 def run(name: str, optimizer: dict[str, Any]) -> Numbers:
     """Loss and gradient of a row, its weights after some steps, and samples of the trained map."""
-    X, I, method = network(), interpolant(), method_of(name)
+    I, method = interpolant(), method_of(name)
+    X = network(joint=method.joint)
     held, numbers = operators_of(method), Numbers()
     parameters = [*X.parameters(), *method.parameters()]
     config = OptimizerConfig(**optimizer)

@@ -38,6 +38,7 @@ NETWORK: dict[str, Any] = {
     "harmonics": 2,
     "labels": CLASSES,
     "guidance": True,
+    "log_det": False,
 }
 UNET: dict[str, Any] = {
     "event": (2, 4, 4),
@@ -49,6 +50,7 @@ UNET: dict[str, Any] = {
     "labels": CLASSES,
     "dropout": 0.0,
     "guidance": True,
+    "log_det": False,
     "embedding": "positional",
     "time_scale": 8.0,
     "one_time": False,
@@ -143,6 +145,19 @@ SCM: dict[str, Any] = {
     "warmup": 100,
     "derivatives": "forward",
 }
+JOINT: dict[str, Any] = {
+    "law": FullSquare(law=Uniform(low=0.0, high=1.0)),
+    "form": "lagrangian",
+    "probes": 2,
+    "scale": 10.0,
+    "gamma": None,
+    "eta": 0.5,
+    "diagonal": None,
+    "balance": "rows",
+    "stop_gradient": True,
+    "start": "interpolant",
+    "ema_teacher": False,
+}
 
 ROWS: dict[str, dict[str, Any]] = {
     "fm": {"law": DIAGONAL},
@@ -225,6 +240,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "imf": {**MEAN, "law": LOGIT, "tangent": 0.0},
     "trapezoid": MEAN,
     "alpha-flow": {**MIXED, "law": LOGIT, "alpha": 0.25, "anneal": Sigmoid(start=0, end=100), "follow": "conditional"},
+    "f2d2": JOINT,
 }
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lmd, form velocity": ("lmd", {**DISTILLED, "form": "velocity", "start": "pushforward"}),
@@ -259,6 +275,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lmd, with the inverse": ("lmd", {**DISTILLED, "form": "map", "inverse": 0.5}),
     "esd, central differences": ("esd", {**OWN, "guides": "target", "form": "map", "derivatives": "central"}),
     "alpha-flow, own": ("alpha-flow", {**MIXED, "alpha": 0.25, "anneal": Sigmoid(start=0, end=100), "follow": "own"}),
+    "f2d2, form eulerian": ("f2d2", {**JOINT, "form": "eulerian", "probes": 0}),
+    "f2d2, form meanflow": ("f2d2", {**JOINT, "form": "meanflow", "stop_gradient": False}),
+    "f2d2, form semigroup": ("f2d2", {**JOINT, "form": "semigroup", "gamma": 0.5, "ema_teacher": True}),
 }
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops import FlowMap, Interpolant, LearnedMap, VelocityField, interpolants
+from flowops.maps import LearnedJointMap
 from flowops.methods import METHODS, Method
 from tests.examples import normal
 
@@ -16,7 +17,7 @@ WITH_LABELS = 3
 
 
 class Network(nn.Module):
-    """A smooth network of (s, t, x) for events of any shape, with an optional label."""
+    """A smooth network of (s, t, x) for events of any shape, with an optional label and a rate of a log-determinant."""
 
     null_label = WITH_LABELS
 
@@ -26,16 +27,23 @@ class Network(nn.Module):
         self.first = nn.Parameter(normal(size + 2, 8, seed=seed, dtype=dtype) / 2)
         self.last = nn.Parameter(normal(8, size, seed=seed + 1, dtype=dtype) / 2)
         self.classes = nn.Parameter(normal(WITH_LABELS + 1, 8, seed=seed + 2, dtype=dtype) / 2)
+        self.rate = nn.Parameter(normal(8, seed=seed + 3, dtype=dtype) / 2)
 
     def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.value_and_log_det_rate(s, t, x, label)[0]
+
+    def value_and_log_det_rate(
+        self, s: Tensor, t: Tensor, x: Tensor, label: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         features = torch.cat([x.reshape(len(x), -1), s[:, None].to(x), (t - s)[:, None].to(x)], 1)
         shift = 0 if label is None else self.classes[label]
-        return (torch.tanh(features @ self.first + shift) @ self.last).reshape(x.shape)
+        hidden = torch.tanh(features @ self.first + shift)
+        return (hidden @ self.last).reshape(x.shape), hidden @ self.rate
 
 
 def learned(event: tuple[int, ...] = (2,), seed: int = 0, dtype: torch.dtype = torch.float64) -> LearnedMap:
     """A map with random parameters."""
-    return LearnedMap(Network(event, seed, dtype))
+    return LearnedJointMap(Network(event, seed, dtype))
 
 
 def batch(n: int, event: tuple[int, ...] = (2,), dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

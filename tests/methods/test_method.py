@@ -137,7 +137,7 @@ def test_a_non_finite_loss_names_term_sample_and_times() -> None:
     ("change", "message"),
     [
         ({"teacher": None}, "`teacher` must be a VelocityField for lmd, got none"),
-        ({"teacher": learned()}, r"got LearnedMap; pass teacher=b, or X.velocity\(\) of a map X"),
+        ({"teacher": learned()}, r"got LearnedJointMap; pass teacher=b, or X.velocity\(\) of a map X"),
         ({"labels": torch.zeros(4, dtype=torch.int64)}, "one entry per sample, 6, got"),
         ({"interpolant": "linear"}, "`interpolant` must be of type Interpolant, got str"),
         ({"X": 3}, "`X` must be of type FlowMap, got int"),
