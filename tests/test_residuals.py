@@ -58,7 +58,8 @@ class Perturbed(FlowMap):
 
 def test_all_residuals_are_here() -> None:
     of_geometry = {"energy", "jacobian_symmetry", "symplecticity", "tilting"}
-    assert set(RESIDUALS) | of_geometry | {"Sides"} == set(residuals.__all__)
+    of_joint_maps = {f"{name}_log_det" for name in ("tangent", "lagrangian", "eulerian", "semigroup")} | {"log_density"}
+    assert set(RESIDUALS) | of_geometry | of_joint_maps | {"Sides"} == set(residuals.__all__)
 
 
 @every_residual

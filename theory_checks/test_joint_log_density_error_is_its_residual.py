@@ -10,17 +10,21 @@ since $\tfrac{d}{dt}\log\rho_t(x_t)=-\nabla\!\cdot b_t(x_t)$ and both start as $
 law of $I_t$. So the density is calibrated as well as its residual is small, whatever the map. Ground truth: the densities
 of a Gaussian and of a mixture in closed form, trajectories of a solver.
 
-Hypotheses: $X$, $D$ and $b$ once differentiable; $\rho_0$ standard normal. Source: Liouville's formula; 2512.02636.
+Hypotheses: $X$, $D$ and $b$ once differentiable; $\rho_0$ standard normal.
+
+Source: Liouville's formula; 2512.02636.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from flowops import interpolants, residuals
+from flowops import Interpolant, interpolants, residuals
 from flowops.maps import JointMap, LearnedJointMap
 from flowops.networks import MLP
 from flowops.problems import Problem
@@ -56,7 +60,7 @@ def along(X: JointMap, problem: Problem, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("make", [gaussian, mixture])
-def test_on_any_map(check: Check, make) -> None:
+def test_on_any_map(check: Check, make: Callable[[Interpolant], Problem]) -> None:
     problem = make(I)
     x = draw(problem, 1.0, 6, seed=1)
     X = random_joint_map(2)

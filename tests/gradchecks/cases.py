@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops import FlowMap, Interpolant, LearnedMap, SolutionOperator, VelocityField, fields, maps, residuals
+from flowops.fields.augmented import joined
 from flowops.interpolants import NAMED, convert, linear, named, noise_level, speed, time_of_noise_level, trigonometric
 from flowops.maps.schedule_change import ScheduleChange
 from tests.examples import normal, over, uniform
@@ -76,6 +77,19 @@ def learned(w: Tensor) -> FlowMap:
     return LearnedMap(Network(w))
 
 
+class JointNetwork(Network):
+    """One with a rate of a log-determinant."""
+
+    def value_and_log_det_rate(self, s: Tensor, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        value = self(s, t, x)
+        return value, (value * x).sum(1) + s * t
+
+
+def joint(w: Tensor) -> maps.LearnedJointMap:
+    """A learned joint map of these weights."""
+    return maps.LearnedJointMap(JointNetwork(w))
+
+
 def derived(w: Tensor) -> FlowMap:
     """A map with derivatives by the generic rules alone."""
     return FlowMap.from_function(lambda s, t, x: x + torch.sin(over(t - s, x) * (x @ w)))
@@ -121,6 +135,9 @@ def of_fields() -> Iterator[Case]:
         return found.gradient, found.solenoidal
 
     yield Case("helmholtz", "helmholtz", decomposed, (T, W))
+    yield Case(
+        "augmented", "AugmentedField", lambda t, x, w: fields.AugmentedField(field(w), x.shape[1:])(t, joined(x)), T_FIELD
+    )
     yield Case("acceleration", "acceleration", lambda t, x, w: fields.acceleration(field(w))(t, x), T_FIELD)
     yield Case("bracket", "lie_bracket", lambda t, x, w: fields.lie_bracket(field(w), other(w))(t, x), T_FIELD)
     for name in ("strain", "spin", "logarithmic_norm"):
@@ -182,6 +199,16 @@ def of_maps() -> Iterator[Case]:
     yield Case("SolverStep", "SolverStep", lambda s, t, x, w: maps.SolverStep(field(w), "heun3")(s, t, x), ST)
     yield Case("DDIMStep", "DDIMStep", lambda s, t, x, w: maps.DDIMStep(field(w), trigonometric())(s, t, x), ST)
     yield Case("StagedMap", "StagedMap", lambda s, t, x, w: maps.StagedMap(derived(w), learned(w), 0.5)(s, t, x), ST)
+    for name, call in {
+        "log_det_rate": lambda Y, s, t, x: Y.log_det_rate(s, t, x),
+        "learned_log_det": lambda Y, s, t, x: Y.learned_log_det(s, t, x),
+        "compose_with_log_det": lambda Y, s, t, x: Y.compose_with_log_det([s, 0.5, t], x),
+        "log_prob": lambda Y, s, t, x: Y.log_prob(x + 0 * over(s, x), t, steps=2),
+    }.items():
+        yield Case(
+            f"JointMap.{name}", f"JointMap.{name}", lambda s, t, x, w, call=call: call(joint(w), s, t, x), ST
+        )
+    yield Case("LearnedJointMap", "LearnedJointMap", lambda s, t, x, w: joint(w)(s, t, x), ST)
     yield Case("FrozenMap", "FrozenMap", lambda s, t, x: maps.FrozenMap(derived(W))(s, t, x), STX)
     yield Case(
         "DifferencedMap", "DifferencedMap", lambda s, t, x, w: maps.DifferencedMap(learned(w), 0.05).dt(s, t, x), ST
@@ -301,6 +328,11 @@ def of_residuals() -> Iterator[Case]:
         "lagrangian_velocity": lambda s, t, x, w: R.lagrangian_velocity(learned(w), field(w), s, t, x),
         "trapezoid_velocity": lambda s, t, x, w: R.trapezoid_velocity(learned(w), field(w), s, t, x),
         "semigroup_velocity": lambda s, t, x, w: R.semigroup_velocity(learned(w), s, 0.5 * (s + t), t, x),
+        "tangent_log_det": lambda s, t, x, w: R.tangent_log_det(joint(w), field(w), t, x + 0 * over(s, x)),
+        "lagrangian_log_det": lambda s, t, x, w: R.lagrangian_log_det(joint(w), field(w), s, t, x),
+        "eulerian_log_det": lambda s, t, x, w: R.eulerian_log_det(joint(w), field(w), s, t, x),
+        "semigroup_log_det": lambda s, t, x, w: R.semigroup_log_det(joint(w), s, t, 0.3, x),
+        "log_density": lambda s, t, x, w: R.log_density(joint(w), field(w), t, x + 0 * over(s, x)),
     }
     for name, call in calls.items():
         yield Case(name, name, call, ST)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from flowops import FlowMap, Interpolant, LearnedMap, interpolants
+from flowops.maps import LearnedJointMap
 from flowops.methods import METHODS, Draw, Method, MethodResult, get_method
 from tests.methods.rows import NAMES, WITH_LABELS, Network, batch, gradient, learned, teacher_for
 
@@ -122,7 +123,7 @@ def test_a_process_draws_its_rows_of_the_joint_draw_bit_for_bit(name: str, n: in
 @pytest.mark.parametrize("name", [name for name in NAMES if any(t.guided and t.velocity for t in METHODS[name].terms)])
 def test_so_are_the_scales_of_guidance(name: str) -> None:
     method = get_method(name, label_dropout=0.3, guidance=(1.0, 4.0))
-    for own, joint in shares(method, LearnedMap(Guided((2,))), 4, interpolants.linear()):
+    for own, joint in shares(method, LearnedJointMap(Guided((2,))), 4, interpolants.linear()):
         assert_equal(own, joint)
         for term in own.terms:
             if term is not None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowops import LearnedMap, VelocityField, guided, interpolants
+from flowops.maps import LearnedJointMap
 from flowops.methods import METHODS, Draw, Method, MethodResult, get_method
 from tests.examples import normal, over
 from tests.methods.rows import WITH_LABELS, batch, gradient
@@ -39,9 +40,15 @@ class Scaled(nn.Module):
         self.scales = nn.Parameter(normal(8, seed=seed + 3) / 2)
 
     def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor, guidance: Tensor | None = None) -> Tensor:
+        return self.value_and_log_det_rate(s, t, x, label, guidance)[0]
+
+    def value_and_log_det_rate(
+        self, s: Tensor, t: Tensor, x: Tensor, label: Tensor, guidance: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         scale = torch.ones_like(s) if guidance is None else guidance
         features = torch.cat([x, s[:, None], (t - s)[:, None]], 1) @ self.first + self.classes[label]
-        return torch.tanh(features + (scale[:, None] - 1) * self.scales) @ self.last
+        value = torch.tanh(features + (scale[:, None] - 1) * self.scales) @ self.last
+        return value, value.sum(1)
 
 
 class ByLabel(VelocityField):
@@ -136,7 +143,7 @@ def test_a_teacher_map_is_told_the_scale(name: str, steps: int) -> None:
 
 @pytest.mark.parametrize("name", GUIDED_ROWS)
 def test_every_row_with_a_velocity_to_guide_takes_a_range(name: str) -> None:
-    X = LearnedMap(Scaled())
+    X = LearnedJointMap(Scaled())
     result = step(get_method(name, guidance=RANGE, label_dropout=0.2), X)[1]
     assert result.loss.isfinite()
     assert gradient(result.loss, X)[-8:].abs().min() > 0  # the weights of the scale are trained

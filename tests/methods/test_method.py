@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from flowops import SolutionOperator, VelocityField, interpolants
+from flowops import LearnedMap, SolutionOperator, VelocityField, interpolants
 from flowops.methods import METHODS, MethodResult, get_method
 from tests.examples import normal
 from tests.methods.rows import NAMES, batch, call, gradient, learned, teacher_for
@@ -30,9 +30,10 @@ def test_every_row_trains_every_parameter_that_moves_the_map(name: str) -> None:
     X = learned()
     slope = gradient(call(METHODS[name], X=X).loss, X)
     assert slope.isfinite().all()
-    first, last, _ = slope.split([p.numel() for p in X.parameters()])  # the classes enter with labels only
+    first, last, _, rate = slope.split([p.numel() for p in X.parameters()])  # the classes enter with labels only
     assert (first.reshape(4, -1)[:2] != 0).all()  # the weights of x; s, or t - s, may be zero throughout
     assert (last != 0).all()
+    assert (rate != 0).all() if METHODS[name].joint else (rate == 0).all()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "contrastive-fm"])
@@ -102,6 +103,12 @@ def test_rows_that_need_no_teacher_ignore_one() -> None:
     for name in ("fm", "lsd", "meanflow", "ct"):
         plain, given = (call(METHODS[name], teacher=b).loss for b in (None, learned(seed=30).velocity()))
         assert_close(plain, given, rtol=0, atol=0)
+
+
+def test_a_row_of_a_joint_map_refuses_another_one() -> None:
+    X, (x0, x1) = LearnedMap(learned().network), batch(4)
+    with pytest.raises(TypeError, match="`X` must be a JointMap for f2d2, got LearnedMap; build LearnedJointMap"):
+        METHODS["f2d2"](X, interpolants.linear(), x0, x1)
 
 
 def test_scm_distils_a_teacher_and_trains_without_one() -> None:
