@@ -2,14 +2,14 @@ r"""Is the log-density of a joint map calibrated? `f2d2` on a planar mixture, wh
 
     OMP_NUM_THREADS=1 python -m experiments.joint_density --write experiments/results/joint_density.md
 
-Each row of the table is a run of 4,000 steps, a minute of one core: a perceptron learns the flow of three modes together
-with the rate of its log-determinant, from the exact field or from samples alone. The density of 4,000 samples of the
-data is then had in 1, 2, 4 and 8 calls: *claimed*, by the rate; by the *determinant*, the exact one of the same map;
-and by the two rules of public code, *Euler*, along the diagonal with its rate (JAX-F2D2), and *forward*, backward in
-time with the velocity and the rate of the step that lies ahead (F2D2). The error is the log-density less the exact one:
-its mean and its deviation; *mass* is the integral of the density, one for a density. For one step of the claimed one,
-*bound* is the root of the integral of the squared residual along the interpolant, which no error of the root mean
-square exceeds but for the noise of samples.
+Each row of the table is a run of 4,000 steps, a minute of one core: a perceptron learns the flow of three modes and
+the rate of its log-determinant, from the exact field or from samples alone. The density of 4,000 samples of the data is
+then had in 1, 2, 4 and 8 calls: *claimed*, by the rate; by the *determinant*, the exact one of the same map; and by the
+two rules of public code, *Euler*, along the diagonal with its rate (JAX-F2D2), and *forward*, backward in time with the
+velocity and the rate of the step that lies ahead (F2D2). The error is the log-density less the exact one: its mean and
+its deviation; *mass* is the integral of the density, which should be one. For one step of the claimed density *bound*
+is the root of the integral of the squared residual along the interpolant: the root mean square error is at most that,
+but for the noise of samples.
 """
 
 from __future__ import annotations

@@ -212,7 +212,9 @@ def _held(
     return total
 
 
-def _compared(method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: FlowMap) -> tuple[TermPoint, Differences]:
+def _compared(
+    method: Method, aspect: Aspect, setting: Setting, draw: Draw, X: FlowMap
+) -> tuple[TermPoint, Differences]:
     """Where the only term of a draw is evaluated, and what it compares there."""
     seen: list[tuple[TermPoint, Differences]] = []
     (term,) = [term for term, drawn in zip(method.terms, draw.terms, strict=True) if drawn is not None]

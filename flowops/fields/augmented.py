@@ -14,7 +14,7 @@ from flowops.fields.velocity_field import VelocityField, check_velocity_field
 
 
 class AugmentedField(VelocityField):
-    r"""$(b_t(x),\ \nabla\!\cdot b_t(x))$ at $y=(x,\ell)$: its flow is $(X_{s,t}(x),\ \ell+\log|\det\nabla X_{s,t}(x)|)$.
+    r"""$(b_t(x),\ \nabla\!\cdot b_t(x))$ at $y=(x,\ell)$; its flow is $(X_{s,t}(x),\ell+\log|\det\nabla X_{s,t}(x)|)$.
 
     Args:
         b: the field.

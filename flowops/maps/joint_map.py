@@ -51,8 +51,8 @@ class JointMap(FlowMap):
     def log_prob(self, x: Tensor, t: TimeLike = 1.0, base: Base | None = None, *, steps: int = 1) -> PerSample:
         r"""$\log\hat\rho_t(x)=\log\rho_0(X_{t,0}(x))+\sum_i(t_{i+1}-t_i)\,D_{t_i,t_{i+1}}(x_i)$ over equal steps to 0.
 
-        No density unless the claim is true: its integral need not be one. The map must have learned to go from $t$ to 0,
-        which wants a law of times such as `times.FullSquare`.
+        No density unless the claim is true: its integral need not be one. The map must have learned to go from $t$ to
+        0, which wants a law of times such as `times.FullSquare`.
 
         Args:
             x: states at time `t`.

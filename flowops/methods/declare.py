@@ -53,7 +53,7 @@ def row(
             f"pass either several forms or terms alone."
         )
     forms = dict(forms or {"": terms})
-    own = _with(options, [form_option(forms)] if len(forms) > 1 else [])
+    own = (*options, *([form_option(forms)] if len(forms) > 1 else []))
     own = _with(own, OF_SHARES if any(term.share == "eta" for some in forms.values() for term in some) else ())
     offered = _with(own, SHARED)
     names = {option.name for option in offered}

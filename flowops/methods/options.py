@@ -284,7 +284,8 @@ def form_option(forms: Mapping[str, Any]) -> Option:
     return Option(
         "form",
         next(iter(forms)),
-        "what the residual is written for: the map, its average velocity, or the network of TrigFlow",
+        "what the residual is written for: the map, its average velocity, or the network of TrigFlow; of `f2d2` which "
+        "identity it is",
         "one of " + ", ".join(forms),
         among(*forms),
     )

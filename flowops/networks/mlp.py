@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from flowops._arguments import whole
 from flowops._types import PerSample, State, Times
 from flowops.networks._checks import misfit, without_log_det
-from flowops.networks.layers import Embedded, Fourier, LabelEmbedding, LogDetHead, TimePair, Waves, guidance_scale, linear
+from flowops.networks.layers import (
+    Embedded,
+    Fourier,
+    LabelEmbedding,
+    LogDetHead,
+    TimePair,
+    Waves,
+    guidance_scale,
+    linear,
+)
 
 ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}
 

@@ -84,9 +84,7 @@ def assemble(
     labelled = config.labels and bool(dataset.classes)
     if network is None:
         classes, source = len(dataset.classes) if labelled else None, generator("network", config.seed)
-        network = network_of(
-            config, dataset.event, classes, guidance=ranged, source=source, log_det=method.joint
-        )
+        network = network_of(config, dataset.event, classes, guidance=ranged, source=source, log_det=method.joint)
     conditional = labelled and takes(network, "label")
     if labelled and not conditional:
         report(f"The network takes no `label`, so the map of {dataset.name} is unconditional.")

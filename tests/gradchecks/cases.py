@@ -136,7 +136,10 @@ def of_fields() -> Iterator[Case]:
 
     yield Case("helmholtz", "helmholtz", decomposed, (T, W))
     yield Case(
-        "augmented", "AugmentedField", lambda t, x, w: fields.AugmentedField(field(w), x.shape[1:])(t, joined(x)), T_FIELD
+        "augmented",
+        "AugmentedField",
+        lambda t, x, w: fields.AugmentedField(field(w), x.shape[1:])(t, joined(x)),
+        T_FIELD,
     )
     yield Case("acceleration", "acceleration", lambda t, x, w: fields.acceleration(field(w))(t, x), T_FIELD)
     yield Case("bracket", "lie_bracket", lambda t, x, w: fields.lie_bracket(field(w), other(w))(t, x), T_FIELD)
@@ -205,9 +208,7 @@ def of_maps() -> Iterator[Case]:
         "compose_with_log_det": lambda Y, s, t, x: Y.compose_with_log_det([s, 0.5, t], x),
         "log_prob": lambda Y, s, t, x: Y.log_prob(x + 0 * over(s, x), t, steps=2),
     }.items():
-        yield Case(
-            f"JointMap.{name}", f"JointMap.{name}", lambda s, t, x, w, call=call: call(joint(w), s, t, x), ST
-        )
+        yield Case(f"JointMap.{name}", f"JointMap.{name}", lambda s, t, x, w, call=call: call(joint(w), s, t, x), ST)
     yield Case("LearnedJointMap", "LearnedJointMap", lambda s, t, x, w: joint(w)(s, t, x), ST)
     yield Case("FrozenMap", "FrozenMap", lambda s, t, x: maps.FrozenMap(derived(W))(s, t, x), STX)
     yield Case(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops import FlowMap, Interpolant, LearnedMap, interpolants
+from flowops import FlowMap, Interpolant, interpolants
 from flowops.maps import LearnedJointMap
 from flowops.methods import METHODS, Draw, Method, MethodResult, get_method
 from tests.methods.rows import NAMES, WITH_LABELS, Network, batch, gradient, learned, teacher_for

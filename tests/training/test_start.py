@@ -16,7 +16,7 @@ from torch import nn
 import flowops
 from flowops import VelocityField
 from flowops.data import Batch, Dataset, open_dataset
-from flowops.maps import LearnedMap, Parameterization
+from flowops.maps import JointMap, LearnedMap, Parameterization
 from flowops.methods import METHODS
 from flowops.networks import MLP
 from flowops.runs import (
@@ -176,6 +176,16 @@ def test_every_method_without_a_teacher_trains(small: Make, name: str) -> None:
 def test_every_method_with_a_teacher_trains(small: Make, name: str) -> None:
     config = small(method=name, steps=2, checkpoint_every=0, teacher="problem:gaussian")
     assert bool(train(config, report=silent).sample(4, steps=2).isfinite().all())
+
+
+def test_a_joint_run_is_read_with_its_rate(small: Make) -> None:
+    run = train(small(method="f2d2", teacher="problem:gaussian", steps=3), report=silent)
+    read = Run.load(run.folder.path)
+    assert isinstance(run.X, JointMap)
+    assert isinstance(read.X, JointMap)
+    x = run.sample(4)
+    assert read.X.log_det_rate(0.2, 0.9, x).any()
+    assert torch.equal(run.X.log_prob(x, steps=2), read.X.log_prob(x, steps=2))
 
 
 @pytest.mark.parametrize("name", ["lsd", "cd", "ctm", "ct"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowops.fields import AugmentedField
 from flowops.fields.augmented import joined
-from flowops.maps import FlowMap, JointMap
+from flowops.maps import JointMap
 from flowops.methods import compared
 from flowops.methods.declare import replaced, row
 from flowops.methods.options import (
@@ -23,7 +23,6 @@ from flowops.methods.options import (
     STOP_GRADIENT,
     Option,
     between,
-    form_option,
     optional,
 )
 from flowops.methods.point import (
@@ -55,7 +54,7 @@ def joint_tangent(k: TermPoint) -> Differences:
 
 
 def joint_lagrangian(k: TermPoint) -> Differences:
-    r"""$\partial_tX_{s,t}(x)$ against $b_t(X_{s,t})$, $D_{s,t}(x)$ against $\nabla\!\cdot b_t(X_{s,t})-(t-s)\,\partial_tD$."""
+    r"""$\partial_tX_{s,t}$ against $b_t(X_{s,t})$, $D_{s,t}$ against $\nabla\!\cdot b_t(X_{s,t})-(t-s)\,\partial_tD_{s,t}$."""
     j = augmented(k)
     left, right, _ = compared.lagrangian(j)["lagrangian"]
     rate = j.X.average_velocity(j.s, j.t, j.x)[:, -1:]
@@ -77,17 +76,17 @@ def joint_semigroup(k: TermPoint) -> Differences:
 
 
 def augmented(k: TermPoint) -> TermPoint:
-    r"""The point of the augmented map: $(x,0)$, and $(b,\nabla\!\cdot b)$; of $\dot I$ it is the map's own divergence."""
+    r"""The point of the augmented map: $(x,0)$ and $(b,\nabla\!\cdot b)$, beside $\dot I$ the map's own divergence."""
     event = k.x.shape[1:]
 
     def field(_: TermPoint) -> AugmentedField:
         conditional = k.source is CONDITIONAL or (k.source is TEACHER_OR_CONDITIONAL and k.teacher is None)
         return AugmentedField(k.b, event, expands=OWN.field(k) if conditional else None, probes=k.probes)
 
-    def of(X: FlowMap | None) -> FlowMap | None:
-        return X.augmented(event) if isinstance(X, JointMap) else None
-
-    return replace(k, X=of(k.X), average=of(k.average), x=joined(k.x), source=VelocitySource("augmented", field))
+    assert isinstance(k.X, JointMap)
+    average = k.average.augmented(event) if isinstance(k.average, JointMap) else None
+    source = VelocitySource("augmented", field)
+    return replace(k, X=k.X.augmented(event), average=average, x=joined(k.x), source=source)
 
 
 def parted(k: TermPoint, names: tuple[str, str], left: Tensor, right: Tensor) -> Differences:
@@ -109,9 +108,7 @@ TERMS = {
     "lagrangian": replaced(
         lsd, form="map", residual=joint_lagrangian, constant="v_tt(X_st), div v_tt(X_st) - (t-s) d_t D"
     ),
-    "eulerian": replaced(
-        esd, form="velocity", residual=joint_eulerian, constant="(v_ss, div v_ss) + (t-s) D_s (v, D)"
-    ),
+    "eulerian": replaced(esd, form="velocity", residual=joint_eulerian, constant="(v_ss, div v_ss) + (t-s) D_s (v, D)"),
     "meanflow": replaced(
         esd,
         form="velocity",
@@ -124,18 +121,18 @@ TERMS = {
     ),
 }
 FORMS = {form: (JOINT_DIAGONAL, replace(term, law=FullSquare(), joint=True)) for form, term in TERMS.items()}
-FORM = replace(form_option(FORMS), meaning="the identity of the joint flow that is held off the diagonal")
 
 f2d2 = row(
     "f2d2",
     forms=FORMS,
     teacher="optional field",
-    options=(FORM, PROBES(1), SCALE, GAMMA, ETA(0.5), STOP_GRADIENT, START, EMA_TEACHER),
+    options=(PROBES(1), SCALE, GAMMA, ETA(0.5), STOP_GRADIENT, START, EMA_TEACHER),
     paper={"scale": 1e4},
     source="Ai et al. 2512.02636; code Keely-Ai/JAX-F2D2, Keely-Ai/F2D2",
-    summary=r"Joint distillation of a state and its log-determinant, $\log|\det\nabla X_{s,t}|=(t-s)D_{s,t}$ with $D$ a "
-    r"second output of the network of a `JointMap`. The diagonal is that of a teacher, or of the data and the map's own "
-    r"divergence; both orders of the times are drawn, since a density goes from 1 to 0. Written after the authors' code, "
-    r"where the paper could not be read: its LSD is `lagrangian`, its shortcut model is `semigroup` with "
-    r"`law=Dyadic(7), gamma=0.5`; it divides the rate by $10^4$ (CelebA), $2\cdot10^4$ (CIFAR-10), 10 (a planar set).",
+    summary=r"Joint distillation of a state and its log-determinant, $\log|\det\nabla X_{s,t}|=(t-s)D_{s,t}$, with $D$ "
+    r"a second output of the network of a `JointMap`. The diagonal is that of a teacher, or of the data and the map's "
+    r"own divergence; both orders of the times are drawn, since a density is had by going from 1 to 0. Written after "
+    r"the authors' code, since the paper could not be read: its LSD is `form=lagrangian`, its shortcut model "
+    r"`form=semigroup, law=Dyadic(7), gamma=0.5`; it divides the rate by $10^4$ (CelebA), $2\cdot10^4$ (CIFAR-10), 10 "
+    r"(in the plane).",
 )
