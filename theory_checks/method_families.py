@@ -144,7 +144,7 @@ class TrueJoint(JointMap):
 
 
 class Appended(FlowMap):
-    r"""$(X_{s,t}(x),\ \ell+\log|\det\nabla X_{s,t}(x)|)$ of a map in closed form, whose determinant is that of its Jacobian."""
+    r"""$(X_{s,t}(x),\ \ell+\log|\det\nabla X_{s,t}(x)|)$ of a map in closed form, by its Jacobian's determinant."""
 
     def __init__(self, X: FlowMap, field: AugmentedField) -> None:
         super().__init__()
@@ -159,15 +159,23 @@ class Appended(FlowMap):
 
 
 class JointFamily(JointMap):
-    r"""A `Family` through a true joint map: state and rate, along directions that do not look at $\ell$."""
+    r"""A `Family` through a true joint map: state and rate, or the rate alone, along directions that see no $\ell$."""
 
     def __init__(
-        self, truth: TrueJoint, event: torch.Size, delta: float | Tensor = 0.0, count: int = 4, seed: int = 0
+        self,
+        truth: TrueJoint,
+        event: torch.Size,
+        delta: float | Tensor = 0.0,
+        count: int = 4,
+        seed: int = 0,
+        rate_only: bool = False,
     ) -> None:
         super().__init__()
         self.event = event
         self.family = Family(truth.augmented(event), event.numel() + 1, delta, count, seed)
         self.family.g.w[-1] = 0
+        if rate_only:
+            self.family.g.v[:, :-1] = 0
 
     @property
     def theta(self) -> nn.Parameter:
@@ -201,11 +209,16 @@ def true_map(X: FlowMap, b: VelocityField, joint: bool) -> FlowMap:
 
 
 def family_through(
-    truth: FlowMap, event: torch.Size, delta: float | Tensor = 0.0, count: int = 4, seed: int = 0
+    truth: FlowMap,
+    event: torch.Size,
+    delta: float | Tensor = 0.0,
+    count: int = 4,
+    seed: int = 0,
+    rate_only: bool = False,
 ) -> Family | JointFamily:
-    """The truth plus `delta` along random directions."""
+    """The truth plus `delta` along random directions; of a joint map it may be the rate alone that moves."""
     if isinstance(truth, TrueJoint):
-        return JointFamily(truth, event, delta, count, seed)
+        return JointFamily(truth, event, delta, count, seed, rate_only)
     return Family(truth, event.numel(), delta, count, seed)
 
 

@@ -54,10 +54,7 @@ def family(
     setting: Setting, aspect: Aspect, delta: float | Tensor, count: int = 4, seed: int = 0
 ) -> Family | JointFamily:
     """The truth plus `delta` along random directions."""
-    X = family_through(truth(setting, aspect), setting.x0.shape[1:], delta, count, seed)
-    if setting.rate_only:
-        X.family.g.v[:, :-1] = 0
-    return X
+    return family_through(truth(setting, aspect), setting.x0.shape[1:], delta, count, seed, setting.rate_only)
 
 
 def call(method: Method, aspect: Aspect, setting: Setting, X: FlowMap, *, step: int | None = None) -> MethodResult:

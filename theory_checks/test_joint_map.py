@@ -6,9 +6,9 @@ $$D_{t,t}=\nabla\!\cdot b_t,\quad D_{s,t}+(t-s)\,\partial_tD_{s,t}=\nabla\!\cdot
   D_{s,t}=\nabla\!\cdot b_s+(t-s)(\partial_s+b_s\!\cdot\!\nabla)D_{s,t},\quad
   D_{s,t}=(1-\gamma)D_{s,u}+\gamma D_{u,t}(X_{s,u})$$
 
-Hypotheses: $b$ twice differentiable in $x$, once in $t$. Two routes: the determinant of a Jacobian in closed form, and a
-solve of $(b,\nabla\!\cdot b)$. A divergence estimated by random signs is right in the mean, and so is the gradient of
-the losses, which are linear in it.
+Hypotheses: $b$ twice differentiable in $x$, once in $t$. Two routes: the determinant of a Jacobian in closed form, and
+a solve of $(b,\nabla\!\cdot b)$. A divergence estimated by random signs is right in the mean, and so is the gradient
+of the losses, which are linear in it.
 
 Source: Liouville's formula; 2512.02636.
 """
@@ -39,10 +39,10 @@ I = interpolants.trigonometric()
 S = torch.tensor([0.1, 0.8, 0.4, 0.0], dtype=torch.float64)  # forward, backward, equal times, across
 T = torch.tensor([0.7, 0.2, 0.4, 1.0], dtype=torch.float64)
 IDENTITIES: dict[str, Identity] = {
-    "tangent": lambda X, b, s, t, x: residuals.tangent_log_det(X, b, t, x),
+    "tangent": lambda X, b, _, t, x: residuals.tangent_log_det(X, b, t, x),
     "lagrangian": residuals.lagrangian_log_det,
     "eulerian": residuals.eulerian_log_det,
-    "semigroup": lambda X, b, s, t, x: residuals.semigroup_log_det(X, s, t, 0.3, x),
+    "semigroup": lambda X, _, s, t, x: residuals.semigroup_log_det(X, s, t, 0.3, x),
 }
 EVERY = pytest.mark.parametrize("identity", IDENTITIES)
 

@@ -15,6 +15,7 @@ import gc
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -56,9 +57,9 @@ class Trainer:
         self, method: Method, batch: int, width: int, depth: int, compiled: bool, activation: str = "gelu"
     ) -> None:
         generator = torch.Generator().manual_seed(0)
-        kind, sizes = LearnedJointMap if method.joint else LearnedMap, {"width": width, "depth": depth}
+        kind, network = LearnedJointMap if method.joint else LearnedMap, partial(MLP, 2, width=width, depth=depth)
         self.X, previous = (
-            kind(MLP(2, **sizes, activation=activation, log_det=method.joint, generator=generator)) for _ in range(2)
+            kind(network(activation=activation, log_det=method.joint, generator=generator)) for _ in range(2)
         )
         self.method, self.teacher = method, _teacher(method, previous.requires_grad_(False))
         self.optimizer = torch.optim.Adam(self.X.parameters(), 1e-4, fused=True)

@@ -95,11 +95,11 @@ def semigroup_log_det(
 def log_density(
     X: JointMap, b: VelocityField, t: TimeLike, x: Tensor, *, base: Base | None = None, parts: bool = False
 ) -> Residual:
-    r"""$r_t(x)=(\partial_t+b_t\cdot\nabla)\log\hat\rho_t(x)+\nabla\!\cdot b_t(x)$, `[batch]`, of `X.log_prob` in one step.
+    r"""$r_t(x)=(\partial_t+b_t\cdot\nabla)\log\hat\rho_t(x)+\nabla\!\cdot b_t(x)$, `[batch]`, of a density in one step.
 
-    The continuity equation of the density that a joint map claims. Its integral along a trajectory is the error there,
-    $\log\hat\rho_1(x_1)-\log\rho_1(x_1)=\int_0^1r_t(x_t)\,dt$, so that without trajectories, on samples of an
-    interpolant, $\mathbb E|\log\hat\rho_1-\log\rho_1|^2\le\int_0^1\mathbb E|r_t(I_t)|^2dt$.
+    The continuity equation of `X.log_prob`, the density that a joint map claims. Its integral along a trajectory is
+    the error there, $\log\hat\rho_1(x_1)-\log\rho_1(x_1)=\int_0^1r_t(x_t)\,dt$, so that without trajectories, on
+    samples of an interpolant, $\mathbb E|\log\hat\rho_1-\log\rho_1|^2\le\int_0^1\mathbb E|r_t(I_t)|^2dt$.
 
     Args:
         X: the map.

@@ -135,12 +135,8 @@ def of_fields() -> Iterator[Case]:
         return found.gradient, found.solenoidal
 
     yield Case("helmholtz", "helmholtz", decomposed, (T, W))
-    yield Case(
-        "augmented",
-        "AugmentedField",
-        lambda t, x, w: fields.AugmentedField(field(w), x.shape[1:])(t, joined(x)),
-        T_FIELD,
-    )
+    augmented = fields.AugmentedField
+    yield Case("augmented", "AugmentedField", lambda t, x, w: augmented(field(w), x.shape[1:])(t, joined(x)), T_FIELD)
     yield Case("acceleration", "acceleration", lambda t, x, w: fields.acceleration(field(w))(t, x), T_FIELD)
     yield Case("bracket", "lie_bracket", lambda t, x, w: fields.lie_bracket(field(w), other(w))(t, x), T_FIELD)
     for name in ("strain", "spin", "logarithmic_norm"):

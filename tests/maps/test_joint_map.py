@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -90,14 +92,15 @@ def test_a_parameterization_changes_the_state_and_keeps_the_rate_of_its_input() 
     I, x = trigonometric(), normal(3, 2)
     X = LearnedJointMap(Network(), EDMPreconditioning(I, 1.0))
     assert_close(X(0.2, 0.7, x), LearnedMap(Network(), EDMPreconditioning(I, 1.0))(0.2, 0.7, x))
-    _, rate = Network().value_and_log_det_rate(*torch.tensor([[0.2] * 3, [0.7] * 3], dtype=torch.float64), x)
+    s, t = torch.tensor([[0.2] * 3, [0.7] * 3], dtype=torch.float64)
+    _, rate = Network().value_and_log_det_rate(s, t, x)
     assert_close(X.log_det_rate(0.2, 0.7, x), rate)  # its inputs have unit variance here
 
 
 def test_derivatives_of_the_rate_are_differences() -> None:
     X, x = LearnedJointMap(Network()), normal(3, 2)
     s, t = uniform(2, 3)
-    b = VelocityField.from_function(lambda t, x: torch.cos(x))
+    b = VelocityField.from_function(lambda _, x: torch.cos(x))
     slope = central_difference(lambda q: X.log_det_rate(s, q, x), t, torch.ones_like(t))
     wanted = X.log_det_rate(s, t, x) - b.divergence(t, X(s, t, x)) + (t - s) * slope
     assert_close(residuals.lagrangian_log_det(X, b, s, t, x), wanted, rtol=1e-6, atol=1e-7)
@@ -121,7 +124,7 @@ def test_a_frozen_side_keeps_the_values_and_has_no_graph(name: str) -> None:
 
 @pytest.mark.parametrize("make", [lambda **o: MLP(2, width=8, **o), lambda **o: UNet((2, 4, 4), channels=4, **o)])
 class TestNetworks:
-    def test_the_rate_is_zero_at_first_and_trained(self, make) -> None:  # type: ignore[no-untyped-def]
+    def test_the_rate_is_zero_at_first_and_trained(self, make: Callable[..., Any]) -> None:
         network = make(log_det=True)
         X, x = LearnedJointMap(network), normal(3, *network.event, dtype=torch.float32)
         value, rate = network.value_and_log_det_rate(torch.zeros(3), torch.ones(3), x)
@@ -130,7 +133,7 @@ class TestNetworks:
         (X.log_det_rate(0.0, 1.0, x) - 1).square().sum().backward()
         assert network.log_det.outer.weight.grad.abs().sum() > 0
 
-    def test_without_a_second_output_there_is_no_joint_map(self, make) -> None:  # type: ignore[no-untyped-def]
+    def test_without_a_second_output_there_is_no_joint_map(self, make: Callable[..., Any]) -> None:
         network = make()
         assert not any(name.startswith("log_det") for name in network.state_dict())
         with pytest.raises(TypeError, match=r"must have a method value_and_log_det_rate\(s, t, x\), and .* has none"):

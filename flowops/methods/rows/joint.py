@@ -54,7 +54,7 @@ def joint_tangent(k: TermPoint) -> Differences:
 
 
 def joint_lagrangian(k: TermPoint) -> Differences:
-    r"""$\partial_tX_{s,t}$ against $b_t(X_{s,t})$, $D_{s,t}$ against $\nabla\!\cdot b_t(X_{s,t})-(t-s)\,\partial_tD_{s,t}$."""
+    r"""$\partial_tX_{s,t}$ against $b_t(X_{s,t})$, $D_{s,t}$ against $(\nabla\cdot b_t)(X_{s,t})-(t-s)\partial_tD$."""
     j = augmented(k)
     left, right, _ = compared.lagrangian(j)["lagrangian"]
     rate = j.X.average_velocity(j.s, j.t, j.x)[:, -1:]
