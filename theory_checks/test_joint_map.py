@@ -65,10 +65,11 @@ def test_the_determinant_of_a_closed_form_satisfies_them(check: Check, name: str
     check.vanishes(IDENTITIES[identity](TrueJoint(X, problem.b), problem.b, S, T, x), CLOSED_FORM, scale=10.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("identity", ["tangent", "lagrangian", "eulerian"])
 def test_the_solved_joint_flow_satisfies_them(check: Check, identity: str) -> None:
-    b, x = SmoothField((), 7), normal(2, 2)
-    check.vanishes(IDENTITIES[identity](TrueJoint(b.flow_map(), b), b, S[:2], T[:2], x), SOLVED)
+    b, x = SmoothField((), 7), normal(2, 1)
+    check.vanishes(IDENTITIES[identity](TrueJoint(b.flow_map(), b), b, S[:1], T[:1], x), SOLVED)
 
 
 @EVERY
@@ -106,7 +107,10 @@ def test_negative_control(check: Check, identity: str) -> None:
     check.sees(wrong, half, 10 * CLOSED_FORM)
 
 
-@pytest.mark.parametrize("form", METHODS["f2d2"].row.forms)
+@pytest.mark.parametrize(
+    "form",
+    ["lagrangian", *(pytest.param(form, marks=pytest.mark.slow) for form in list(METHODS["f2d2"].row.forms)[1:])],
+)
 def test_random_signs_are_right_in_the_mean(check: Check, form: str) -> None:
     """The mean over all signs of the gradient of the loss is that with the exact divergence."""
     problem, (x0, x1) = gaussian(I), batch(2)

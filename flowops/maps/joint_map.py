@@ -103,7 +103,7 @@ class LearnedJointMap(LearnedMap, JointMap):
             )
 
     def augmented(self, event: torch.Size) -> LearnedMap:
-        return LearnedMap(JointRates(self, event))
+        return LearnedMap(JointRates(self, event), None)
 
     def rates(self, s: Times, t: Times, x: State) -> tuple[State, PerSample]:
         r"""$v_{s,t}(x)$ and $D_{s,t}(x)$ in one call of the network, at checked operands."""
