@@ -1,4 +1,4 @@
-r"""The joint map of state and log-determinant is the flow map of $(b,\nabla\cdot b)$.
+r"""The joint map of state and log-determinant is the flow map of (b, div b).
 
 With $\log|\det\nabla X_{s,t}(x)|=(t-s)D_{s,t}(x)$ each identity of the flow map is one of the rate $D$:
 

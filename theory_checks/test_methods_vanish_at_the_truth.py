@@ -48,7 +48,9 @@ def each(chosen: Iterable[tuple[Method, Aspect]]) -> list[Any]:
 EVERY = every_aspect()
 EXACT = each((m, a) for m, a in EVERY if a.order is None)
 OFF_DIAGONAL = each((m, a) for m, a in EVERY if a.order is None and not a.diagonal)
-FORWARD = each((m, a) for m, a in EVERY if a.order is None and not a.diagonal and not isinstance(a.term.law, FullSquare))
+FORWARD = each(
+    (m, a) for m, a in EVERY if a.order is None and not a.diagonal and not isinstance(a.term.law, FullSquare)
+)
 ANY_STEP = each(EVERY)
 STOPPED = each((m, a) for m, a in EVERY if a.stopped)
 JOINT = [pytest.param(m, a, id=a.name) for m, a in EVERY if a.exact and a.term.joint]
