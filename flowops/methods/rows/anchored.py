@@ -102,7 +102,9 @@ facm = row(
     ),
     teacher="optional field",
     options=(ETA(0.5), RELAXATION, CLAMP, COSINE, STOP_GRADIENT),
-    paper={"cosine": 1.0, "clamp": 1.0, "norm": MeanSquared(), "p": 0.5, "c": 1e-3},
+    paper={"cosine": 1.0, "clamp": 1.0, "norm": MeanSquared(), "p": 0.5},
+    lacking="both terms on every sample; a second time beyond 1 for networks of one time; its law of the times where "
+    "the interpolant is not trigonometric",
     source="Peng et al. 2507.03738 and its code",
     summary=r"Flow-anchored consistency models: the Eulerian semigradient at $t=1$, relaxed by $1-s^p$ and weighed by "
     r"$\cos\tfrac\pi2s$, beside flow matching on the diagonal, which keeps the velocity that the tangent follows; with "
@@ -127,6 +129,7 @@ tcm = row(
     teacher="map",
     options=(TRANSITION, STOP_GRADIENT),
     paper={"p": 0.5, "c": 1e-8},
+    lacking="the division by the step in the noise level; the preconditioning of its network, a setting of the run",
     source="Lee et al. 2410.14895, after the code of NVlabs/FastGen",
     summary=r"Truncated consistency models: consistency training from times before $\tau$ (`transition`) only, "
     r"towards the map of a first stage, the teacher, from $\tau$ on; starts that the law draws later are moved to "

@@ -167,6 +167,8 @@ cmt = preset(
     replaced(regression, constant="the trajectory of the solver"),
     options=(POINTS, START("trajectory"), SOLVER("heun"), STEPS(8)),
     paper={"law": EndpointFixed(), "steps": 16},
+    lacking="LPIPS, for which `norm=Perceptual(network)` takes features of your own; DPM-Solver++ as the solver, and "
+    "every point of one trajectory",
     source="Hu et al. 2509.24526",
     summary=r"Consistency mid-training: $|X_{s,t}(x_s)-x_t|^2$ on a solver's trajectory of the teacher from the prior, "
     r"the stage between a teacher and self-distillation or consistency training, whose run starts from it with "

@@ -49,14 +49,14 @@ SCALE = Option(
 
 def joint_tangent(k: TermPoint) -> Differences:
     r"""$(v,D)_{t,t}(I_t)$ against $(b_t,\nabla\!\cdot b_t)(I_t)$, or against $\dot I_t$ and $\nabla\!\cdot v_{t,t}$."""
-    left, right, _ = compared.tangent(augmented(k))["diagonal"]
+    left, right = compared.tangent(augmented(k))["diagonal"][:2]
     return parted(k, ("diagonal", "divergence"), left, right)
 
 
 def joint_lagrangian(k: TermPoint) -> Differences:
     r"""$\partial_tX_{s,t}$ against $b_t(X_{s,t})$, $D_{s,t}$ against $(\nabla\cdot b_t)(X_{s,t})-(t-s)\partial_tD$."""
     j = augmented(k)
-    left, right, _ = compared.lagrangian(j)["lagrangian"]
+    left, right = compared.lagrangian(j)["lagrangian"][:2]
     rate = j.X.average_velocity(j.s, j.t, j.x)[:, -1:]
     moved = right[:, -1:] - (left[:, -1:] - rate)  # of the last entry, D + (t - s) d_t D, the rate alone stays left
     left, right = torch.cat([left[:, :-1], rate], 1), torch.cat([right[:, :-1], moved], 1)
@@ -65,13 +65,13 @@ def joint_lagrangian(k: TermPoint) -> Differences:
 
 def joint_eulerian(k: TermPoint) -> Differences:
     r"""$(v,D)_{s,t}(x)$ against $(b_s,\nabla\!\cdot b_s)(x)+(t-s)(\partial_s+b_s\cdot\nabla)(v,D)_{s,t}(x)$."""
-    left, right, _ = compared.eulerian_velocity(augmented(k))["eulerian"]
+    left, right = compared.eulerian_velocity(augmented(k))["eulerian"][:2]
     return parted(k, ("eulerian", "log-det"), left, right)
 
 
 def joint_semigroup(k: TermPoint) -> Differences:
     r"""$(v,D)_{s,t}(x)$ against $(1-\gamma)(v,D)_{s,u}(x)+\gamma(v,D)_{u,t}(X_{s,u}(x))$."""
-    left, right, _ = compared.semigroup_velocity(augmented(k))["semigroup"]
+    left, right = compared.semigroup_velocity(augmented(k))["semigroup"][:2]
     return parted(k, ("semigroup", "log-det"), left, right)
 
 
@@ -128,6 +128,7 @@ f2d2 = row(
     teacher="optional field",
     options=(PROBES(1), SCALE, GAMMA, ETA(0.5), STOP_GRADIENT, START, EMA_TEACHER),
     paper={"scale": 1e4},
+    lacking="its networks of images; the paper could not be read, the settings are those of its code for CelebA",
     source="Ai et al. 2512.02636; code Keely-Ai/JAX-F2D2, Keely-Ai/F2D2",
     summary=r"Joint distillation of a state and its log-determinant, $\log|\det\nabla X_{s,t}|=(t-s)D_{s,t}$, with $D$ "
     r"a second output of the network of a `JointMap`. The diagonal is that of a teacher, or of the data and the map's "

@@ -160,6 +160,7 @@ trapezoid = row(
     teacher="optional field",
     options=MEAN,
     paper={"eta": 0.0},
+    lacking="",
     source="Zhu, A second-order MeanFlow (note, 2025)",
     summary=r"The mean of the Eulerian and the Lagrangian equation, each for $v_{s,t}$: the two end velocities and a "
     r"correction, $|v_{s,t}(I_s)-\mathrm{sg}(\tfrac12(b_s+b_t(X_{s,t}))+\tfrac{t-s}2(D_sv-\partial_tv))|^2$, along the "

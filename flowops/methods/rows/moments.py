@@ -25,6 +25,8 @@ imm = row(
         guided=False,
     ),
     options=(PARTICLES(4), NORM(Laplace()), EPSILON, STOP_GRADIENT, EMA_TEACHER),
+    lacking="its law of the noise levels and their weights, its step of a constant noise level, and a kernel that "
+    "narrows",
     source="Zhou, Ermon, Song 2503.07565; the repository of its authors has no training code",
     summary=r"Inductive moment matching: half the squared maximum mean discrepancy between the laws of $X_{s,t}(I_s)$ "
     r"and $X_{u,t}(I_u)$, $u=s+\varepsilon(t-s)$, in groups of `particles` samples that share their times. It vanishes "
