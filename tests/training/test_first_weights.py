@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,21 @@ class TestWeights:
         second = train(config, report=silent)
         x0 = first.base(6)
         torch.testing.assert_close(second.X(0.0, 1.0, x0), first.X(0.0, 1.0, x0), rtol=1e-4, atol=1e-5)
+
+    def test_stages_hand_their_weights_on_and_the_last_one_resumes_bit_for_bit(self, small: Make) -> None:
+        """A teacher by flow matching, mid-training on its trajectories, and a truncated model from there."""
+        slow = {"optimizer": OptimizerConfig(rate=1e-12)}
+        teacher = train(small("teacher", method="fm"), report=silent)
+        at_teacher = {"teacher": str(teacher.folder.path), "init": str(teacher.folder.path)}
+        middle = train(small("middle", method="cmt", **at_teacher, **slow), report=silent)
+        x0 = teacher.base(6)
+        torch.testing.assert_close(middle.X(0.0, 1.0, x0), teacher.X(0.0, 1.0, x0), rtol=1e-4, atol=1e-5)
+        stage = {"method": "tcm", "teacher": str(middle.folder.path), "init": str(middle.folder.path)}
+        whole, parts = small("whole", **stage), small("parts", **stage)
+        train(whole, report=silent)
+        train(replace(parts, steps=4), report=silent)
+        train(parts, resume=True, report=silent)
+        assert_same_bits(state_of(whole, 8), state_of(parts, 8))
 
     def test_those_of_another_network_are_refused_in_one_sentence(self, small: Make) -> None:
         first = train(small("first", steps=1), report=silent)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flowops._arguments import per_event
 from flowops._derivatives import records
-from flowops.maps import FlowMap, FrozenMap, StagedMap
+from flowops.maps import FlowMap
 from flowops.methods.compared import advanced, eulerian_velocity, tangent
 from flowops.methods.declare import row
 from flowops.methods.norms import MeanSquared
@@ -83,9 +83,11 @@ def until(s: Tensor, u: Tensor, transition: Tensor | float) -> tuple[Tensor, Ten
 def truncated(k: TermPoint) -> Differences:
     r"""$X_{s,1}(x)$, $s\le\tau$, against $X_{u,1}(I_u)$ if $u<\tau$, else $X^1_{u,1}(I_u)$ of the teacher."""
     assert isinstance(k.teacher, FlowMap)
+    y, before = advanced(k), per_event(k.middle < k.options.transition, k.x)
+    with torch.no_grad():
+        first = k.teacher(k.middle, k.t, y)
     with torch.set_grad_enabled(records(not k.frozen)):
-        staged = StagedMap(k.target, FrozenMap(k.teacher), k.options.transition)
-        end = staged(k.middle, k.t, advanced(k))
+        end = torch.where(before, k.target(k.middle, k.t, y), first)
     return {"consistency": Difference(k.X(k.s, k.t, k.x), end)}
 
 
