@@ -15,8 +15,8 @@ from torch import Tensor
 from flowops import residuals
 from flowops._derivatives import records
 from flowops.fields import VelocityField
-from flowops.maps import DDIMStep, FlowMap, SolverStep
-from flowops.methods.point import CONDITIONAL, OWN, Difference, Differences, TermPoint
+from flowops.maps import FlowMap
+from flowops.methods.point import CONDITIONAL, OWN, Difference, Differences, TermPoint, along
 from flowops.residuals import Sides
 
 
@@ -112,5 +112,4 @@ def advanced(k: TermPoint) -> Tensor:
 
 def one_step(k: TermPoint) -> FlowMap:
     """One step of the option `solver` along the velocity, as a map."""
-    solver = k.options.solver
-    return DDIMStep(k.b, k.interpolant) if solver == "ddim" else SolverStep(k.b, solver)
+    return along(k.b, k.options.solver, k.schedule)

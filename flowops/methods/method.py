@@ -281,7 +281,7 @@ class Method(nn.Module):
         elif o.start == "interpolant" or term.share == "eta":
             x = interpolant.combination("value", s, x0, x1, drawn.z).to(x0.dtype)
         else:
-            x = self._without_data(held, s, x0)
+            x = self._without_data(held, interpolant, s, x0)
         return TermPoint(
             **held._asdict(),
             schedule=interpolant,
@@ -301,12 +301,12 @@ class Method(nn.Module):
         )
 
     @torch.no_grad()
-    def _without_data(self, held: Operators, s: Tensor, x0: Tensor) -> Tensor:
+    def _without_data(self, held: Operators, interpolant: Interpolant, s: Tensor, x0: Tensor) -> Tensor:
         """The state at `s` that a base sample leads to, by the map itself or by the teacher."""
         o, zero = self.options, torch.zeros_like(s)
         if o.start == "pushforward":
             return held.X(zero, s, x0)
-        return teacher_solution(held, zero, s, x0) if o.steps is None else stepped(held, o)(zero, s, x0)
+        return teacher_solution(held, zero, s, x0) if o.steps is None else stepped(held, o, interpolant)(zero, s, x0)
 
     def _conditioned(self, term: Term, drawn: TermDraw, labels: Tensor, plain: Operators) -> Operators:
         """The operators on the labels of a term, and where it is guided those that guidance takes besides."""

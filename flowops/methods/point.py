@@ -15,7 +15,7 @@ from torch import Tensor
 from flowops._types import State, Times
 from flowops.fields import FrozenField, StoppedField, VelocityField, guided
 from flowops.interpolants import Interpolant
-from flowops.maps import FlowMap, SolutionOperator, SolverStep
+from flowops.maps import DDIMStep, FlowMap, SolutionOperator, SolverStep
 
 Teacher = VelocityField | FlowMap | None
 
@@ -138,7 +138,7 @@ class TermPoint:
     @property
     def flow(self) -> FlowMap:
         """The teacher as a map: itself, or `steps` steps of a solver along its field."""
-        return stepped(self, self.options)
+        return stepped(self, self.options, self.schedule)
 
     def solution(self, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None) -> Tensor:
         r"""$\Phi_{s,t}(x)$ of the teacher: its value if it is a map, else a solve of its field, guided if asked for."""
@@ -172,11 +172,20 @@ def guided_teacher(k: Operators | TermPoint) -> VelocityField:
     return guided(b, teacher_field(k.unguided), k.guidance, k.interval)
 
 
-def stepped(k: Operators | TermPoint, o: Any) -> FlowMap:
+def along(b: VelocityField, solver: str, interpolant: Interpolant | None, steps: int = 1) -> FlowMap:
+    """Equal steps of the option `solver` along a field, as a map."""
+    if solver != "ddim":
+        return SolverStep(b, solver, steps)
+    if interpolant is None:
+        raise ValueError('`solver` must be another one with states=..., got "ddim", which steps in an interpolant.')
+    return DDIMStep(b, interpolant, steps)
+
+
+def stepped(k: Operators | TermPoint, o: Any, interpolant: Interpolant | None) -> FlowMap:
     """The teacher's map, or `steps` equal steps of the solver along its field, guided where there is a scale."""
     if isinstance(k.teacher, FlowMap):
         return _unguided(k.teacher, k.unguided)
-    return SolverStep(guided_teacher(k), o.solver, o.steps)
+    return along(guided_teacher(k), o.solver, interpolant, o.steps)
 
 
 def _unguided(teacher: FlowMap, unguided: Teacher) -> FlowMap:

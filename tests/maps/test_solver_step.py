@@ -111,6 +111,17 @@ def test_a_step_of_ddim_keeps_dtype_and_shape_and_stays_where_it_has_no_length(d
     assert step(1.0, 0.5, x).isnan().all()
 
 
+def test_several_steps_are_as_many_single_ones_from_and_to_times_of_each_sample() -> None:
+    s, t, x = torch.tensor([0.1, 0.8]).double(), torch.tensor([0.9, 0.2]).double(), normal(2, 2, seed=1)
+    grid = [torch.lerp(s, t, i / 3) for i in range(4)]
+    for one, three in (
+        (DDIMStep(Cubic(), trigonometric()), DDIMStep(Cubic(), trigonometric(), 3)),
+        (SolverStep(Cubic(), "heun"), SolverStep(Cubic(), "heun", 3)),
+    ):
+        assert_close(three(s, t, x), one.compose(grid, x))
+        assert not torch.allclose(three(s, t, x), one(s, t, x), rtol=1e-3)
+
+
 def test_a_step_of_ddim_wants_two_terms() -> None:
     with pytest.raises(ValueError, match="two terms|two-term|gamma"):
         DDIMStep(Cubic(), encoding_decoding())(0.1, 0.2, normal(2, 2))
