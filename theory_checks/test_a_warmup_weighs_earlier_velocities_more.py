@@ -68,11 +68,11 @@ def test_the_loss_vanishes_at_the_mean(check: Check, r: float, law: TimeLaw) -> 
 
 def test_on_the_way_the_share_is_that_of_the_step(check: Check) -> None:
     X = LearnedMap(Earlier(PROBLEM, 0.3))
-    method = get_method("ayf-emd", cap=0.9, warmup=10)
+    method = get_method("ayf-emd", cap=0.9, warmup=20)
     assert PROBLEM.interpolant is not None
     samples = normal(1, 16, 2), normal(2, 16, 2)
     losses = [
-        method(X, PROBLEM.interpolant, *samples, teacher=PROBLEM.b, step=k, seed=3).loss for k in (3, 9, 10, None)
+        method(X, PROBLEM.interpolant, *samples, teacher=PROBLEM.b, step=k, seed=3).loss for k in (6, 19, 20, None)
     ]
     check.vanishes(losses[0].sqrt(), CLOSED_FORM)
     assert losses[1] > 1e-3

@@ -128,7 +128,8 @@ def draw_terms(
     factors: list[float] = []
     for term in terms:
         joint = seen(term.share, n, o.eta, chance.item)
-        factors.append(_factor(term.share, joint, n, o.eta))
+        if o.balance == "terms":
+            factors.append(_factor(term.share, joint, n, o.eta))
         if joint.start == joint.stop:
             drawn.append(None)
             continue
@@ -170,8 +171,7 @@ def draw_terms(
     done = o.cap if step is None or step >= o.warmup else min(step / o.warmup, o.cap)
     warmup = x0.new_full((), done) if done < 1 else None
     held = x0.new_full((), alpha) if alpha else None
-    balanced = tuple(factors) if o.balance == "terms" else None
-    return Draw(tuple(drawn), torch.tensor(seed), warmup, held, len(x0), balanced)
+    return Draw(tuple(drawn), torch.tensor(seed), warmup, held, len(x0), tuple(factors) or None)
 
 
 def _factor(share: str, rows: slice, n: int, eta: float) -> float:

@@ -345,11 +345,10 @@ class Method(nn.Module):
             held = delta.detach()
             length = Squared()(held).sqrt().reshape(-1, *[1] * (held.ndim - 1))
             delta = delta - held + held / (length + o.normalize)
-            loss = o.norm(delta)
-        elif o.particles is None:
-            loss = o.norm.between(left, right)
-        else:
+        if o.particles is not None:
             loss = between_groups(o.norm, k, difference)
+        else:
+            loss = o.norm.between(left, right) if o.norm.of_sides else o.norm(delta)
         if self._weights and difference.weighted:
             squared = loss if isinstance(o.norm, Squared) else Squared()(delta)
             for weight in self._weights:
@@ -444,6 +443,8 @@ def _check_together(row: Row, o: Any) -> None:
             f'`start` must be "interpolant" or "pushforward" for {row.name}, which has no teacher to start from, got '
             f'"trajectory"; distil with lmd, emd or regression.'
         )
+    if o.normalize is not None and o.norm.of_sides:
+        raise ValueError(f"`norm` must be of a difference with normalize, got {type(o.norm).__name__}; pass squared.")
     if o.normalize is not None and not o.stop_gradient:
         raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")
 

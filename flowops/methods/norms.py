@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,15 +14,17 @@ from flowops._arguments import number
 
 
 class Norm(ABC):
-    r"""A map of differences `[batch, *event]` to `[batch]`, zero at zero and positive elsewhere."""
+    r"""A map of differences `[batch, *event]` to `[batch]`, zero at zero and positive elsewhere.
+
+    Attributes:
+        of_sides: whether it looks at both sides instead, by its method `between(left, right)`.
+    """
+
+    of_sides: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, delta: Tensor) -> Tensor:
         """One number per sample."""
-
-    def between(self, left: Tensor, right: Tensor) -> Tensor:
-        """One number per sample for two sides, that of their difference unless the norm looks at each."""
-        return self(left - right)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Perceptual(Norm):
     Source: Zhang et al. 1801.03924 (1); consistency models take it as their metric, 2303.01469 §5.
     """
 
+    of_sides: ClassVar[bool] = True
     network: Callable[[Tensor], Tensor | Sequence[Tensor]]
     unit: bool = True
 
@@ -100,11 +104,12 @@ class Perceptual(Norm):
             )
 
     def __call__(self, delta: Tensor) -> Tensor:
-        raise ValueError(
-            "`norm` must be one of a difference where tangents are normalized, got Perceptual; take squared."
+        raise TypeError(
+            "`norm` must be called with two sides where it compares features, got a difference; use between."
         )
 
     def between(self, left: Tensor, right: Tensor) -> Tensor:
+        """One number per sample for two sides."""
         pairs = zip(self._features(left), self._features(right), strict=True)
         total = torch.zeros(len(left), dtype=left.dtype, device=left.device)
         for a, b in pairs:

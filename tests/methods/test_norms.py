@@ -39,9 +39,9 @@ def test_it_is_the_sum_over_layers_of_the_mean_over_positions() -> None:
 
 def test_features_as_they_are_of_plain_states_are_a_norm_of_their_difference() -> None:
     a, b = normal(4, 3, seed=1), normal(4, 3, seed=2)
-    assert_close(Perceptual(lambda x: x, unit=False).between(a, b), Squared().between(a, b))
+    assert_close(Perceptual(lambda x: x, unit=False).between(a, b), Squared()(a - b))
     assert_close(Perceptual(lambda x: 2 * x, unit=False).between(a, b), 4 * (a - b).square().sum(1))
-    assert_close(Lp(1.0).between(a, b), Lp(1.0)(a - b))
+    assert not Lp(1.0).of_sides
 
 
 @pytest.mark.parametrize("name", ["cd", "ct", "ctm"])
@@ -72,5 +72,7 @@ def test_what_is_no_network_and_a_normalized_tangent_are_refused() -> None:
     wrong: Any = "vgg"
     with pytest.raises(TypeError, match="`network` must be a function of a state, got str; pass a module."):
         Perceptual(wrong)
-    with pytest.raises(ValueError, match="`norm` must be one of a difference where tangents are normalized, got Perc"):
-        call(get_method("scm", norm=Perceptual(torch.sin), normalize=0.1))
+    with pytest.raises(ValueError, match="`norm` must be of a difference with normalize, got Perceptual; pass squared"):
+        get_method("scm", norm=Perceptual(torch.sin), normalize=0.1)
+    with pytest.raises(TypeError, match="`norm` must be called with two sides where it compares features"):
+        Perceptual(torch.sin)(normal(2, 2))
