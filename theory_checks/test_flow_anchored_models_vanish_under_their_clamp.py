@@ -1,4 +1,4 @@
-r"""Flow-anchored consistency models are the Eulerian semigradient times $(1-s^p)\cos(\pi s/2)$, beside flow matching.
+r"""Flow-anchored consistency models are the Eulerian semigradient times (1-s^p) cos(pi s/2), beside flow matching.
 
 * Gradients on random networks: `facm` off the diagonal is `ayf-emd` at $t=1$ with that weight; a clamp that no entry of
   the tangent reaches changes nothing, and one that is reached pulls by the clamped tangent.

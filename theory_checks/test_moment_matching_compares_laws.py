@@ -1,4 +1,4 @@
-r"""Inductive moment matching compares the laws of groups: half the squared discrepancy with the kernel $-\rho$.
+r"""Inductive moment matching compares the laws of groups: half the squared discrepancy with the kernel -rho.
 
 * With the norm $\rho=|\cdot|$ it is half the energy distance, the pairs of a sample with itself included; with any norm
   and one particle it is consistency training in that norm, at $t=1$ that of `ct`. The row is `imm`.

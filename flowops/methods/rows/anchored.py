@@ -76,7 +76,7 @@ def relaxed_eulerian(k: TermPoint) -> Differences:
 
 def until(s: Tensor, u: Tensor, transition: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     r"""The rungs $(s,u)$ with $s<\tau$; later ones are moved to $s=u=\tau$. The end is $t=1$."""
-    at = torch.full_like(s, 0.0) + transition
+    at = torch.zeros_like(s) + transition
     return torch.minimum(s, at), torch.where(s < at, u, at), torch.ones_like(s)
 
 
