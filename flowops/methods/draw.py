@@ -137,7 +137,7 @@ def draw_terms(
         if term.share == "eta" and o.diagonal is not None:
             law = Diagonal(o.diagonal)
         size = joint.stop - joint.start
-        pairs = groups_of(size, o.particles)  # all of them, or one for each group
+        pairs = size if o.particles is None else groups_of(size, o.particles)
         s, t = law.draw(Request(pairs, interpolant, step, generator, dtype, device))
         fraction: Tensor | float = torch.rand(pairs, generator=generator, dtype=dtype, device=device)
         if term.fraction == "alpha" and alpha is not None:

@@ -13,9 +13,9 @@ from flowops.methods.norms import Norm
 from flowops.methods.point import Difference, TermPoint
 
 
-def groups_of(n: int, particles: int | None) -> int:
-    """The number of groups of `n` samples, one for each sample where `particles` is None."""
-    return n if particles is None else -(-n // particles)
+def groups_of(n: int, particles: int) -> int:
+    """The number of groups of `n` samples."""
+    return -(-n // particles)
 
 
 def between_groups(norm: Norm, k: TermPoint, difference: Difference) -> Tensor:

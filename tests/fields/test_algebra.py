@@ -149,7 +149,7 @@ class TestGuidance:
     @pytest.mark.parametrize("w", [2.5, torch.tensor([0.0, 1.5, 2.0]).double()], ids=["number", "per sample"])
     def test_in_an_interval_the_scale_is_one_outside(self, w: float | Tensor) -> None:
         conditional, unconditional = Cubic(), Coupled((3,))
-        t, x = torch.tensor([0.1, 0.2, 0.8]).double(), normal(3, 3, seed=1)
+        t, x = torch.tensor([0.1, 0.2, 0.8], dtype=torch.float64), normal(3, 3, seed=1)
         found = guided(conditional, unconditional, w, (0.2, 0.5))(t, x)
         inside = (t == 0.2)[:, None]  # the end belongs to it
         assert_close(found, torch.where(inside, guided(conditional, unconditional, w)(t, x), conditional(t, x)))
