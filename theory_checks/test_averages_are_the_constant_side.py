@@ -26,15 +26,19 @@ from theory_checks.verdicts import Check
 
 I = interpolants.linear()
 B = SmoothField((2,), seed=6)
-AVERAGED = [name for name, method in METHODS.items() if "ema_teacher" in defaults_of(method.row)]
+AVERAGED = [  # of joint maps see test_joint_map.py
+    name for name, method in METHODS.items() if "ema_teacher" in defaults_of(method.row) and not method.joint
+]
 FORMS = [pytest.param(name, form, id=f"{name} {form}".strip()) for name in AVERAGED for form in METHODS[name].row.forms]
 EVERY = pytest.mark.parametrize(("name", "form"), FORMS)
 
 
 def averaged(name: str, form: str) -> Method:
     """The row with an average, flow matching on half the batch where it has that part."""
-    eta = {"eta": 0.5} if "eta" in defaults_of(METHODS[name].row) else {}
-    return get_method(name, ema_teacher=True, **({"form": form} if form else {}), **eta)
+    offered = defaults_of(METHODS[name].row)
+    eta = {"eta": 0.5} if "eta" in offered else {}
+    single = {"particles": None, "norm": "squared"} if "particles" in offered else {}
+    return get_method(name, ema_teacher=True, **({"form": form} if form else {}), **eta, **single)
 
 
 def teachers(name: str, event: tuple[int, ...] = (2,)) -> list[VelocityField | None]:

@@ -107,10 +107,29 @@ def test_negative_control(check: Check, identity: str) -> None:
     check.sees(wrong, half, 10 * CLOSED_FORM)
 
 
-@pytest.mark.parametrize(
+FORMS = pytest.mark.parametrize(
     "form",
     ["lagrangian", *(pytest.param(form, marks=pytest.mark.slow) for form in list(METHODS["f2d2"].row.forms)[1:])],
 )
+
+
+@FORMS
+def test_an_average_is_the_constant_side_and_is_not_trained(check: Check, form: str) -> None:
+    problem, (x0, x1) = gaussian(I), batch(2)
+    truth = TrueJoint(exact_map(problem), problem.b)
+    X, same, other = (JointFamily(truth, torch.Size([2]), theta) for theta in (0.3, 0.3, -0.2))
+    method = get_method("f2d2", form=form, probes=0, eta=0.0, ema_teacher=True)
+    own = by_theta(method.with_options(ema_teacher=False)(X, I, x0, x1, seed=3).loss, X)
+    scale = 1 + float(own.abs().max())
+    check.vanishes(by_theta(method(X, I, x0, x1, average=same, seed=3).loss, X) - own, CLOSED_FORM, scale=scale)
+    loss = method(X, I, x0, x1, average=other, seed=3).loss
+    assert (by_theta(loss, X) - own).abs().max() > 1e-3
+    loss = method(X, I, x0, x1, average=other, seed=3).loss
+    (trained,) = torch.autograd.grad(loss, other.theta, allow_unused=True)
+    assert trained is None
+
+
+@FORMS
 def test_random_signs_are_right_in_the_mean(check: Check, form: str) -> None:
     """The mean over all signs of the gradient of the loss is that with the exact divergence."""
     problem, (x0, x1) = gaussian(I), batch(2)

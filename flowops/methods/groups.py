@@ -44,7 +44,7 @@ def between_groups(norm: Norm, k: TermPoint, difference: Difference) -> Tensor:
     same = ((s[:, None] == s) & (t[:, None] == t)).to(left.dtype)  # nobody is with what is only there to fill
 
     def mean(x: Tensor, y: Tensor) -> Tensor:
-        pairs = (z.expand(rows, rows, groups, *event).reshape(-1, *event) for z in (x[:, None], y))
+        pairs = [z.expand(rows, rows, groups, *event).reshape(-1, *event) for z in (x[:, None], y)]
         return (norm.between(*pairs).reshape(rows, rows, groups) * same).sum(1) / same.sum(1).clamp(min=1)
 
     x, y = grouped(left, 0.0), grouped(right, 0.0)

@@ -26,6 +26,10 @@ class Norm(ABC):
     def __call__(self, delta: Tensor) -> Tensor:
         """One number per sample."""
 
+    def between(self, left: Tensor, right: Tensor) -> Tensor:
+        """One number per sample for two sides."""
+        return self(left - right)
+
 
 @dataclass(frozen=True)
 class Squared(Norm):
@@ -109,7 +113,6 @@ class Perceptual(Norm):
         )
 
     def between(self, left: Tensor, right: Tensor) -> Tensor:
-        """One number per sample for two sides."""
         pairs = zip(self._features(left), self._features(right), strict=True)
         total = torch.zeros(len(left), dtype=left.dtype, device=left.device)
         for a, b in pairs:
