@@ -3,7 +3,7 @@ r"""A learned flow map of a pendulum, from its field and states alone: error, en
     python -m experiments.pendulum --out experiments/results/pendulum.md
 
 trains perceptrons by `lmd` and `emd` with `states=`, in place of an interpolant, on swings over $T=4$ in both
-directions of time, and holds them to the flow in closed form. Two minutes on one core.
+directions of time, and holds them to the flow in closed form. About two minutes on one core.
 """
 
 from __future__ import annotations
