@@ -221,10 +221,11 @@ def rate_without_divergence_term(k: TermPoint) -> Differences:
     return {key: d for key, d in joint.joint_semigroup(k).items() if key != "log-det"}
 
 
-def rate_at_the_start_point(k: TermPoint) -> Differences:
+def rate_at_the_start_time(k: TermPoint) -> Differences:
     j, compared = joint.augmented(k), joint.joint_lagrangian(k)
     d = compared["log-det"]
-    moved = (j.b(k.t, j.x) - j.b(k.t, j.X(k.s, k.t, j.x)))[:, -1:] / k.x.shape[1:].numel()
+    end = j.X(k.s, k.t, j.x)
+    moved = (j.b(k.s, end) - j.b(k.t, end))[:, -1:] / k.x.shape[1:].numel()
     return {**compared, "log-det": Difference(d.left, d.right + moved)}
 
 
@@ -325,7 +326,7 @@ def mutants() -> list[Mutant]:
         wrong("cd", "Euler instead of Heun", consistency_by_euler),
         # the rate of the log-determinant
         wrong("f2d2", "the rate is not trained off the diagonal", rate_without_divergence_term, form="semigroup"),
-        wrong("f2d2", "div b_t at x instead of X_st(x)", rate_at_the_start_point),
+        wrong("f2d2", "div b at time s instead of t", rate_at_the_start_time),
         wrong("f2d2", "sign of the rate flipped", rate_flipped),
         wrong("f2d2", "(t-s) missing", rate_without_length, form="eulerian"),
         wrong("f2d2", "stop-gradient missing", **THAWED),

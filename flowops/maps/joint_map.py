@@ -14,7 +14,7 @@ from flowops._types import PerSample, State, TimeLike, Times
 from flowops.fields.augmented import joined, separated
 from flowops.fields.likelihood import Base, base_log_prob
 from flowops.maps.flow_map import FlowMap
-from flowops.maps.learned_map import LearnedMap
+from flowops.maps.learned_map import LearnedMap, has_log_det
 from flowops.maps.parameterization import Parameterization
 
 
@@ -133,8 +133,3 @@ class JointRates(nn.Module):
 
     def forward(self, s: Times, t: Times, y: State) -> State:
         return joined(*self.X.rates(s, t, separated(y, self.event)[0]))
-
-
-def has_log_det(network: nn.Module) -> bool:
-    """Whether a network has a second output: the method, and the layers for it where it may be built without them."""
-    return callable(getattr(network, "value_and_log_det_rate", None)) and getattr(network, "log_det", True) is not None

@@ -89,3 +89,8 @@ class LearnedMap(FlowMap):
 
     def _accepts(self, name: str) -> bool:
         return takes(self.network, name)
+
+
+def has_log_det(network: nn.Module) -> bool:
+    """Whether a network has a second output: the method, and the layers for it where it may be built without them."""
+    return callable(getattr(network, "value_and_log_det_rate", None)) and getattr(network, "log_det", True) is not None

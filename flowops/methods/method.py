@@ -82,6 +82,7 @@ class Method(nn.Module):
         row: what it is; `row.source` and `row.summary` say where it comes from.
         terms: its terms, chosen by the option `form` where there is a choice.
         options: every option with its value, frozen.
+        joint: whether it trains the rate of a log-determinant too, and so wants a `JointMap`.
 
     The parameters of a learned weight, if there is one, are those of the module.
 
@@ -111,17 +112,13 @@ class Method(nn.Module):
         if self.weight is not None:
             self._weights.append(self.weight)
         self.terms = row.forms[self.options.form if len(row.forms) > 1 else ""]
+        self.joint = any(term.joint for term in self.terms)
 
     @property
     def solves(self) -> bool:
         """Whether its loss solves an ODE, so that it is no single graph to a compiler."""
         o = self.options
         return o.steps is None and (o.start == "trajectory" or any(term.solves for term in self.terms))
-
-    @property
-    def joint(self) -> bool:
-        """Whether it trains the rate of a log-determinant too, and so wants a `JointMap`."""
-        return any(term.joint for term in self.terms)
 
     def with_options(self, **options: Any) -> Method:
         """The same row with further options."""

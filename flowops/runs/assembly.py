@@ -18,7 +18,7 @@ from flowops.data import Dataset, open_dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant, named
 from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedJointMap, LearnedMap
-from flowops.maps.joint_map import has_log_det
+from flowops.maps.learned_map import has_log_det
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
 from flowops.runs.calls import parse_annealing, parse_law, parse_norm, parse_one_time, parse_weight
