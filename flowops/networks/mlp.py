@@ -130,10 +130,7 @@ class MLP(nn.Module):
             raise misfit(self, self.event, dtype, x, wrong)
         activation = ACTIVATIONS[self.activation]
         flat = x.reshape(x.shape[0], self.event.numel())
-        features = [
-            self.state(flat) if len(self.state.frequencies) else flat,
-            self.times.fourier(torch.stack([s, t - s], 1)).to(x.dtype),
-        ]
+        features = [self.state(flat) if len(self.state.frequencies) else flat, self.times(s, t).to(x.dtype)]
         h = self.hidden[0](torch.cat(features, 1))
         if self.label is not None:
             h = h + self.label(label, x)

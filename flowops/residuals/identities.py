@@ -46,11 +46,9 @@ def tangent(
     `theory_checks/test_tangent_condition.py`.
     """
     left = X.velocity()(t, x)
-    if not frozen:
-        return finish(left, b(t, x), parts)
-    with torch.no_grad():
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
         right = b(t, x)
-    return finish(left, right, parts)
+    return Sides(left, right) if parts else left - right
 
 
 def lagrangian(
@@ -70,7 +68,7 @@ def lagrangian(
     Checked by `theory_checks/test_lagrangian_equation.py`.
     """
     value, dt = X.value_and_dt(s, t, x)
-    with torch.set_grad_enabled(records(not frozen)):
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
         right = b(t, value)
     return finish(dt, right, parts)
 
