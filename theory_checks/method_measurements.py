@@ -202,7 +202,7 @@ def _held(
     """The loss with the left side of `X` and these right sides."""
     k, compared = _compared(method, aspect, setting, draw, X)
     total = torch.zeros((), dtype=torch.float64)
-    for name, (left, _, factor, _) in compared.items():
+    for name, (left, _, factor, *_) in compared.items():
         if method.name == "ctm":  # its outer map is a constant too
             left = still(k.t, torch.ones_like(k.t), X(k.s, k.t, k.x))
         total = total + (factor * (left - right[name]).square().flatten(1).sum(1)).mean()

@@ -16,6 +16,7 @@ from flowops import residuals
 from flowops._derivatives import records
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
+from flowops.methods.norms import Squared
 from flowops.methods.point import CONDITIONAL, OWN, Difference, Differences, TermPoint, along
 from flowops.residuals import Sides
 
@@ -86,6 +87,12 @@ def semigroup_velocity(k: TermPoint) -> Differences:
     length = k.t - k.s
     gamma = torch.where(length == 0, 0.5, (k.t - k.middle) / torch.where(length == 0, 1, length))
     return {"semigroup": Difference(*average_velocity_sides(k, residuals.semigroup_velocity, k.s, k.t, gamma, k.x))}
+
+
+def invertibility(k: TermPoint) -> Difference:
+    r"""$X_{t,s}(X_{s,t}(x))$ against $x$, squared, times the option `inverse`, whatever the norm and weights."""
+    left, right = residuals.inverse(k.X, k.s, k.t, k.x, parts=True)
+    return Difference(left, right, k.options.inverse, norm=Squared())
 
 
 def consistency(k: TermPoint) -> Differences:

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowops import residuals
 from flowops._arguments import check_labels, check_like, check_state, whole
 from flowops._compile import compile_loss
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import DifferencedMap, FlowMap, JointMap
+from flowops.methods.compared import invertibility
 from flowops.methods.draw import Draw, TermDraw, draw_terms
 from flowops.methods.groups import between_groups
 from flowops.methods.norms import Squared
@@ -193,7 +193,17 @@ class Method(nn.Module):
         """
         if not isinstance(X, FlowMap):
             raise TypeError(f"`X` must be of type FlowMap, got {type(X).__name__}; wrap or build one.")
-        x0, x1 = self._samples(interpolant, x0, x1, states)
+        if states is not None:
+            x0 = x1 = self._states(interpolant, x0, x1, states)
+        elif not isinstance(interpolant, Interpolant):
+            raise TypeError(
+                f"`interpolant` must be of type Interpolant, got {type(interpolant).__name__}; wrap or build one."
+            )
+        else:
+            check_state(x0, "x0")  # type: ignore[arg-type]
+            check_like(x1, x0, "x1", "x0")  # type: ignore[arg-type]
+        assert x0 is not None
+        assert x1 is not None
         self._check_operators(X, teacher, average, labels)
         if labels is not None:
             check_labels(labels, x0, "labels")
@@ -227,7 +237,11 @@ class Method(nn.Module):
             if drawn is None:
                 continue
             k = self._point(term, drawn, draw, X, interpolant, teacher, average)
-            for name, values in self._added(term, k).items():
+            differences = term.residual(k)
+            if self.options.inverse and term is self.terms[-1]:
+                differences = {**differences, "inverse": invertibility(k)}
+            for name, difference in differences.items():
+                values = self._per_sample(k, difference)
                 if draw.factors is not None:
                     values = draw.factors[i] * values
                 values = nn.functional.pad(values, (drawn.rows.start, n - drawn.rows.stop))
@@ -325,16 +339,10 @@ class Method(nn.Module):
         guidance = scale.to(drawn.x0.dtype)
         return Operators(X, teacher, average, unconditional, unguided, guidance, conditional, o.guidance_interval)
 
-    def _added(self, term: Term, k: TermPoint) -> dict[str, Tensor]:
-        """What a term adds to the loss of each of its samples, by the names of what it compares."""
-        found = {name: self._per_sample(k, difference) for name, difference in term.residual(k).items()}
-        if self.options.inverse and term is self.terms[-1]:
-            squared = Squared()(residuals.inverse(k.X, k.s, k.t, k.x))
-            found["inverse"] = found.get("inverse", 0.0) + self.options.inverse * squared
-        return found
-
     def _per_sample(self, k: TermPoint, difference: Difference) -> Tensor:
         """Norm and weight of one difference, `[batch]`."""
+        if difference.norm is not None:
+            return difference.factor * difference.norm.between(difference.left, difference.right)
         o, left = self.options, difference.left
         right = difference.right.detach() if k.frozen else difference.right
         delta = left - right
@@ -359,18 +367,8 @@ class Method(nn.Module):
             return None
         return null_label_of(X, o.null_label)
 
-    def _samples(
-        self, interpolant: object, x0: Tensor | None, x1: Tensor | None, states: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Base and data samples, or the states in place of both; refused if they are none."""
-        if states is None:
-            if not isinstance(interpolant, Interpolant):
-                raise TypeError(
-                    f"`interpolant` must be of type Interpolant, got {type(interpolant).__name__}; wrap or build one."
-                )
-            check_state(x0, "x0")  # type: ignore[arg-type]
-            check_like(x1, x0, "x1", "x0")  # type: ignore[arg-type]
-            return x0, x1  # type: ignore[return-value]
+    def _states(self, interpolant: object, x0: object, x1: object, states: Tensor) -> Tensor:
+        """The states in place of an interpolant and samples; refused beside them, and where a row needs those."""
         for name, value in (("interpolant", interpolant), ("x0", x0), ("x1", x1)):
             if value is not None:
                 raise TypeError(
@@ -382,7 +380,7 @@ class Method(nn.Module):
                 f"pass an interpolant and samples."
             )
         check_state(states, "states")
-        return states, states
+        return states
 
     def _check_operators(self, X: FlowMap, teacher: object, average: object, labels: Tensor | None) -> None:
         """Refuse a teacher or an average that is missing or of the wrong kind, and labels that are missing."""

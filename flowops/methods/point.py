@@ -16,17 +16,22 @@ from flowops._types import State, Times
 from flowops.fields import FrozenField, StoppedField, VelocityField, guided
 from flowops.interpolants import Interpolant
 from flowops.maps import DDIMStep, FlowMap, SolutionOperator, SolverStep
+from flowops.methods.norms import Norm
 
 Teacher = VelocityField | FlowMap | None
 
 
 class Difference(NamedTuple):
-    """Two sides of one shape, the factor of their squared distance, and whether the weights of the options reach it."""
+    """Two sides of one shape, the factor of their squared distance, and how much of the options reaches it.
+
+    Not the weights where it is not `weighted`; neither norm nor weights where it has a `norm` of its own.
+    """
 
     left: Tensor
     right: Tensor
     factor: float | Tensor = 1.0
     weighted: bool = True
+    norm: Norm | None = None
 
 
 Differences = dict[str, Difference]
@@ -212,7 +217,8 @@ def _own(k: TermPoint) -> VelocityField:
 
 
 def _conditional(k: TermPoint) -> VelocityField:
-    b = ConditionalVelocity(k.interpolant, k.x0, k.x1, k.z)
+    assert k.schedule is not None  # states are refused for rows that ask for more than a teacher
+    b = ConditionalVelocity(k.schedule, k.x0, k.x1, k.z)
     if k.guidance is None or k.unconditional is None:
         return b
     target = guided(b, StoppedField(k.unconditional.velocity()), k.guidance, k.interval)
