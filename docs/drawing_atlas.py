@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 from matplotlib import rcParams
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from flowops.methods import METHODS, Method, Relation, atlas
-from flowops.methods.rows import FAMILIES, consistency, distillation, finite_steps, mean_velocity, self_distillation
+from flowops.methods import METHODS, Method, Relation, atlas, rows
+from flowops.methods.rows import FAMILIES
 from flowops.pictures import new_figure, save_figure
 
 OUT = Path(__file__).with_name("atlas.svg")
 COLUMN, WIDTH, LINE, GAP = 2.35, 1.75, 0.23, 0.4
-NEIGHBOURS = (consistency, finite_steps, distillation, self_distillation, mean_velocity)  # joined by most lines
+NEIGHBOURS = (  # joined by most lines
+    *(rows.moments, rows.anchored, rows.consistency, rows.finite_steps),
+    *(rows.distillation, rows.self_distillation, rows.mean_velocity),
+)
 COLUMNS = (*NEIGHBOURS, *(family for family in FAMILIES if family not in NEIGHBOURS))
 COLOURS = ("#fff3d6", "#e3edf9", "#e6f3e6", "#f6e6f2", "#e8f4f4", "#f3ece0", "#eeeaf6", "#f5f5dc")
 

@@ -203,4 +203,5 @@ def new_figure(width: float, height: float) -> Any:
 def save_figure(path: Path | str, figure: Any, *, dpi: int = 150) -> None:
     """Write a figure; the suffix of the path decides the format."""
     with written(path) as temporary:
-        figure.savefig(temporary, dpi=dpi)
+        undated = {"metadata": {"Date": None}} if temporary.suffix == ".svg" else {}
+        figure.savefig(temporary, dpi=dpi, **undated)
