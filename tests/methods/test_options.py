@@ -247,7 +247,12 @@ def test_the_inverse_is_added_to_the_last_term_alone(name: str) -> None:
     """As it stands, whatever the norm, the weight and the stop-gradient are; all of it is differentiated."""
     X = learned()
     options = {"norm": "l1", "p": 1.0, "weight": 3.0}
-    plain, added = (call(get_method(name, inverse=strength, **options), X=X) for strength in (0.0, 0.7))
+    calls: list[int] = []
+    X.network.register_forward_hook(lambda *_: calls.append(1))
+    plain = call(get_method(name, **options), X=X)
+    before = len(calls)
+    added = call(get_method(name, inverse=0.7, **options), X=X)
+    assert len(calls) == 2 * before + 2
     rows = slice(6 - len(plain.s), None) if "diagonal" not in plain.terms else slice(round(0.75 * 6), None)
     x0, x1 = batch(6)
     s, t = plain.s[rows], plain.t[rows]

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from flowops import SolutionOperator, VelocityField, interpolants, problems
-from flowops.methods import METHODS, InverseSpeed, get_method
+from flowops.methods import CONDITIONAL, METHODS, InverseSpeed, Term, compared, get_method, row
 from flowops.methods.method import follows_a_teacher_alone
 from flowops.times import EndpointFixed, LogNoise
 from tests.examples import normal
@@ -20,6 +20,10 @@ TAKING = [name for name, method in METHODS.items() if follows_a_teacher_alone(me
 
 def test_which_rows_take_states() -> None:
     assert {"lmd", "emd", "ayf-emd", "ayf-lmd", "pfmm", "regression", "discrete-emd", "discrete-lmd"} <= set(TAKING)
+    conditional = row(
+        "beside", Term(residual=compared.lagrangian, velocity=CONDITIONAL), teacher="field", source="", summary=""
+    )
+    assert not follows_a_teacher_alone(conditional)
     assert not {"fm", "fmm", "lsd", "esd", "psd-u", "meanflow", "reflow", "ct", "scm"} & set(TAKING)
 
 
