@@ -171,13 +171,6 @@ def on_the_trajectory(p: Place) -> Sides:
     return Sides(moved(p.v, s, t, states[1]), states[2])
 
 
-def nearer(p: Place) -> Sides:
-    """To one time from two on the way of a pair of samples."""
-    k = p.k
-    assert k.u is not None
-    return Sides(moved(p.v, k.s, k.t, p.x), moved(p.w, k.u, k.t, p.I(k.u, k.x0, k.x1, k.z)))
-
-
 def next_rung(p: Place) -> Sides:
     r"""To time 1 from $s$, and from $I_u$ of the same samples or a Heun step of the teacher."""
     k, x = p.k, p.x
@@ -232,7 +225,6 @@ FORMULAS: Mapping[tuple[str, str], Formula] = {
     ("cd", ""): next_rung,
     ("ct", ""): next_rung,
     ("ict", ""): next_rung,
-    ("imm", ""): nearer,
     ("ect", ""): next_rung,
     ("ctm", ""): seen_at_the_end,
     ("lsd", "map"): lagrangian,

@@ -35,10 +35,8 @@ EVERY = pytest.mark.parametrize(("name", "form"), FORMS)
 
 def averaged(name: str, form: str) -> Method:
     """The row with an average, flow matching on half the batch where it has that part."""
-    offered = defaults_of(METHODS[name].row)
-    eta = {"eta": 0.5} if "eta" in offered else {}
-    single = {"particles": None, "norm": "squared"} if "particles" in offered else {}
-    return get_method(name, ema_teacher=True, **({"form": form} if form else {}), **eta, **single)
+    eta = {"eta": 0.5} if "eta" in defaults_of(METHODS[name].row) else {}
+    return get_method(name, ema_teacher=True, **({"form": form} if form else {}), **eta)
 
 
 def teachers(name: str, event: tuple[int, ...] = (2,)) -> list[VelocityField | None]:

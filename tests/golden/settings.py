@@ -220,7 +220,6 @@ ROWS: dict[str, dict[str, Any]] = {
         "particles": 3,
         "epsilon": 0.1,
         "stop_gradient": True,
-        "ema_teacher": True,
     },
     "lsd": {**OWN, "guides": "target", "derivatives": "forward", "form": "map"},
     "esd": {**OWN, "guides": "target", "derivatives": "forward", "form": "map"},

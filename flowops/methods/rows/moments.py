@@ -3,7 +3,7 @@ r"""Rows that compare laws: groups of samples with other groups, and not each sa
 from flowops.methods.compared import consistency
 from flowops.methods.declare import row
 from flowops.methods.norms import Laplace
-from flowops.methods.options import EMA_TEACHER, NORM, PARTICLES, STOP_GRADIENT
+from flowops.methods.options import NORM, PARTICLES, STOP_GRADIENT
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.rows.finite_steps import EPSILON
 from flowops.methods.term import Term
@@ -21,7 +21,7 @@ imm = row(
         fraction="epsilon",
         guided=False,
     ),
-    options=(PARTICLES(4), NORM(Laplace()), EPSILON(0.1), STOP_GRADIENT, EMA_TEACHER),
+    options=(PARTICLES(4), NORM(Laplace()), EPSILON(0.1), STOP_GRADIENT),
     lacking="its law of the noise levels and their weights, its step of a constant noise level, and a kernel that "
     "narrows",
     source="Zhou, Ermon, Song 2503.07565; the repository of its authors has no training code",
