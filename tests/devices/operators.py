@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule, residuals
 from flowops.fields import FrozenField, StoppedField
 from flowops.interpolants import NAMED, Interpolant, linear, noise_level, time_of_noise_level, trigonometric
-from flowops.maps import EDMPreconditioning, Endpoint, FrozenMap, GuidedMap, SecondOrder, SolverStep, StagedMap
+from flowops.maps import (
+    EDMPreconditioning,
+    Endpoint,
+    FrozenMap,
+    GuidedMap,
+    LearnedJointMap,
+    SecondOrder,
+    SolverStep,
+    StagedMap,
+)
 from flowops.networks import MLP, UNet
 from flowops.problems.reference import REFERENCE
 from tests.devices.cases import CUDA, META, NARROW, Body, Case, Device, Group, total
@@ -25,9 +34,9 @@ IMAGE = (3, 8, 8)
 SMALL = {"channels": 4, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "heads_width": 4}
 
 
-def learned() -> LearnedMap:
-    """A perceptron with labels and guidance."""
-    return LearnedMap(MLP(2, width=8, depth=2, octaves=1, labels=3, guidance=True))
+def learned() -> LearnedJointMap:
+    """A perceptron with labels, guidance and a rate of the log-determinant."""
+    return LearnedJointMap(MLP(2, width=8, depth=2, octaves=1, labels=3, guidance=True, log_det=True))
 
 
 def closed() -> FlowMap:
@@ -142,8 +151,9 @@ def of_residual(name: str, device: Device) -> Body:
         "semigroup": (X, s, t, t, x),
     }
     given |= {"energy": (X, squared, s, t, x), "symplecticity": (X, s, t, x), "jacobian_symmetry": (b, t, x)}
-    given |= {"tilting": (X, b, squared, t, x)}
-    arguments = given.get(name, (X, s, t, s, x) if name == "semigroup_velocity" else (X, b, s, t, x))
+    given |= {"tilting": (X, b, squared, t, x), "tangent_log_det": (X, b, t, x), "log_density": (X, b, t, x)}
+    split = name in ("semigroup_velocity", "semigroup_log_det")
+    arguments = given.get(name, (X, s, t, s, x) if split else (X, b, s, t, x))
     return lambda: total(*residual(*arguments, parts=True))
 
 
