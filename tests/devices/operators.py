@@ -13,6 +13,7 @@ from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided
 from flowops.fields import FrozenField, StoppedField
 from flowops.interpolants import NAMED, Interpolant, linear, noise_level, time_of_noise_level, trigonometric
 from flowops.maps import (
+    DDIMStep,
     EDMPreconditioning,
     Endpoint,
     FrozenMap,
@@ -71,6 +72,7 @@ MAPS: dict[str, Callable[[], FlowMap]] = {
     "in closed form": closed,
     "solved, fixed steps": lambda: SolutionOperator(field(), method="midpoint", steps=1),
     "one step of a solver": lambda: SolverStep(field(), "heun"),
+    "one step of DDIM": lambda: DDIMStep(field(), trigonometric()),
     "guided": lambda: GuidedMap(learned(), learned(), 1.5),
     "frozen": lambda: FrozenMap(learned()),
     "of two stages": lambda: StagedMap(learned(), learned(), 0.5),
