@@ -12,12 +12,13 @@ PROGRAM = """
 import warnings
 warnings.simplefilter("ignore")
 import torch
-from flowops import LearnedMap, interpolants
+from flowops import interpolants
+from flowops.maps import LearnedJointMap
 from flowops.methods import InverseSpeed, get_method
 from flowops.networks import MLP
 
 generator = torch.Generator().manual_seed(0)
-X = LearnedMap(MLP(2, width=16, depth=2, labels=2, generator=generator))
+X = LearnedJointMap(MLP(2, width=16, depth=2, labels=2, log_det=True, generator=generator))
 I = interpolants.cosine()
 x0, x1 = torch.randn(2, 32, 2, generator=generator)
 methods = {
@@ -27,6 +28,7 @@ methods = {
     "esd": get_method("esd", eta=0.5, derivatives="central"),
     "trapezoid": get_method("trapezoid", eta=0.5),
     "ct": get_method("ct", norm="pseudo-huber", weight=InverseSpeed()),
+    "f2d2": get_method("f2d2", label_dropout=0.1, null_label=2),
 }
 for name, method in methods.items():
     compiled = method.compiled(fullgraph=True)
@@ -46,7 +48,7 @@ for name, method in methods.items():
 
 @pytest.mark.slow
 def test_labelled_weighted_and_guided_losses_compile_into_one_graph(tmp_path: Path) -> None:
-    names = ["lsd", "meanflow", "imf", "esd", "trapezoid", "ct"]
+    names = ["lsd", "meanflow", "imf", "esd", "trapezoid", "ct", "f2d2"]
     assert run(tmp_path, PROGRAM).split() == [word for name in names for word in ("compiled", name)]
 
 
