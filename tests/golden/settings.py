@@ -209,6 +209,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "cosine": 1.0,
         "p": 0.5,
         "stop_gradient": True,
+        "derivatives": "forward",
     },
     "tcm": {
         "law": Shrinking(law=Uniform(low=0.0, high=0.55), q=2.0, k=8.0, b=1.0, steps_per_stage=10, stages=8),

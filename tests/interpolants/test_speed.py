@@ -73,7 +73,9 @@ def test_the_speed_is_the_norm_of_the_rates_and_that_of_the_angle_on_the_circle(
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("ask", [divergences, validate, lambda I: speed(I, torch.ones(1))], ids=str)
+@pytest.mark.parametrize(
+    "ask", [divergences, validate, lambda I: speed(I, torch.ones(1))], ids=["divergences", "validate", "speed"]
+)
 def test_what_is_no_interpolant_is_refused(ask: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError, match="`I` must be an Interpolant, got str; build one first"):
         ask("cosine")

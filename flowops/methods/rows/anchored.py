@@ -11,7 +11,7 @@ from flowops.maps import FlowMap
 from flowops.methods.compared import advanced, eulerian_velocity, tangent
 from flowops.methods.declare import row
 from flowops.methods.norms import MeanSquared
-from flowops.methods.options import ETA, STOP_GRADIENT, Option, between, optional
+from flowops.methods.options import DERIVATIVES, ETA, STOP_GRADIENT, Option, between, optional
 from flowops.methods.point import CONDITIONAL, TEACHER_OR_CONDITIONAL, Difference, Differences, TermPoint
 from flowops.methods.term import Term
 from flowops.times import EndpointFixed, Shrinking, Uniform, on_diagonal
@@ -103,7 +103,7 @@ facm = row(
         share="rest",
     ),
     teacher="optional field",
-    options=(ETA(0.5), RELAXATION, CLAMP, COSINE, STOP_GRADIENT),
+    options=(ETA(0.5), RELAXATION, CLAMP, COSINE, STOP_GRADIENT, DERIVATIVES),
     paper={"cosine": 1.0, "clamp": 1.0, "norm": MeanSquared(), "p": 0.5},
     lacking="both terms on every sample; a second time beyond 1 for networks of one time; its law of the times where "
     "the interpolant is not trigonometric",
