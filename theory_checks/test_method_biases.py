@@ -39,7 +39,7 @@ from flowops import LearnedMap, VelocityField, interpolants, problems
 from flowops.methods import METHODS, PseudoHuber
 from theory_checks.method_cases import Aspect, aspects, every_aspect
 from theory_checks.method_families import AsNetwork, Family
-from theory_checks.method_measurements import PAIRS, at, by_theta, call
+from theory_checks.method_measurements import PAIRS, at, by_theta, call, family
 from theory_checks.method_settings import MEAN, VARIANCE, Setting, conditional_variance, quadrature_settings
 from theory_checks.method_settings import sampled as samples_of
 from theory_checks.quadrature import panels
@@ -246,14 +246,18 @@ def test_no_bias_for_a_gaussian_pair(check: Check, name: str, key: str) -> None:
     check.vanishes(by_theta(at(method, setting, aspect, X, S, T), X), 1e-5)
 
 
-DETERMINISTIC = [pytest.param(m, a, id=a.name) for m, a in every_aspect() if a.exact and a.order is None and a.stopped]
+DETERMINISTIC = [
+    pytest.param(m, a, id=a.name, marks=[pytest.mark.slow] * a.term.joint)
+    for m, a in every_aspect()
+    if a.exact and a.order is None and a.stopped
+]
 
 
 @pytest.mark.parametrize(("method", "aspect"), DETERMINISTIC)
 def test_no_bias_without_a_conditional_velocity(check: Check, method: Any, aspect: Aspect) -> None:
     setting = samples_of("gaussian linear")
     for options in ({"p": 1.0}, {"norm": PseudoHuber(0.1)}):
-        X = Family(setting.X, 2)
+        X = family(setting, aspect, 0.0, 2)
         loss = call(aspect.of(method, **options), aspect, setting, X).loss
         check.vanishes(by_theta(loss, X), 1e-6)
 

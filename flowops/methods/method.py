@@ -237,10 +237,10 @@ class Method(nn.Module):
             if drawn is None:
                 continue
             k = self._point(term, drawn, draw, X, interpolant, teacher, average)
-            differences = term.residual(k)
+            differences = [*term.residual(k).items()]
             if self.options.inverse and term is self.terms[-1]:
-                differences = {**differences, "inverse": invertibility(k)}
-            for name, difference in differences.items():
+                differences.append(("inverse", invertibility(k)))
+            for name, difference in differences:
                 values = self._per_sample(k, difference)
                 if draw.factors is not None:
                     values = draw.factors[i] * values

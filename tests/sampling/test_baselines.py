@@ -186,5 +186,5 @@ def test_no_samples_are_refused(method: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_map_is_no_field() -> None:
-    with pytest.raises(TypeError, match=r"`b` must be a VelocityField, got LearnedMap; pass X.velocity\(\)"):
+    with pytest.raises(TypeError, match=r"`b` must be a VelocityField, got LearnedJointMap; pass X.velocity\(\)"):
         solve(learned(), normal(2, 2), "heun", steps=2)  # type: ignore[arg-type]
