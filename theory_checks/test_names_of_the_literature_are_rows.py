@@ -190,7 +190,7 @@ EXECUTED = {
     ),
     "TVM": Name(
         terminal_velocity,
-        lambda _: {"eta": 0.5},
+        lambda _: {"eta": 1 / 3},
         letters=lambda net, s, t, x: -net(1 - s, t - s, x),
         tolerance=DIFFERENCED,
     ),
@@ -220,7 +220,10 @@ def both(name: str, edge: Edge | None = None, off: float = 0.0) -> tuple[Tensor,
     mean = held if options.get("ema_teacher") else None
     draw = row.draw(X, I, *samples, teacher=teacher, average=mean, seed=3)
     places = (Place(network, average, teacher, k, off) for k in draw.terms if k is not None)
-    theirs = flat_gradient(torch.cat([method.loss(place) for place in places]).mean(), X)
+    losses = [method.loss(place) for place in places]
+    by_terms = options.get("balance") == "terms"
+    whole = torch.stack([loss.mean() for loss in losses]).sum() if by_terms else torch.cat(losses).mean()
+    theirs = flat_gradient(whole, X)
     return gradient(row, X, I, samples, teacher=teacher, average=mean), theirs
 
 

@@ -73,8 +73,8 @@ NAMES = (
     Relation(
         name="TVM",
         of="lsd",
-        options={"ema_teacher": True},
-        how="F(x, t, t - s) is -v_1-t,1-s(x), the noise being at 1; the diagonal has times of its own, 1 : 1",
+        options={"ema_teacher": True, "balance": "terms"},
+        how="F(x, t, t - s) is -v_1-t,1-s(x), the noise being at 1; the diagonal has times of its own",
         lacking="its law of the times, and guidance as an input",
         source="Zhou et al. 2511.19797",
         check="names_of_the_literature_are_rows",
