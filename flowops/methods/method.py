@@ -355,7 +355,8 @@ class Method(nn.Module):
         else:
             loss = o.norm.between(left, right) if o.norm.of_sides else o.norm(delta)
         if self._weights and difference.weighted:
-            squared = loss if isinstance(o.norm, Squared) else Squared()(delta)
+            plain = isinstance(o.norm, Squared) and o.particles is None  # in a group a sample may add less than nothing
+            squared = loss if plain else Squared()(delta)
             for weight in self._weights:
                 loss = weight(loss, squared, k.s, k.t, **{name: getattr(k, name) for name in weight.wants})
         return difference.factor * loss

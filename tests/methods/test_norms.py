@@ -67,6 +67,18 @@ def test_an_adaptive_weight_beside_it_is_that_of_the_squares() -> None:
     assert_close(weighted.per_sample, plain.per_sample / (squares.per_sample + 0.1))
 
 
+def test_an_adaptive_weight_of_groups_is_that_of_the_squares_of_each_sample() -> None:
+    """What a sample adds to the discrepancy of its group may be negative."""
+    X = learned()
+    groups = get_method("imm", norm="squared", particles=3)
+    plain = call(groups, X=X)
+    assert plain.per_sample.min() < 0
+    for p in (0.5, 1.0):
+        weighted = call(groups.with_options(p=p, c=1e-9), X=X)
+        assert weighted.loss.isfinite()
+        assert torch.equal(weighted.per_sample.sign(), plain.per_sample.sign())
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_network_and_a_normalized_tangent_are_refused() -> None:
     wrong: Any = "vgg"
