@@ -391,10 +391,11 @@ class Method(nn.Module):
                 f"`X` must be a JointMap for {self.name}, got {type(X).__name__}; build LearnedJointMap(network) of a "
                 f"network with log_det=True."
             )
-        if o.ema_teacher and not isinstance(average, FlowMap):
+        kind = JointMap if self.joint else FlowMap
+        if o.ema_teacher and not isinstance(average, kind):
             raise TypeError(
-                f"`average` must be a FlowMap with ema_teacher=True, got {type(average).__name__}; pass the average of "
-                f"X."
+                f"`average` must be a {kind.__name__} with ema_teacher=True, got {type(average).__name__}; pass the "
+                f"average of X."
             )
         optional = teacher is None and self.row.teacher.startswith("optional ")
         if wanted and not optional and not isinstance(teacher, TEACHERS[wanted]):

@@ -109,6 +109,8 @@ def test_a_row_of_a_joint_map_refuses_another_one() -> None:
     X, (x0, x1) = LearnedMap(learned().network), batch(4)
     with pytest.raises(TypeError, match="`X` must be a JointMap for f2d2, got LearnedMap; build LearnedJointMap"):
         METHODS["f2d2"](X, interpolants.linear(), x0, x1)
+    with pytest.raises(TypeError, match="`average` must be a JointMap with ema_teacher=True, got LearnedMap"):
+        get_method("f2d2", ema_teacher=True)(learned(), interpolants.linear(), x0, x1, average=X)
 
 
 def test_scm_distils_a_teacher_and_trains_without_one() -> None:
