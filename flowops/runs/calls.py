@@ -15,7 +15,10 @@ from flowops._named import load
 from flowops.methods import Annealing, Norm, Weight
 
 LAWS: Mapping[str, Any] = {name: getattr(times, name) for name in times.__all__}
-NORMS: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.Squared, methods.PseudoHuber, methods.Lp)}
+NORMS: Mapping[str, Any] = {
+    kind.__name__: kind
+    for kind in (methods.Squared, methods.MeanSquared, methods.PseudoHuber, methods.Lp, methods.Laplace)
+}
 ANNEALINGS: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.Sigmoid, methods.Exponential)}
 WEIGHTS: Mapping[str, Any] = {
     kind.__name__: kind
@@ -102,7 +105,7 @@ def _as_number(text: str) -> int | str:
 
 
 def parse_call(text: str, setting: str, offered: Mapping[str, Any], wanted: str) -> Any:
-    """What the text of a call makes: names that are offered, numbers and keywords only.
+    """What the text of a call makes: names that are offered, numbers, None and keywords only.
 
     `package.module:name` is an object of one's own; a function that takes no arguments is called.
 
@@ -122,7 +125,7 @@ def parse_call(text: str, setting: str, offered: Mapping[str, Any], wanted: str)
             return offered[node.func.id](*map(read, node.args), **keywords)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -read(node.operand)
-        if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | None):
             return node.value
         raise ValueError
 

@@ -7,7 +7,19 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-from flowops.methods import Adaptive, Exponential, InverseSpeed, Lp, PseudoHuber, Sigmoid, TimePower, get_method
+from flowops.methods import (
+    Adaptive,
+    Exponential,
+    InverseSpeed,
+    InverseStep,
+    Laplace,
+    Lp,
+    MeanSquared,
+    PseudoHuber,
+    Sigmoid,
+    TimePower,
+    get_method,
+)
 from flowops.runs.calls import parse_annealing, parse_law, parse_norm, parse_one_time, parse_weight
 from flowops.times import (
     Diagonal,
@@ -44,6 +56,13 @@ def test_a_law_of_the_diagonal_is_one_of_a_single_time() -> None:
     assert parse_one_time("none") is None
     with pytest.raises(ValueError, match=r"`diagonal` must be a law of one time, such as UniformAngle\(\), got 'Diag"):
         parse_one_time("Diagonal()")
+
+
+def test_the_norms_and_weights_of_papers_are_read_as_they_are_printed() -> None:
+    assert parse_norm("PseudoHuber(c=None)") == PseudoHuber()
+    weight = parse_weight(repr(InverseStep(80.0)))
+    assert isinstance(weight, InverseStep)
+    assert weight.most == 80.0
 
 
 def test_a_weight_by_speed_is_read_from_its_own_repr() -> None:
@@ -93,7 +112,7 @@ def test_other_texts_are_refused(text: str, message: str) -> None:
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("norm", [Lp(2.0), PseudoHuber(0.3)])
+@pytest.mark.parametrize("norm", [Lp(2.0), PseudoHuber(0.3), MeanSquared(), Laplace(0.5)])
 def test_a_norm_is_read_from_its_own_repr_and_by_name(norm: object) -> None:
     assert parse_norm(repr(norm)) == norm
     assert parse_norm("l1") == "l1"
