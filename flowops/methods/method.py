@@ -377,8 +377,8 @@ class Method(nn.Module):
                 )
         if not follows_a_teacher_alone(self):
             raise ValueError(
-                f"`states` must be given to a row that follows a teacher alone, such as lmd or emd, got {self.name}; "
-                f"pass an interpolant and samples."
+                f"`states` must be given to a row that follows a teacher alone, such as lmd or emd, and starts where "
+                f'they are, got {self.name} with start="{self.options.start}"; pass an interpolant and samples.'
             )
         check_state(states, "states")
         return states

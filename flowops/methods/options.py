@@ -142,7 +142,7 @@ GUIDANCE_INTERVAL = Option(
     None,
     "times (low, high) at which the velocity is guided, at the others its scale is 1; None for all times",
     "None or two increasing times in [0, 1]",
-    optional(lambda value: isinstance(value, tuple) and len(value) == 2 and 0 <= value[0] < value[1] <= 1),
+    optional(lambda value: _scales(value) and isinstance(value, tuple) and 0 <= value[0] < value[1] <= 1),
 )
 INVERSE = Option(
     "inverse",

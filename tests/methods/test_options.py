@@ -76,6 +76,7 @@ def test_every_option_has_a_meaning_and_every_paper_setting_runs(name: str) -> N
         ("imm", {"norm": "laplac"}, "`norm` must be a Norm or one of squared"),
         ("fm", {"guidance_interval": (0.1, 0.9)}, "`guidance_interval` must be None where nothing is guided"),
         ("fm", {"guidance": 2.0, "guidance_interval": (0.9, 0.1)}, "must be None or two increasing times"),
+        ("fm", {"guidance": 2.0, "guidance_interval": ("a", "b")}, "must be None or two increasing times"),
         ("alpha-flow", {"anneal": (0.0, 5)}, "`anneal` must be two increasing numbers of steps, got 0.0 and 5"),
         ("alpha-flow", {"anneal": "cosine"}, "`anneal` must be an annealing, one of sigmoid, exponential, or two"),
         ("meanflow", {"tangent": 1.5}, r"`tangent` must be a number in \[0, 1\], got 1.5"),
