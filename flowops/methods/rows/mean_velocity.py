@@ -107,7 +107,7 @@ def alpha_step(k: TermPoint) -> Differences:
 
 def alpha_at(o: Any, step: int | None) -> float:
     r"""$\alpha$ of `alpha-flow` at a step: the option, or the annealing."""
-    return o.anneal.at(step) if o.alpha is None else max(o.alpha, 0.0)
+    return o.anneal.at(step) if o.alpha is None else o.alpha
 
 
 meanflow = preset(
