@@ -2,8 +2,8 @@ r"""Is the log-density of a joint map calibrated? `f2d2` on a planar mixture, wh
 
     OMP_NUM_THREADS=1 python -m experiments.joint_density --write experiments/results/joint_density.md
 
-Each row of the table is a run of 4,000 steps, a minute of one core: a perceptron learns the flow of three modes and
-the rate of its log-determinant, from the exact field or from samples alone. The density of 4,000 samples of the data is
+Each name in the first column is a run of 4,000 steps, a minute of one core: a perceptron learns the flow of three modes
+and the rate of its log-determinant, from the exact field or from samples alone. The density of 4,000 samples of data is
 then had in 1, 2, 4 and 8 calls: *claimed*, by the rate; by the *determinant*, the exact one of the same map; and by the
 two rules of public code, *Euler*, along the diagonal with its rate (JAX-F2D2), and *forward*, backward in time with the
 velocity and the rate of the step that lies ahead (F2D2). The error is the log-density less the exact one: its mean and
