@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from flowops import LearnedMap, VelocityField, guided, interpolants
 from flowops.maps import LearnedJointMap
 from flowops.methods import METHODS, Draw, Method, MethodResult, get_method
+from flowops.times import Uniform, UpperTriangle
 from tests.examples import normal, over
 from tests.methods.rows import WITH_LABELS, batch, gradient
 from tests.programs import run
@@ -112,6 +113,20 @@ def test_the_target_of_a_conditional_source_is_guided_by_the_own_field_on_the_nu
     assert_close(result.per_sample, (value - target).square().sum(1))
     expected = gradient((value - target).square().sum(1).mean(), X)
     assert_close(gradient(result.loss, X), expected)
+
+
+@pytest.mark.parametrize("name", ["meanflow", "alpha-flow"])
+def test_nothing_is_guided_or_mixed_outside_the_interval(name: str) -> None:
+    X, I, (x0, x1) = LearnedMap(Scaled()), interpolants.linear(), batch(8)
+
+    def found(**options: Any) -> Tensor:
+        method = get_method(name, eta=0.0, law=UpperTriangle(Uniform(0.2, 0.25)), **options)
+        return method(X, I, x0, x1, labels=LABELS, seed=3).loss
+
+    plain, mixed = found(), found(guidance=2.0, mix=0.8)
+    assert_close(found(guidance=2.0, mix=0.8, guidance_interval=(0.3, 0.8)), plain)
+    assert_close(found(guidance=2.0, mix=0.8, guidance_interval=(0.1, 0.3)), mixed)
+    assert not torch.isclose(plain, mixed, rtol=1e-3)
 
 
 def test_a_teacher_field_is_guided_by_the_scale_of_each_sample() -> None:
