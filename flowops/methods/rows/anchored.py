@@ -131,7 +131,8 @@ tcm = row(
     teacher="map",
     options=(TRANSITION, STOP_GRADIENT),
     paper={"p": 0.5, "c": 1e-8},
-    lacking="the division by the step in the noise level; the preconditioning of its network, a setting of the run",
+    lacking="the division by the step in the noise level; its transition, 1/3 on the linear interpolant, and its law "
+    "of the times; the preconditioning of its network, a setting of the run",
     source="Lee et al. 2410.14895, after the code of NVlabs/FastGen",
     summary=r"Truncated consistency models: consistency training from times before $\tau$ (`transition`) only, "
     r"towards the map of a first stage, the teacher, from $\tau$ on; starts that the law draws later are moved to "
