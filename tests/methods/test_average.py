@@ -118,7 +118,8 @@ def test_an_average_gets_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", AVERAGED)
 @pytest.mark.parametrize(("average", "got"), [(None, "NoneType"), (learned(seed=40).velocity(), "ImpliedVelocity")])
 def test_an_average_that_is_missing_is_asked_for(name: str, average: Any, got: str) -> None:
-    with pytest.raises(TypeError, match=f"`average` must be a FlowMap with ema_teacher=True, got {got}; pass the aver"):
+    kind = "JointMap" if METHODS[name].joint else "FlowMap"
+    with pytest.raises(TypeError, match=f"`average` must be a {kind} with ema_teacher=True, got {got}; pass the aver"):
         call(get_method(name, ema_teacher=True), average=average)
 
 
