@@ -442,6 +442,11 @@ def _check_together(row: Row, o: Any) -> None:
         )
     if o.normalize is not None and o.norm.of_sides:
         raise ValueError(f"`norm` must be of a difference with normalize, got {type(o.norm).__name__}; pass squared.")
+    if o.norm.of_sides and any(term.joint for terms in row.forms.values() for term in terms):
+        raise ValueError(
+            f"`norm` must be of a difference for {row.name}, one of whose sides is a number per sample, got "
+            f"{type(o.norm).__name__}; pass squared."
+        )
     if o.normalize is not None and not o.stop_gradient:
         raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")
 

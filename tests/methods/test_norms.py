@@ -86,5 +86,7 @@ def test_what_is_no_network_and_a_normalized_tangent_are_refused() -> None:
         Perceptual(wrong)
     with pytest.raises(ValueError, match="`norm` must be of a difference with normalize, got Perceptual; pass squared"):
         get_method("scm", norm=Perceptual(torch.sin), normalize=0.1)
+    with pytest.raises(ValueError, match="`norm` must be of a difference for f2d2, .* got Perceptual; pass squared"):
+        get_method("f2d2", norm=Perceptual(torch.sin))
     with pytest.raises(TypeError, match="`norm` must be called with two sides where it compares features"):
         Perceptual(torch.sin)(normal(2, 2))
