@@ -1,4 +1,4 @@
-"""The passes over graphs: products with zeros disappear, sums over rows become products."""
+"""The passes over graphs: products with zeros disappear, sums over rows become products, biases follow products."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.testing import assert_close
 
+from flowops._compile.biases import add_behind_products
 from flowops._compile.sums import multiply_by_ones
 from flowops._compile.zeros import aten, fold_zeros
 from tests.examples import normal
@@ -215,6 +216,27 @@ def test_other_sums_are_left_alone(x: Tensor, axes: list[int]) -> None:
     drawing = Drawing(x)
     module, _ = drawing.folded(drawing.call(aten.sum.dim_IntList, drawing.nodes[0], axes), change=multiply_by_ones)
     assert count(module, aten.sum.dim_IntList) == 1
+
+
+def test_biases_of_large_linear_maps_are_added_behind_the_product() -> None:
+    bias, x, w = normal(128), normal(512, 64, seed=1), normal(64, 128, seed=2)
+    drawing = Drawing(bias, x, w)
+    total = drawing.call(aten.addmm.default, *drawing.nodes)
+    module, values = drawing.folded(total, drawing.call(aten.tanh.default, total), change=add_behind_products)
+    assert count(module, aten.addmm.default) == 0
+    assert count(module, aten.mm.default) == 1
+    assert_close(values, (x @ w + bias, torch.tanh(x @ w + bias)))
+
+
+@pytest.mark.parametrize(
+    ("bias", "rows", "dtype"),
+    [((128,), 64, torch.float64), ((512, 128), 512, torch.float64), ((128,), 512, torch.bfloat16)],
+    ids=["small", "a bias of each row", "half precision"],
+)
+def test_other_linear_maps_are_left_alone(bias: tuple[int, ...], rows: int, dtype: torch.dtype) -> None:
+    drawing = Drawing(*(normal(*shape).to(dtype) for shape in (bias, (rows, 64), (64, 128))))
+    module, _ = drawing.folded(drawing.call(aten.addmm.default, *drawing.nodes), change=add_behind_products)
+    assert count(module, aten.addmm.default) == 1
 
 
 @pytest.mark.slow

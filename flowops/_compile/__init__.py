@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch.fx import Graph
 
-from flowops._compile import sums, zeros
+from flowops._compile import biases, large, sums, zeros
 
 __all__ = ["compile_loss"]
 
@@ -19,14 +19,15 @@ R = TypeVar("R")
 
 
 def compile_loss(function: Callable[P, R], **options: Any) -> Callable[P, R]:
-    """`torch.compile(function)` without the products with zeros; `options` are those of `torch.compile`.
+    """`torch.compile(function)` by graphs without products with zeros; `options` are those of `torch.compile`.
 
     The compiler counts the compilations of a code, and gives the code up where one of them breaks; the losses of all
     methods have the same code, so that each is compiled as a copy.
     """
+    on_cpu = (sums.__file__, biases.__file__, large.__file__)
     passes = {
-        "joint_custom_pre_pass": _as_pass(zeros.fold_zeros, zeros.__file__),
-        "post_grad_custom_post_pass": _as_pass(sums.multiply_by_ones, sums.__file__),
+        "joint_custom_pre_pass": _as_pass((zeros.fold_zeros,), (zeros.__file__,)),
+        "post_grad_custom_post_pass": _as_pass((sums.multiply_by_ones, biases.add_behind_products), on_cpu),
     }
     return torch.compile(_of_its_own(function), options=passes, **options)
 
@@ -44,15 +45,16 @@ def _of_its_own(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @cache
-def _as_pass(change: Callable[[Graph], None], file: str) -> Any:
-    """A change of graphs with the identity that inductor's cache asks for, the text of its file."""
+def _as_pass(changes: tuple[Callable[[Graph], None], ...], files: tuple[str, ...]) -> Any:
+    """Changes of graphs, with the identity that inductor's cache asks for, the text of their files."""
     from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
     class Pass(CustomGraphPass):
         def __call__(self, graph: Graph) -> None:
-            change(graph)
+            for change in changes:
+                change(graph)
 
         def uuid(self) -> Any:
-            return get_hash_for_files((file,))
+            return get_hash_for_files(files)
 
     return Pass()

@@ -6,14 +6,15 @@ derivative of the activation into the same walk. As a product with a row of ones
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
+from flowops._compile.large import is_large_on_cpu
+
 aten = torch.ops.aten
-LARGE: Final = 2**16  # entries from which on the order of reading counts
 
 
 def multiply_by_ones(graph: Graph) -> None:
@@ -23,7 +24,7 @@ def multiply_by_ones(graph: Graph) -> None:
         arguments: Any = node.args
         matrix, axes, *_ = arguments
         value = matrix.meta["val"]
-        if list(axes) != [0] or node.kwargs or not _suits(value):
+        if list(axes) != [0] or node.kwargs or not is_large_on_cpu(value):
             continue
         with graph.inserting_before(node):
             key = len(value), value.dtype
@@ -35,12 +36,6 @@ def multiply_by_ones(graph: Graph) -> None:
         total.meta = dict(node.meta)
         node.replace_all_uses_with(total)
         graph.erase_node(node)
-
-
-def _suits(value: Tensor) -> bool:
-    """Whether this is a large real matrix on a CPU, of a size that is known."""
-    real = value.dtype in (torch.float32, torch.float64) and value.device.type == "cpu" and value.ndim == 2
-    return real and all(isinstance(n, int) for n in value.shape) and value.shape.numel() >= LARGE
 
 
 def _row_of_ones(graph: Graph, value: Tensor) -> Node:
