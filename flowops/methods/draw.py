@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -71,6 +72,18 @@ class Draw(NamedTuple):
         return self._replace(terms=terms, size=self.size // n)
 
 
+class _Columns(NamedTuple):
+    """The samples of a part of the batch with what is drawn for each of them, whichever terms they are in."""
+
+    x0: Tensor
+    x1: Tensor
+    z: Tensor | None
+    labels: Tensor | None
+    kept: Tensor
+    guidance: Tensor | None
+    probes: Tensor | None
+
+
 def draw_terms(
     terms: Sequence[Term],
     o: Any,
@@ -104,74 +117,100 @@ def draw_terms(
         part: $(k,W)$ where the samples are the rows $k,k+W,\dots$ of a joint batch.
     """
     dtype, device = torch.promote_types(x0.dtype, torch.float32), x0.device
-    n = part[1] * len(x0)
-    own = slice(None) if part == (0, 1) else rows_of(n, part)
     generator = torch.Generator(device=device).manual_seed(seed)
-    z = None
-    if interpolant is not None and "gamma" in interpolant.coefficients:
-        z = normal_like(x0, "latent", seed, part=part)
-    signs = None
-    if o.probes and any(term.joint for term in terms):
-        signs = torch.stack([_signs(normal_like(x0, "probe", i, seed, part=part)) for i in range(o.probes)], 1)
-    kept = torch.rand(n, generator=generator, device=device) >= o.label_dropout
-    if labels is not None and null_label is not None and o.label_dropout:
-        labels = torch.where(kept[own], labels, null_label)
-    scales = None
-    if isinstance(o.guidance, tuple):  # one per sample, 1 on those whose label was dropped
-        low, high = o.guidance
-        uniform = torch.rand(n, generator=generator, dtype=dtype, device=device)
-        scales = torch.where(kept, low + (high - low) * uniform, 1.0)[own]
-    kept = kept[own]
-    chance = torch.rand((), generator=generator, device=device)
-    last = o.law or terms[-1].law or UpperTriangle()
+    joint = Request(part[1] * len(x0), interpolant, step, generator, dtype, device)
+    columns = _columns(terms, o, joint, x0, x1, labels, null_label, seed, part)
+    shares = shares_of(joint.n, o.eta, torch.rand((), generator=generator, device=device))
     drawn: list[TermDraw | None] = []
     factors: list[float] = []
     for term in terms:
-        joint = seen(term.share, n, o.eta, chance.item)
+        rows = shares[term.share]
         if o.balance == "terms":
-            factors.append(_factor(term.share, joint, n, o.eta))
-        if joint.start == joint.stop:
-            drawn.append(None)
-            continue
-        law = last if term is terms[-1] else term.law or last
-        if term.share == "eta" and o.diagonal is not None:
-            law = Diagonal(o.diagonal)
-        size = joint.stop - joint.start
-        pairs = size if o.particles is None else groups_of(size, o.particles)
-        s, t = law.draw(Request(pairs, interpolant, step, generator, dtype, device))
-        fraction: Tensor | float = torch.rand(pairs, generator=generator, dtype=dtype, device=device)
-        if term.fraction == "alpha" and alpha is not None:
-            fraction = alpha
-        elif term.fraction and (given := getattr(o, term.fraction)) is not None:
-            fraction = given
-        s, u, t = term.middle(s, t, fraction)
-        if pairs < size:
-            shared = torch.arange(size, device=device) % pairs
-            s, u, t = s[shared], None if u is None else u[shared], t[shared]
-        rows, within = share_of(joint, *part) if part[1] > 1 else (joint, slice(None))
-        if rows.start == rows.stop:
-            drawn.append(None)
-            continue
-        drawn.append(
-            TermDraw(
-                rows=rows,
-                s=s[within],
-                u=None if u is None else u[within],
-                t=t[within],
-                x0=x0[rows],
-                x1=x1[rows],
-                z=None if z is None else z[rows],
-                labels=None if labels is None else labels[rows],
-                kept=kept[rows],
-                guidance=None if scales is None else _scales_of(term, o, scales[rows]),
-                probes=signs[rows] if signs is not None and term.joint else None,
-            )
-        )
+            factors.append(_factor(term.share, rows, joint.n, o.eta))
+        drawn.append(None if rows.start == rows.stop else _drawn(term, terms[-1], o, joint, columns, rows, alpha, part))
     # filled on the device: a tensor made of a number on the host is copied, and the host waits for the copy
     done = o.cap if step is None or step >= o.warmup else min(step / o.warmup, o.cap)
     warmup = x0.new_full((), done) if done < 1 else None
     held = x0.new_full((), alpha) if alpha else None
     return Draw(tuple(drawn), torch.tensor(seed), warmup, held, len(x0), tuple(factors) or None)
+
+
+def _columns(
+    terms: Sequence[Term],
+    o: Any,
+    joint: Request,
+    x0: Tensor,
+    x1: Tensor,
+    labels: Tensor | None,
+    null_label: int | None,
+    seed: int,
+    part: tuple[int, int],
+) -> _Columns:
+    """The part's latents, probes, labels and scales of guidance; arguments as of `draw_terms`."""
+    n, generator, device = joint.n, joint.generator, joint.device
+    own = slice(None) if part == (0, 1) else rows_of(n, part)
+    z = None
+    if joint.interpolant is not None and "gamma" in joint.interpolant.coefficients:
+        z = normal_like(x0, "latent", seed, part=part)
+    probes = None
+    if o.probes and any(term.joint for term in terms):
+        probes = torch.stack([_signs(normal_like(x0, "probe", i, seed, part=part)) for i in range(o.probes)], 1)
+    kept = torch.rand(n, generator=generator, device=device) >= o.label_dropout
+    if labels is not None and null_label is not None and o.label_dropout:
+        labels = torch.where(kept[own], labels, null_label)
+    guidance = None
+    if isinstance(o.guidance, tuple):  # one per sample, 1 on those whose label was dropped
+        low, high = o.guidance
+        uniform = torch.rand(n, generator=generator, dtype=joint.dtype, device=device)
+        guidance = torch.where(kept, low + (high - low) * uniform, 1.0)[own]
+    return _Columns(x0, x1, z, labels, kept[own], guidance, probes)
+
+
+def _drawn(
+    term: Term,
+    last: Term,
+    o: Any,
+    joint: Request,
+    columns: _Columns,
+    rows: slice,
+    alpha: float | None,
+    part: tuple[int, int],
+) -> TermDraw | None:
+    """The times of a term on these rows of the joint batch, with what the part has of them; None if it has none."""
+    law = o.law or last.law or UpperTriangle()
+    if term is not last:
+        law = term.law or law
+    if term.share == "eta" and o.diagonal is not None:
+        law = Diagonal(o.diagonal)
+    size, device = rows.stop - rows.start, joint.device
+    pairs = size if o.particles is None else groups_of(size, o.particles)
+    s, t = law.draw(replace(joint, n=pairs))
+    fraction: Tensor | float = torch.rand(pairs, generator=joint.generator, dtype=joint.dtype, device=device)
+    if term.fraction == "alpha" and alpha is not None:
+        fraction = alpha
+    elif term.fraction and (given := getattr(o, term.fraction)) is not None:
+        fraction = given
+    s, u, t = term.middle(s, t, fraction)
+    if pairs < size:
+        shared = torch.arange(size, device=device) % pairs
+        s, u, t = s[shared], None if u is None else u[shared], t[shared]
+    rows, within = share_of(rows, *part) if part[1] > 1 else (rows, slice(None))
+    if rows.start == rows.stop:
+        return None
+    z, labels, scales, probes = columns.z, columns.labels, columns.guidance, columns.probes
+    return TermDraw(
+        rows=rows,
+        s=s[within],
+        u=None if u is None else u[within],
+        t=t[within],
+        x0=columns.x0[rows],
+        x1=columns.x1[rows],
+        z=None if z is None else z[rows],
+        labels=None if labels is None else labels[rows],
+        kept=columns.kept[rows],
+        guidance=None if scales is None else _scales_of(term, o, scales[rows]),
+        probes=probes[rows] if probes is not None and term.joint else None,
+    )
 
 
 def _factor(share: str, rows: slice, n: int, eta: float) -> float:
@@ -197,12 +236,13 @@ def share_of(rows: slice, k: int, n: int) -> tuple[slice, slice]:
     return slice(start, stop), slice((k - rows.start) % n, None, n)
 
 
-def seen(share: str, n: int, eta: float, chance: Callable[[], float]) -> slice:
-    """The part of a batch of `n` that a term sees: a constant size, at least one row where both parts are wanted."""
-    if share == "all":
-        return slice(0, n)
-    if n == 1:
-        first = int(chance() < eta)
-    else:
-        first = min(max(round(eta * n), int(eta > 0)), n - int(eta < 1))
-    return slice(0, first) if share == "eta" else slice(first, n)
+def shares_of(n: int, eta: float, chance: Tensor) -> dict[str, slice]:
+    """The part of a batch of `n` that a term of each share sees.
+
+    Their sizes are constant, with at least one row each where both parts are wanted; a batch of one is in the part
+    `eta` if the number `chance`, uniform on [0, 1), is smaller.
+    """
+    first = min(max(round(eta * n), int(eta > 0)), n - int(eta < 1))
+    if n == 1 and 0 < eta < 1:
+        first = int(chance.item() < eta)
+    return {"all": slice(0, n), "eta": slice(0, first), "rest": slice(first, n)}
