@@ -14,11 +14,12 @@ from flowops.methods.annealing import Annealing, Exponential, Sigmoid
 from flowops.methods.atlas import Relation, atlas
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.draw import Draw, TermDraw
-from flowops.methods.method import Method, Row
+from flowops.methods.method import Method
 from flowops.methods.norms import Laplace, Lp, MeanSquared, Norm, Perceptual, PseudoHuber, Squared
 from flowops.methods.options import Option
 from flowops.methods.point import CONDITIONAL, OWN, TEACHER, Difference, TermPoint, VelocitySource
 from flowops.methods.result import MethodResult, NonFinite
+from flowops.methods.row import Row
 from flowops.methods.table import METHODS, get_method, table
 from flowops.methods.term import Term
 from flowops.methods.weights import (

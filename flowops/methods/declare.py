@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from flowops._named import meant
-from flowops.methods.method import TEACHERS, Method, Row
+from flowops.methods.method import Method
 from flowops.methods.options import OF_SHARES, SHARED, Option, form_option
+from flowops.methods.row import TEACHERS, Row
 from flowops.methods.term import Term
 
 

@@ -7,7 +7,6 @@ operators that `torch.compile` takes whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,57 +21,22 @@ from flowops.methods.compared import invertibility
 from flowops.methods.draw import Draw, TermDraw, draw_terms
 from flowops.methods.groups import between_groups
 from flowops.methods.norms import Squared
-from flowops.methods.options import Option, values_of
+from flowops.methods.options import check_together, values_of
 from flowops.methods.point import (
-    CONDITIONAL,
     TEACHER,
     Difference,
     Operators,
     Teacher,
     TermPoint,
+    conditioned,
+    null_label_of,
     stepped,
     teacher_solution,
 )
 from flowops.methods.result import MethodResult
+from flowops.methods.row import TEACHERS, Row
 from flowops.methods.term import Term
 from flowops.methods.weights import Adaptive, Weight
-
-TEACHERS = {"field": (VelocityField,), "map": (FlowMap,), "field or map": (VelocityField, FlowMap)}
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a method is, without the values of its options.
-
-    Attributes:
-        name: as in `METHODS`.
-        forms: its terms, one entry for each value of the option `form`; a single one under the empty name.
-        options: those that it offers, with their defaults; the ones that every row has come last.
-        paper: the options under which the paper ran it, where they differ from the defaults; `paper=True` takes them.
-        teacher: `""`, or the kind of teacher: `"field"`, `"map"`, `"field or map"`, each also as `"optional ..."`.
-        source: papers and equations.
-        summary: what it does, with the translation of the paper's clock and letters.
-        lacking: what the paper has besides that no option gives; empty for nothing, None where nobody said.
-        preset_of: the row that this one is with other settings, empty for an idea of its own.
-        settings: which settings these are, in words.
-        alpha: the step of `alpha-flow` from the options and the training step; None for other rows.
-    """
-
-    name: str
-    forms: Mapping[str, tuple[Term, ...]]
-    options: tuple[Option, ...]
-    paper: Mapping[str, Any]
-    teacher: str
-    source: str
-    summary: str
-    lacking: str | None = None
-    preset_of: str = ""
-    settings: str = ""
-    alpha: Callable[[Any, int | None], float | None] | None = None
-
-    def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options given, and where `paper` is among them those of the paper that are not."""
-        return {**(self.paper if given.get("paper") is True else {}), **given}
 
 
 class Method(nn.Module):
@@ -103,8 +67,15 @@ class Method(nn.Module):
         super().__init__()
         self.row, self.name, self.given = row, row.name, options
         self.__doc__ = f"{row.summary}\n\nSource: {row.source}."
-        self.options = values_of(row.options, row.asked(options), row.name)
-        _check_together(row, self.options)
+        self.options = values_of(row.options, self.asked(options), row.name)
+        every = [term for terms in row.forms.values() for term in terms]
+        check_together(
+            self.options,
+            row.name,
+            guided=any(term.guided and term.velocity for term in every),
+            taught=bool(row.teacher) and not row.teacher.startswith("optional "),
+            joint=any(term.joint for term in every),
+        )
         self.weight: Weight | None = self.options.weight
         self._weights: list[Weight] = []
         if self.options.p:
@@ -119,6 +90,10 @@ class Method(nn.Module):
         """Whether its loss solves an ODE, so that it is no single graph to a compiler."""
         o = self.options
         return o.steps is None and (o.start == "trajectory" or any(term.solves for term in self.terms))
+
+    def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options given, and where `paper` is among them those of the paper that are not."""
+        return {**(self.row.paper if given.get("paper") is True else {}), **given}
 
     def with_options(self, **options: Any) -> Method:
         """The same row with further options."""
@@ -212,9 +187,12 @@ class Method(nn.Module):
         if seed is None:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device if generator else None))
         alpha = None if self.row.alpha is None else self.row.alpha(self.options, step) or 0.0
+        o, null_label = self.options, None
+        if labels is not None and (o.guidance != 1 or o.label_dropout):
+            null_label = null_label_of(X, o.null_label)
         return draw_terms(
-            self.terms, self.options, interpolant, x0, x1, labels=labels, null_label=self._null_label(X, labels),
-            alpha=alpha, step=step, seed=seed, part=part,
+            self.terms, o, interpolant, x0, x1, labels=labels, null_label=null_label, alpha=alpha, step=step, seed=seed,
+            part=part,
         )  # fmt: skip
 
     def evaluate(
@@ -248,9 +226,12 @@ class Method(nn.Module):
                 per_term[name] = per_term[name] + values if name in per_term else values
             starts[drawn.rows.start], ends[drawn.rows.start] = k.s, k.t
         per_sample = torch.stack(list(per_term.values())).sum(0)
+        terms: dict[str, Tensor] = {}
+        for name, values in per_term.items():
+            terms[name] = values.mean()
         return MethodResult(
             loss=per_sample.mean(),
-            terms={name: values.mean() for name, values in per_term.items()},
+            terms=terms,
             per_sample=per_sample,
             s=torch.cat(list(starts.values())),
             t=torch.cat(list(ends.values())),
@@ -283,7 +264,7 @@ class Method(nn.Module):
         o, s, x0, x1 = self.options, drawn.s, drawn.x0, drawn.x1
         held = Operators(X, teacher, average)
         if drawn.labels is not None:
-            held = self._conditioned(term, drawn, drawn.labels, held)
+            held = conditioned(held, o, term.velocity, drawn.labels, drawn.guidance, drawn.kept, x0.dtype)
         if term.pairs == "teacher flow":
             zero, one = torch.zeros_like(s), torch.ones_like(s)
             x1 = teacher_solution(held, zero, one, x0)
@@ -319,26 +300,6 @@ class Method(nn.Module):
             return held.X(zero, s, x0)
         return teacher_solution(held, zero, s, x0) if o.steps is None else stepped(held, o, interpolant)(zero, s, x0)
 
-    def _conditioned(self, term: Term, drawn: TermDraw, labels: Tensor, plain: Operators) -> Operators:
-        """The operators on the labels of a term, and where it is guided those that guidance takes besides."""
-        o, scales = self.options, drawn.guidance
-        own = o.guides == "own"
-        told = {"label": labels} if scales is None else {"label": labels, "guidance": scales}
-        X, average = plain.X.given(**told), None if plain.average is None else plain.average.given(**told)
-        teacher = _given(plain.teacher, label=labels)
-        if o.guidance == 1 or (own and term.velocity is CONDITIONAL):
-            return Operators(X, teacher, average)
-        null = torch.full_like(labels, self._null_label(plain.X, labels))  # type: ignore[arg-type]
-        one = {} if scales is None else {"guidance": torch.ones_like(scales)}
-        held = plain.average if own and o.ema_teacher and plain.average is not None else plain.X
-        unconditional, unguided = held.given(label=null, **one), _given(plain.teacher, label=null)
-        scale = torch.where(drawn.kept, o.guidance, 1.0) if scales is None else scales
-        if scales is not None and isinstance(teacher, FlowMap) and teacher.takes("guidance"):
-            teacher, unguided = teacher.given(guidance=scales), None  # it is a guided flow itself
-        conditional = held.given(label=labels, **one) if own else None
-        guidance = scale.to(drawn.x0.dtype)
-        return Operators(X, teacher, average, unconditional, unguided, guidance, conditional, o.guidance_interval)
-
     def _per_sample(self, k: TermPoint, difference: Difference) -> Tensor:
         """Norm and weight of one difference, `[batch]`."""
         if difference.norm is not None:
@@ -360,13 +321,6 @@ class Method(nn.Module):
             for weight in self._weights:
                 loss = weight(loss, squared, k.s, k.t, **{name: getattr(k, name) for name in weight.wants})
         return difference.factor * loss
-
-    def _null_label(self, X: FlowMap, labels: Tensor | None) -> int | None:
-        """The label that stands for none, where one is wanted: the option, or the `null_label` of a network inside."""
-        o = self.options
-        if labels is None or (o.guidance == 1 and not o.label_dropout):
-            return None
-        return null_label_of(X, o.null_label)
 
     def _states(self, interpolant: object, x0: object, x1: object, states: Tensor) -> Tensor:
         """The states in place of an interpolant and samples; refused beside them, and where a row needs those."""
@@ -419,38 +373,6 @@ class Method(nn.Module):
             raise ValueError("`teacher` must take a `label` to be guided, this one takes none; distil a guided field.")
 
 
-def _check_together(row: Row, o: Any) -> None:
-    """Refuse options that exclude each other."""
-    if o.guidance != 1 and not any(t.guided and t.velocity for terms in row.forms.values() for t in terms):
-        raise ValueError(
-            "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
-        )
-    if o.guidance_interval is not None and o.guidance == 1:
-        raise ValueError(
-            f"`guidance_interval` must be None where nothing is guided, got {o.guidance_interval}; pass a scale too, "
-            f"guidance=2.0 say."
-        )
-    if o.guides == "own" and not isinstance(o.guidance, tuple):
-        raise ValueError(
-            f'`guidance` must be a pair (low, high) with guides="own", got {o.guidance}: the diagonal stays unguided, '
-            f"so that the map must be told the scale; pass (2.0, 2.0) for a single one."
-        )
-    if o.start == "trajectory" and (not row.teacher or row.teacher.startswith("optional ")):
-        raise ValueError(
-            f'`start` must be "interpolant" or "pushforward" for {row.name}, which has no teacher to start from, got '
-            f'"trajectory"; distil with lmd, emd or regression.'
-        )
-    if o.normalize is not None and o.norm.of_sides:
-        raise ValueError(f"`norm` must be of a difference with normalize, got {type(o.norm).__name__}; pass squared.")
-    if o.norm.of_sides and any(term.joint for terms in row.forms.values() for term in terms):
-        raise ValueError(
-            f"`norm` must be of a difference for {row.name}, one of whose sides is a number per sample, got "
-            f"{type(o.norm).__name__}; pass squared."
-        )
-    if o.normalize is not None and not o.stop_gradient:
-        raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")
-
-
 def follows_a_teacher_alone(method: Method) -> bool:
     """Whether no term asks for an interpolant: its velocity is the teacher's, and its states are any."""
     return (
@@ -458,26 +380,4 @@ def follows_a_teacher_alone(method: Method) -> bool:
         and not method.row.teacher.startswith("optional ")
         and method.options.start == "interpolant"
         and all(term.velocity in (TEACHER, None) and term.pairs == "given" for term in method.terms)
-    )
-
-
-def _given(teacher: Teacher, *, label: Tensor) -> Teacher:
-    """The teacher on these labels, if it takes any."""
-    return teacher.given(label=label) if teacher is not None and teacher.takes("label") else teacher
-
-
-def null_label_of(X: nn.Module, given: int | None = None) -> int:
-    """The label that stands for none: the one given, or the `null_label` of a network inside.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    if given is not None:
-        return int(given)
-    for module in X.modules():
-        if isinstance(label := getattr(module, "null_label", None), int):
-            return label
-    raise ValueError(
-        "`null_label` must be known to drop labels or to guide, got None and no network with a `null_label`; pass it "
-        "as an option."
     )

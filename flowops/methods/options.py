@@ -303,3 +303,46 @@ def values_of(offered: tuple[Option, ...], given: Mapping[str, Any], owner: str)
     every = {option.name: option for option in NEUTRAL} | known
     values = {name: option.checked(given.get(name, option.default)) for name, option in every.items()}
     return make_dataclass("Options", [(name, Any) for name in values], frozen=True)(**values)
+
+
+def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: bool) -> None:
+    """Refuse options that exclude each other.
+
+    Args:
+        o: the options.
+        owner: name of the row.
+        guided: whether guidance can reach a velocity of the row.
+        taught: whether the row must have a teacher.
+        joint: whether it compares rates of log-determinants too.
+
+    Raises:
+        ValueError: for the first two that do.
+    """
+    if o.guidance != 1 and not guided:
+        raise ValueError(
+            "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
+        )
+    if o.guidance_interval is not None and o.guidance == 1:
+        raise ValueError(
+            f"`guidance_interval` must be None where nothing is guided, got {o.guidance_interval}; pass a scale too, "
+            f"guidance=2.0 say."
+        )
+    if o.guides == "own" and not isinstance(o.guidance, tuple):
+        raise ValueError(
+            f'`guidance` must be a pair (low, high) with guides="own", got {o.guidance}: the diagonal stays unguided, '
+            f"so that the map must be told the scale; pass (2.0, 2.0) for a single one."
+        )
+    if o.start == "trajectory" and not taught:
+        raise ValueError(
+            f'`start` must be "interpolant" or "pushforward" for {owner}, which has no teacher to start from, got '
+            f'"trajectory"; distil with lmd, emd or regression.'
+        )
+    if o.normalize is not None and o.norm.of_sides:
+        raise ValueError(f"`norm` must be of a difference with normalize, got {type(o.norm).__name__}; pass squared.")
+    if o.norm.of_sides and joint:
+        raise ValueError(
+            f"`norm` must be of a difference for {owner}, one of whose sides is a number per sample, got "
+            f"{type(o.norm).__name__}; pass squared."
+        )
+    if o.normalize is not None and not o.stop_gradient:
+        raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowops._types import State, Times
 from flowops.fields import FrozenField, StoppedField, VelocityField, guided
@@ -235,3 +235,63 @@ TEACHER_OR_CONDITIONAL = VelocitySource(
     "teacher, else conditional", lambda k: _conditional(k) if k.teacher is None else guided_teacher(k)
 )
 TEACHER_OR_OWN = VelocitySource("teacher, else own", lambda k: _own(k) if k.teacher is None else guided_teacher(k))
+
+
+def conditioned(
+    plain: Operators,
+    o: Any,
+    source: VelocitySource | None,
+    labels: Tensor,
+    scales: Tensor | None,
+    kept: Tensor,
+    dtype: torch.dtype,
+) -> Operators:
+    """The operators on the labels of a term, and where it is guided those that guidance takes besides.
+
+    Args:
+        plain: the operators without conditions.
+        o: the method's options.
+        source: where the term's velocity comes from.
+        labels: one per sample.
+        scales: of guidance, one per sample; None for the one of the options.
+        kept: whether the label of a sample was not dropped.
+        dtype: of the states.
+    """
+    own = o.guides == "own"
+    told = {"label": labels} if scales is None else {"label": labels, "guidance": scales}
+    X, average = plain.X.given(**told), None if plain.average is None else plain.average.given(**told)
+    teacher = _given(plain.teacher, label=labels)
+    if o.guidance == 1 or (own and source is CONDITIONAL):
+        return Operators(X, teacher, average)
+    null = torch.full_like(labels, null_label_of(plain.X, o.null_label))
+    one = {} if scales is None else {"guidance": torch.ones_like(scales)}
+    held = plain.average if own and o.ema_teacher and plain.average is not None else plain.X
+    unconditional, unguided = held.given(label=null, **one), _given(plain.teacher, label=null)
+    scale = torch.where(kept, o.guidance, 1.0) if scales is None else scales
+    if scales is not None and isinstance(teacher, FlowMap) and teacher.takes("guidance"):
+        teacher, unguided = teacher.given(guidance=scales), None  # it is a guided flow itself
+    conditional = held.given(label=labels, **one) if own else None
+    guidance = scale.to(dtype)
+    return Operators(X, teacher, average, unconditional, unguided, guidance, conditional, o.guidance_interval)
+
+
+def _given(teacher: Teacher, *, label: Tensor) -> Teacher:
+    """The teacher on these labels, if it takes any."""
+    return teacher.given(label=label) if teacher is not None and teacher.takes("label") else teacher
+
+
+def null_label_of(X: nn.Module, given: int | None = None) -> int:
+    """The label that stands for none: the one given, or the `null_label` of a network inside.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if given is not None:
+        return int(given)
+    for module in X.modules():
+        if isinstance(label := getattr(module, "null_label", None), int):
+            return label
+    raise ValueError(
+        "`null_label` must be known to drop labels or to guide, got None and no network with a `null_label`; pass it "
+        "as an option."
+    )

@@ -149,7 +149,7 @@ def method_of(config: TrainConfig) -> Method:
     """The row with the options of the configuration; `weight=learned` is a network drawn from its seed."""
     with _told_as("options", config.options):
         options = parse_values(config.options, "options", READERS)
-        if get_method(config.method).row.asked(options).get("weight") == "learned":
+        if get_method(config.method).asked(options).get("weight") == "learned":
             options["weight"] = Learned(LearnedWeight(128, generator=generator("weight", config.seed)))
         return get_method(config.method, **options)
 

@@ -16,7 +16,7 @@ from flowops.data import Dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, LearnedMap
-from flowops.methods.method import null_label_of
+from flowops.methods.point import null_label_of
 from flowops.runs.assembly import dataset_of, interpolant_of, laid_out, map_of, method_of, network_of
 from flowops.runs.checkpoint import CheckpointError, load_weights
 from flowops.runs.computing import ComputedMap, Precision

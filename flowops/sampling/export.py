@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from flowops._files import digest, written
 from flowops.maps import FlowMap
-from flowops.methods.method import null_label_of
+from flowops.methods.point import null_label_of
 from flowops.sampling.grids import check_grid
 from flowops.sampling.noise import noise
 

@@ -88,7 +88,7 @@ def test_a_learned_weight_by_its_name_is_the_same_each_time() -> None:
 
 
 def test_values_of_a_row_do_not_look_at_the_paper_by_themselves() -> None:
-    row_ = METHODS["ict"].row
-    assert values_of(row_.options, {"paper": True}, "ict").norm == Squared()
-    assert row_.asked({"paper": True, "norm": "l1"}) == {**row_.paper, "paper": True, "norm": "l1"}
-    assert row_.asked({"norm": "l1"}) == {"norm": "l1"}
+    method = METHODS["ict"]
+    assert values_of(method.row.options, {"paper": True}, "ict").norm == Squared()
+    assert method.asked({"paper": True, "norm": "l1"}) == {**method.row.paper, "paper": True, "norm": "l1"}
+    assert method.asked({"norm": "l1"}) == {"norm": "l1"}
