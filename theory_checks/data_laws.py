@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flowops import Interpolant
 from theory_checks.cases import gaussian_parameters
+from theory_checks.quadrature import power, standard_normal, unit
 from theory_checks.strategies import normal
 
 SHARES = (0.2, 0.5, 0.3)  # of the modes of the mixture
@@ -37,20 +38,9 @@ def spread(I: Interpolant, t: float) -> Tensor:
     return torch.hypot(I.alpha(time), I.gamma(time))
 
 
-def plane(points: np.ndarray, weights: np.ndarray) -> tuple[Tensor, Tensor]:
-    """The product of a rule with itself, with weights of sum one."""
-    x, w = torch.from_numpy(points), torch.from_numpy(weights / weights.sum())
-    return torch.cartesian_prod(x, x), torch.cartesian_prod(w, w).prod(1)
-
-
-def standard(n: int) -> tuple[Tensor, Tensor]:
-    """Gauss-Hermite nodes of the standard normal law in the plane."""
-    return plane(*np.polynomial.hermite_e.hermegauss(n))
-
-
 def normal_nodes(mean: Tensor, covariance: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Those of another normal law."""
-    x, w = standard(n)
+    """Gauss-Hermite nodes of a normal law in the plane."""
+    x, w = standard_normal(n, 2)
     return mean + x @ torch.linalg.cholesky(covariance).mT, w
 
 
@@ -63,9 +53,9 @@ def mixture_nodes(n: int) -> tuple[Tensor, Tensor]:
 
 def board_nodes(n: int) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre nodes of the uniform law on the eight dark squares of side 1/2 over [-1, 1]^2."""
-    x, w = plane(*np.polynomial.legendre.leggauss(n))
-    centers = [(-0.75 + i / 2, -0.75 + j / 2) for i in range(4) for j in range(4) if (i + j) % 2 == 0]
-    return torch.cat([x / 4 + torch.tensor(c, dtype=x.dtype) for c in centers]), w.repeat(8) / 8
+    x, w = power(unit(n), 2)
+    corners = [(i / 2 - 1, j / 2 - 1) for i in range(4) for j in range(4) if (i + j) % 2 == 0]
+    return torch.cat([x / 2 + torch.tensor(c, dtype=x.dtype) for c in corners]), w.repeat(8) / 8
 
 
 def drawn_points(_: int) -> tuple[Tensor, Tensor]:

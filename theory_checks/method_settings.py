@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from flowops import FlowMap, Interpolant, VelocityField, interpolants, problems
 from flowops.times import Pair, Request, TimeLaw
 from theory_checks.cases import gaussian, mixture
+from theory_checks.quadrature import standard_normal
 from theory_checks.strategies import normal
 
 
@@ -139,17 +139,12 @@ def skew_setting(order: int = 40) -> Setting:
 
 
 def _nodes(name: str, problem: problems.Problem, X: Any, modes: Any, order: int) -> Setting:
-    points, weights = np.polynomial.hermite_e.hermegauss(order)
-    y, w = torch.tensor(points), torch.tensor(weights / weights.sum())
     I = problem.interpolant
     assert I is not None
-    grids, products = [], []
-    for share, mean, variance in modes:
-        axes = (y, mean + variance**0.5 * y) + ((y,) if I.has_latent else ())
-        grids.append(torch.cartesian_prod(*axes))
-        products.append(share * torch.cartesian_prod(*([w] * len(axes))).prod(1))
-    grid = torch.cat(grids)
-    product = torch.cat(products)
+    y, w = standard_normal(order, 2 + I.has_latent)
+    one = torch.eye(y.shape[1], dtype=y.dtype)[1]
+    grid = torch.cat([y + one * (mean + (variance**0.5 - 1) * y[:, 1:2]) for _, mean, variance in modes])
+    product = torch.cat([share * w for share, _, _ in modes])
     kept = product > 1e-16  # the others would only cost time
     grid, product = grid[kept], product[kept]
     z = grid[:, 2:3] if I.has_latent else None

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from flowops.methods import get_method
 from theory_checks.gradients import Fixed
 from theory_checks.method_families import Family
 from theory_checks.method_settings import MEAN, VARIANCE
+from theory_checks.quadrature import power, standard_normal, unit
 from theory_checks.strategies import normal
 
 COUNT = 4  # directions of the family
@@ -32,29 +32,23 @@ def sloped(s: Tensor, t: Tensor) -> Tensor:
     return LEAST + s + t * t
 
 
-def gauss(n: int) -> tuple[Tensor, Tensor]:
-    """Gauss-Legendre points and weights on [0, 1]."""
-    points, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(n))
-    return (points + 1) / 2, weights / 2
-
-
 def triangle(n: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     r"""Times $s\le t$ and their weights: the mean over the triangle."""
-    points, weights = gauss(n)
-    s, share = torch.cartesian_prod(points, points).T
-    return s, s + (1 - s) * share, 2 * (1 - s) * torch.cartesian_prod(weights, weights).prod(1)
+    points, weights = power(unit(n), 2)
+    s, share = points.T
+    return s, s + (1 - s) * share, 2 * (1 - s) * weights
 
 
 def square(n: int = 5) -> tuple[Tensor, Tensor, Tensor]:
     """Times in either order and their weights."""
-    points, weights = gauss(n)
-    s, t = torch.cartesian_prod(points, points).T
-    return s, t, torch.cartesian_prod(weights, weights).prod(1)
+    points, weights = power(unit(n), 2)
+    s, t = points.T
+    return s, t, weights
 
 
 def diagonal(n: int = 6) -> tuple[Tensor, Tensor, Tensor]:
     """Equal times and their weights."""
-    points, weights = gauss(n)
+    points, weights = unit(n)
     return points, points, weights
 
 
@@ -82,12 +76,10 @@ class Expectation:
     def over(cls, times: tuple[Tensor, Tensor, Tensor], I: Interpolant | None = None, order: int = 14) -> Expectation:
         """The product of pairs of times and Gauss-Hermite nodes of both samples."""
         s, t, w = times
-        points, weights = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(order))
-        grid = torch.cartesian_prod(points, points)
-        law = torch.cartesian_prod(weights, weights).prod(1)
+        grid, law = standard_normal(order, 2)
         x0, x1 = grid[:, :1].repeat(len(s), 1), (MEAN + VARIANCE**0.5 * grid[:, 1:]).repeat(len(s), 1)
         n = len(grid)
-        product = (w[:, None] * law / law.sum()).flatten()
+        product = (w[:, None] * law).flatten()
         return cls(s.repeat_interleave(n), t.repeat_interleave(n), x0, x1, product, I or interpolants.linear())
 
     @cached_property

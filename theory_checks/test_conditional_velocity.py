@@ -19,7 +19,8 @@ from torch import Tensor
 
 from flowops import Interpolant, VelocityField, problems
 from theory_checks.cases import data_problems
-from theory_checks.data_laws import data_nodes, spread, standard, time_at
+from theory_checks.data_laws import data_nodes, spread, time_at
+from theory_checks.quadrature import standard_normal
 from theory_checks.verdicts import Check
 
 ORDERS = {"gaussian": (24, 14), "mixture": (16, 10), "checkerboard": (10, 6), "empirical": (24, 1)}  # noise, data
@@ -38,7 +39,7 @@ def features(x: Tensor, w: Tensor) -> Tensor:
 def nodes(name: str, I: Interpolant, t: float) -> tuple[Tensor, Tensor, Tensor]:
     """States, the mean of their velocities given noise and data, and weights."""
     noise, data = ORDERS[name]
-    (n, wn), (x1, w1) = standard(noise), data_nodes(name, data)
+    (n, wn), (x1, w1) = standard_normal(noise, 2), data_nodes(name, data)
     product = (w1[:, None] * wn).flatten()
     kept = product > 1e-9
     x1, n, w = x1.repeat_interleave(len(n), 0)[kept], n.repeat(len(x1), 1)[kept], product[kept]

@@ -9,7 +9,6 @@ field in the plane is the integral of twice its spin (Stokes). The trace of the 
 Source: 2303.08797 §2 (velocity and score); Stokes' theorem.
 """
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from flowops import Interpolant, VelocityField, interpolants, problems, residuals
 from flowops.fields import spin, strain
 from theory_checks.cases import CLOSED_FORM, ROUGH, SINGLE, data_problems, draw
+from theory_checks.quadrature import unit
 from theory_checks.strategies import SmoothField, normal
 from theory_checks.verdicts import Check
 
@@ -40,12 +40,12 @@ def circulation(b: VelocityField, radius: float, *, n: int = 64) -> Tensor:
 
 def flux(b: VelocityField, radius: float, *, n: int = 24) -> Tensor:
     """Twice the spin over the disc, by Gauss points in the radius and the trapezoidal rule in the angle."""
-    points, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(n))
-    r = radius * (points + 1) / 2
+    points, weights = unit(n)
+    r = radius * points
     angle = 2 * torch.pi * torch.arange(64, dtype=torch.float64) / 64
     x = torch.stack([r[:, None] * angle.cos(), r[:, None] * angle.sin()], -1).reshape(-1, 2)
     twice = 2 * spin(b, 0.4, x)[:, 1, 0].reshape(n, 64)
-    return (twice.mean(1) * 2 * torch.pi * r * weights * radius / 2).sum()
+    return (twice.mean(1) * 2 * torch.pi * r * weights * radius).sum()
 
 
 @pytest.mark.parametrize("radius", [0.5, 1.3])

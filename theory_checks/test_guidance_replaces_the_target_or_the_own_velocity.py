@@ -22,7 +22,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,6 +35,7 @@ from theory_checks.by_hand import Velocity, eulerian_differenced, lagrangian_dif
 from theory_checks.cases import CLOSED_FORM, SINGLE
 from theory_checks.gradients import DIFFERENCED, agree, batch, differ, flat_gradient
 from theory_checks.method_families import Family
+from theory_checks.quadrature import standard_normal
 from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
 
@@ -112,12 +112,10 @@ def test_single_precision(check: Check, guides: str, name: str, form: str) -> No
 @cache
 def nodes(order: int = 16) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Quadrature of $(x_0,x_1)$ given each class, one after the other: base, data, labels, weights."""
-    points, weights = (torch.tensor(values) for values in np.polynomial.hermite_e.hermegauss(order))
-    y = torch.cartesian_prod(points, points)
-    product = torch.cartesian_prod(weights / weights.sum(), weights / weights.sum()).prod(1)
+    y, weights = standard_normal(order, 2)
     labels = torch.arange(len(MEANS)).repeat_interleave(len(y))
     y = y.repeat(len(MEANS), 1)
-    return y[:, 0], MEANS[labels] + VARIANCE**0.5 * y[:, 1], labels, product.repeat(len(MEANS))
+    return y[:, 0], MEANS[labels] + VARIANCE**0.5 * y[:, 1], labels, weights.repeat(len(MEANS))
 
 
 def slopes(guides: str, X: FlowMap, scale: float, t: float = 0.4) -> Tensor:

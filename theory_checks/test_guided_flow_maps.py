@@ -16,7 +16,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from flowops.methods import get_method
 from theory_checks.cases import CLOSED_FORM, SOLVED
 from theory_checks.method_families import Family
 from theory_checks.method_settings import At
+from theory_checks.quadrature import standard_normal
 from theory_checks.strategies import normal
 from theory_checks.verdicts import Check
 
@@ -75,11 +75,9 @@ def guided_map(delta: float = 0.0) -> SolutionOperator:
 @cache
 def nodes(label: int, order: int = 18) -> tuple[Tensor, Tensor, Tensor]:
     """Quadrature of $(x_0,x_1)$ given the class: nodes and weights."""
-    points, weights = (torch.tensor(values) for values in np.polynomial.hermite_e.hermegauss(order))
-    grid = torch.cartesian_prod(points, MEANS[label] + VARIANCE**0.5 * points)
-    product = torch.cartesian_prod(weights, weights).prod(1)
-    kept = product > 1e-12 * product.sum()
-    return grid[kept, :1], grid[kept, 1:], (product / product.sum())[kept]
+    y, weights = standard_normal(order, 2)
+    kept = weights > 1e-12
+    return y[kept, :1], MEANS[label] + VARIANCE**0.5 * y[kept, 1:], weights[kept]
 
 
 def expected(name: str, X: Any, w: float, label: int, few: int | None = None, **options: Any) -> Tensor:

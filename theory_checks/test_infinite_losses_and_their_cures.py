@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -36,6 +35,7 @@ from flowops.times import Diagonal, Uniform
 from theory_checks.cases import CLOSED_FORM, SINGLE
 from theory_checks.method_families import AsNetwork
 from theory_checks.method_settings import MEAN, VARIANCE
+from theory_checks.quadrature import standard_normal, unit
 from theory_checks.verdicts import Check
 
 INFINITE = {
@@ -55,12 +55,8 @@ def exact(I: Interpolant) -> VelocityField:
 
 def nodes(I: Interpolant, order: int = 8) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
     """Points $(x_0,x_1,z)$ and weights of a Gauss-Hermite rule, exact for polynomials of degree 15."""
-    points, weights = np.polynomial.hermite_e.hermegauss(order)
-    y, w = torch.tensor(points), torch.tensor(weights / weights.sum())
-    axes = [y, MEAN + VARIANCE**0.5 * y] + [y] * I.has_latent
-    grid = torch.cartesian_prod(*axes)
-    product = torch.cartesian_prod(*[w] * len(axes)).prod(1)
-    return grid[:, :1], grid[:, 1:2], grid[:, 2:3] if I.has_latent else None, product
+    y, weights = standard_normal(order, 2 + I.has_latent)
+    return y[:, :1], MEAN + VARIANCE**0.5 * y[:, 1:2], y[:, 2:] if I.has_latent else None, weights
 
 
 def losses(I: Interpolant, field: Any, t: Tensor, dtype: torch.dtype = torch.float64, **options: Any) -> Tensor:
@@ -88,10 +84,10 @@ def zero(_: Tensor, x: Tensor) -> Tensor:
 
 def near(end: int, decades: tuple[int, ...], points: int = 8) -> tuple[Tensor, Tensor]:
     """Times at distances from $10^{-k}$ to $10^{-k-1}$ of an end, `[decades, points]`, and weights of a rule there."""
-    y, w = (torch.tensor(a) for a in np.polynomial.legendre.leggauss(points))
-    exponents = torch.tensor(decades, dtype=torch.float64)[:, None] + (y + 1) / 2
+    y, w = unit(points)
+    exponents = torch.tensor(decades, dtype=torch.float64)[:, None] + y
     d = 10.0**-exponents
-    return (d if end == 0 else 1 - d), d * (w / 2) * math.log(10)
+    return (d if end == 0 else 1 - d), d * w * math.log(10)
 
 
 def by_decade(I: Interpolant, field: Any, end: int, decades: tuple[int, ...], **options: Any) -> Tensor:

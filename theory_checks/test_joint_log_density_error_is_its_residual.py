@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -30,11 +29,11 @@ from flowops.networks import MLP
 from flowops.problems import Problem
 from theory_checks.cases import CLOSED_FORM, SINGLE, SOLVED, draw, exact_map, gaussian, mixture
 from theory_checks.method_families import JointFamily, TrueJoint
+from theory_checks.quadrature import unit
 from theory_checks.verdicts import Check
 
 I = interpolants.trigonometric()
-NODES, WEIGHTS = (torch.tensor(v) / 2 for v in np.polynomial.legendre.leggauss(40))
-TIMES = NODES + 0.5
+TIMES, WEIGHTS = unit(40)
 
 
 def random_joint_map(seed: int) -> LearnedJointMap:

@@ -10,16 +10,16 @@ Gauss-Legendre rule on pieces that do not cross a kink of the field.
 Source: 2406.07507 and 2505.18825 Lemma 2.1 (5)-(7); Taylor's formula.
 """
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from flowops import FlowMap, VelocityField
 from theory_checks.cases import SINGLE, Case, size
+from theory_checks.quadrature import unit
 from theory_checks.verdicts import Check
 
-POINTS, WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(14))
+POINTS, WEIGHTS = unit(14)
 TIMES = [(0.1, 0.45), (0.9, 0.6), (0.3, 0.3)]
 
 
@@ -31,11 +31,11 @@ def acceleration(b: VelocityField, t: Tensor, x: Tensor) -> Tensor:
 def remainder(X: FlowMap, b: VelocityField, s: float, t: float, x: Tensor) -> Tensor:
     """The integral."""
     n = len(POINTS)
-    times = (s + (t - s) * (POINTS + 1) / 2).to(x.dtype).repeat_interleave(len(x))
+    times = (s + (t - s) * POINTS).to(x.dtype).repeat_interleave(len(x))
     start = torch.full_like(times, s)
     states = X(start, times, x.repeat(n, *[1] * (x.ndim - 1))).detach()
     values = acceleration(b, times, states).detach().reshape(n, *x.shape)
-    weights = (t - s) / 2 * WEIGHTS * (t - (s + (t - s) * (POINTS + 1) / 2))
+    weights = (t - s) * WEIGHTS * (t - (s + (t - s) * POINTS))
     return torch.tensordot(weights.to(x.dtype), values, dims=1)
 
 
