@@ -4,9 +4,10 @@ With $y=\hat X_{t,s}(I_t)$ and $\mathbb E[\dot I_t\mid I_t]=b_t(I_t)$ the loss i
 $\dot I_t$, which no map changes, and
 $$\int\!\!\int w_{s,t}\,\mathbb E\big(|\partial_t\hat X_{s,t}(y)-b_t(I_t)|^2+|\hat X_{s,t}(y)-I_t|^2\big)\,ds\,dt.$$
 Both parts vanish only if $\hat X_{t,s}$ inverts $\hat X_{s,t}$ and this solves the Lagrangian equation from everywhere
-that $\hat X_{t,s}$ reaches: at the flow map. In a finite-dimensional family the excess is at least a multiple of the
-squared distance, with the least eigenvalue of the Hessian near the truth, and minimization from random starts arrives
-at the truth. Where $w_{s,t}=0$ nothing is learned.
+that $\hat X_{t,s}$ reaches: at the flow map. How far a map can be at some excess: `test_flow_map_matching_bound.py`.
+In a finite-dimensional family the excess is at least a multiple of the squared distance, with the least eigenvalue of
+the Hessian near the truth, and minimization from random starts arrives at the truth. Where $w_{s,t}=0$ nothing is
+learned.
 
 Hypotheses: $b$ the field of the interpolant, $\hat X_{s,s}=\mathrm{id}$, $w_{s,t}>0$ for almost all pairs in both
 orders, no stop-gradient. Scalar Gaussian pair; expectations by quadrature over $(x_0,x_1)$ and $(s,t)\in[0,1]^2$.

@@ -8,7 +8,9 @@ $\hat v_{t,t}$, and $D$ the mean of $|\hat X_{s,t}(I_s)-X_{s,t}(I_s)|^2$, $x_\ta
   +|\hat v_{\tau,\tau}-b_\tau|(x_\tau)+|r_{s,\tau}|$;
 * ESD: $D\le\max(1,2\Lambda^2)\big(L_b+L_{ESD}-\min\big)$, $\Lambda$ the largest $|\nabla\hat X|$, since
   $\hat X_{s,t}(I_s)-x_t=-\int_s^t\big(r_{\tau,t}+\nabla\hat X_{\tau,t}(b_\tau-\hat v_{\tau,\tau})\big)(x_\tau)\,d\tau$;
-* PSD: no constant, continuity of $v$ carries the tangent to longer steps; in a finite-dimensional family there is one.
+* PSD: no constant, as continuity of $v$ carries the tangent to longer steps: where $v$ is Lipschitz at the diagonal the
+  bound is by the power $2/5$ of the loss, and no better (`test_semigroup_bound.py`); in a finite-dimensional family
+  there is a constant.
 
 Both inequalities have the law of $I_\tau$ on their right sides, as the losses do. So the minimum is reached at the flow
 map only; from random starts in a family that contains it, minimization arrives there. Each part alone has other

@@ -20,12 +20,14 @@ import hypothesis
 import pytest
 
 from experiments.mutation.mutants import ROOT, Mutant
+from tests import shapes
 
 PLAIN: tuple[str, ...] = ("-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "not gpu and not dist")
 PLAIN += ("-o", "addopts=--import-mode=importlib")
 LIBRARY = f"{ROOT / 'flowops'}{os.sep}"
 LIGHT = 3  # checks kept of one that runs over many cases, and examples of a property
 ENOUGH = 3  # files of theory that catch a mutant; the others are not asked
+BROKEN = (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR)  # no check was run
 PATIENCE = {True: 15, False: 200}  # processor seconds after which one check is said not to end, lightly and in full
 
 
@@ -161,6 +163,7 @@ def judge(mutant: Mutant | None, files: Sequence[str], out: Path, *, light: bool
     os.chdir(ROOT)
     with out.open("w") as lines:
         plugin = Judge(lines, light) if mutant else Walk(lines)
+        shapes.install()  # the tests want it before the library, which the mutant imports
         if mutant is not None:
             sys.meta_path.insert(0, Finder(mutant))
             try:
@@ -168,7 +171,8 @@ def judge(mutant: Mutant | None, files: Sequence[str], out: Path, *, light: bool
             except Exception:
                 lines.write(json.dumps(["import", "caught", "import"]) + "\n")
                 return
-        pytest.main([*PLAIN, *files], plugins=[plugin])
+        if pytest.main([*PLAIN, *files], plugins=[plugin]) in BROKEN:  # by the mutant: `refuse_silence` has looked
+            lines.write(json.dumps(["import", "caught", "conftest"]) + "\n")
 
 
 def _is_theory(name: str) -> bool:

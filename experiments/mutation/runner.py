@@ -30,6 +30,17 @@ def warm() -> None:
     torch.set_num_threads(1)
 
 
+def refuse_silence(package: str) -> None:
+    """Refuse to judge by checks that do not run: every mutant would get through.
+
+    Raises:
+        RuntimeError: if a file of theory and one of the tests of a package do not run beside each other.
+    """
+    files = ["theory_checks/test_identity.py", PACKAGES[package].judges(light=True)[0]]
+    if [line[0] for line in in_process(None, files, light=True)[0]] != files:
+        raise RuntimeError(f"pytest must run {' '.join(files)} together, it does not; run it by hand to see why.")
+
+
 class Reach:
     """Which modules each file of checks calls into, and what it takes; found once and kept in `path`."""
 
