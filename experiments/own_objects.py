@@ -14,29 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from experiments.benchmarks.page import about, table
+from experiments.equations import field, kepler, lorenz, van_der_pol
 from flowops import FlowMap, Interpolant, VelocityField, problems
 from flowops._files import write_text
 from flowops.checks import Report, check_field, check_flow_map, check_interpolant
-
-
-def lorenz(_: Tensor, x: Tensor) -> Tensor:
-    """The equations of Lorenz."""
-    a, b, c = x.unbind(1)
-    return torch.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c], 1)
-
-
-def van_der_pol(_: Tensor, x: Tensor) -> Tensor:
-    """Van der Pol's oscillator, stiffness 50."""
-    return torch.stack([x[:, 1], 50 * (1 - x[:, 0] ** 2) * x[:, 1] - x[:, 0]], 1)
-
-
-def kepler(_: Tensor, x: Tensor) -> Tensor:
-    """A planet in the plane."""
-    q, p = x[:, :2], x[:, 2:]
-    return torch.cat([p, -q / q.norm(dim=1, keepdim=True) ** 3], 1)
 
 
 def convolution() -> VelocityField:
@@ -53,14 +37,14 @@ def euler(b: VelocityField) -> FlowMap:
 
 def objects() -> dict[str, Callable[[], Report]]:
     """What is checked, by name."""
-    of, turning = VelocityField.from_function, problems.rotation(2.0)
+    turning = problems.rotation(2.0)
     return {
         "schedule `(1-t)**4`, `t`": lambda: check_interpolant(Interpolant.from_expressions("(1-t)**4", "t")),
         "exact rotation": lambda: check_flow_map(turning.X, turning.b),
         "Euler step": lambda: check_flow_map(euler(turning.b), turning.b),
-        "Lorenz": lambda: check_field(of(lorenz), event=(3,)),
-        "Kepler": lambda: check_field(of(kepler), event=(4,)),
-        "Van der Pol, 50": lambda: check_field(of(van_der_pol)),
+        "Lorenz": lambda: check_field(field(lorenz), event=(3,)),
+        "Kepler": lambda: check_field(field(kepler), event=(4,)),
+        "Van der Pol, 50": lambda: check_field(field(van_der_pol(50.0))),
         "convolution 3x8x8": lambda: check_field(convolution(), event=(3, 8, 8)),
     }
 

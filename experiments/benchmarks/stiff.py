@@ -24,11 +24,12 @@ from scipy.integrate import solve_ivp
 from experiments.benchmarks.page import Headline, about, parser, publish, table
 from experiments.benchmarks.solvers import at
 from experiments.benchmarks.timing import medians
+from experiments.equations import Slopes, van_der_pol
+from experiments.equations import field as equation
 from flowops import SolutionOperator, VelocityField
 
 WANTED = 1e-6
 TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7)
-Slopes = Callable[..., list[Any]]
 Array = np.ndarray[Any, Any]
 Point = tuple[float, float, float, int]
 """Tolerance, processor seconds, worst error, steps."""
@@ -45,7 +46,7 @@ class Problem:
     @property
     def field(self) -> VelocityField:
         """The equation for a batch."""
-        return VelocityField.from_function(lambda _, x: torch.stack(self.slopes(*x.unbind(1)), 1))
+        return equation(self.slopes)
 
     def by_scipy(self, method: str, rtol: float, atol: float) -> tuple[Array, int]:
         """The end, and the number of steps."""
@@ -53,11 +54,6 @@ class Problem:
             lambda _, y: self.slopes(*y), (0, self.end), self.x, method=method, rtol=rtol, atol=atol, t_eval=[self.end]
         )
         return found.y[:, -1], found.nlu
-
-
-def van_der_pol(mu: Any) -> Slopes:
-    """A relaxation oscillation for large `mu`."""
-    return lambda x, y: [y, mu * (1 - x * x) * y - x]
 
 
 def robertson(x: Any, y: Any, z: Any) -> list[Any]:

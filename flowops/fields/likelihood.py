@@ -33,6 +33,10 @@ def log_prob(
     r"""$\log\rho_t(x)$ by one solve from `t` back to 0 of $\dot x=b_\tau(x),\ \dot\ell=\nabla\!\cdot b_\tau(x)$."""
     if divergence not in ("exact", "hutchinson"):
         raise ValueError(f'`divergence` must be "exact" or "hutchinson", got "{divergence}"; pass one of the two.')
+    collapsed = b._collapsed(t)
+    if collapsed is not None and bool(collapsed.any()):
+        when = t[collapsed][0].item()
+        raise ValueError(f"`t` must be a time at which the law has a density, got {when:g}, where it is one of points.")
     probes = rademacher(x, n, generator) if divergence == "hutchinson" else None
 
     def system(rows: Tensor | None) -> Callable[..., tuple[Tensor, ...]]:

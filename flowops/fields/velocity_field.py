@@ -140,6 +140,9 @@ class VelocityField(Operator):
             **options: `divergence="exact" | "hutchinson"`, `n` and `generator` as in `divergence` (probes are held
                 fixed along the path), and those of `SolutionOperator`.
 
+        Raises:
+            ValueError: where the law is one of points, which have no density.
+
         Cost: one solve of the augmented equation. Source: Chen et al. 1806.07366; 2303.08797.
         """
         from flowops.fields.likelihood import log_prob
@@ -154,6 +157,10 @@ class VelocityField(Operator):
 
     def clock(self) -> Clock | None:
         """The clock in which a `SolutionOperator` solves, if there is one in which this field is more regular."""
+        return None
+
+    def _collapsed(self, t: Times) -> Tensor | None:
+        r"""Where trajectories meet in points, so that $\nabla X_{s,t}=0$ for other times $s$; None for nowhere."""
         return None
 
     def reversed(self) -> VelocityField:

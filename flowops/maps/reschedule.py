@@ -90,6 +90,9 @@ class RescheduledField(VelocityField):
             return None
         return Clock(self.b, self.change.place, self.change.steep or (inner is not None and inner.singular))
 
+    def _collapsed(self, t: Times) -> Tensor | None:
+        return self.b._collapsed(self.change.tau(t))
+
 
 class RescheduledMap(FlowMap):
     r"""$\bar X_{s',t'}(x)=c_{t'}\,X_{\tau(s'),\tau(t')}(x/c_{s'})$; derivatives by the chain rule from those of $X$."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops._arguments import fits, number, per_event, whole
-from flowops._derivatives import value_and_jvp
+from flowops._derivatives import is_tracked, value_and_jvp
 from flowops._types import State, Times
 from flowops.interpolants import Interpolant
 from flowops.interpolants.interpolant import check_interpolant
@@ -76,6 +76,7 @@ class ScheduleChange(nn.Module):
         ahead = root - (angle(self.old, root) - target.detach()) / rate
         regular = rate.isfinite() & (rate > 0) & (ahead > -root / 2) & self._inside(t)
         inner = torch.where(regular, root, 0.5)
+        target = torch.where(regular, target, angle(self.old, inner).detach())  # elsewhere they stay where they are
         for _ in range(2):
             inner = inner - (angle(self.old, inner) - target) / angle_dot(self.old, inner)
         return torch.where(regular, inner, root)
@@ -190,8 +191,14 @@ def angle_dot(I: Interpolant, t: Tensor) -> Tensor:
 
 
 def radius(I: Interpolant, t: Tensor) -> Tensor:
-    r"""$\mathrm{hypot}(\alpha_t,\beta_t)$."""
-    return torch.hypot(I.alpha(t), I.beta(t))
+    r"""$\mathrm{hypot}(\alpha_t,\beta_t)$; where a rate is infinite its first derivative is that of `radius_rate`."""
+    if not is_tracked(t):
+        return torch.hypot(I.alpha(t), I.beta(t))
+    held = t.detach()
+    ended = ~(I.alpha_dot(held).isfinite() & I.beta_dot(held).isfinite())
+    free, inner = torch.where(ended, 0.5, t), torch.where(ended, held, 0.5)
+    moved = torch.hypot(I.alpha(inner), I.beta(inner)) * (1 + radius_rate(I, inner) * (t - held))
+    return torch.where(ended, moved, torch.hypot(I.alpha(free), I.beta(free)))
 
 
 def radius_rate(I: Interpolant, t: Tensor) -> Tensor:

@@ -156,6 +156,8 @@ class SolutionOperator(FlowMap):
         r"""$\log|\det\nabla X_{s,t}(x)|=\int_s^t(\nabla\!\cdot b_\tau)(X_{s,\tau}(x))\,d\tau$: Liouville's formula.
 
         No determinant is taken: that of a flow that contracts some directions more than others has no digits left.
+        Where trajectories meet in points it is $-\infty$, and $\infty$ from there.
+
         Cost: one solve with the exact divergence, a directional derivative per event coordinate and call of the field.
         """
         s, t = self._operands(s, t, x)
@@ -163,7 +165,12 @@ class SolutionOperator(FlowMap):
         def slopes(b: VelocityField) -> Slopes:
             return lambda tau, y, _: (b(tau, y), b.divergence(tau, y))
 
-        return self._solve(s, t, (x, x.new_zeros(len(x))), slopes, power=0)[1]
+        met = [self.b._collapsed(time) for time in (s, t)]
+        if met[0] is None or met[1] is None:
+            return self._solve(s, t, (x, x.new_zeros(len(x))), slopes, power=0)[1]
+        value = self._solve(s, torch.where(met[0] | met[1], s, t), (x, x.new_zeros(len(x))), slopes, power=0)[1]
+        infinite = torch.where(met[1], -torch.inf, torch.inf).to(x.dtype)
+        return torch.where((met[0] != met[1]), infinite, value)
 
     def average_velocity(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
         r"""$v_{s,t}(x)=\int_0^1b_{s+r(t-s)}(X_{s,s+r(t-s)}(x))\,dr$, solved as $\dot z=b(x+(t-s)z)$: no quotient.

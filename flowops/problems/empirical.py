@@ -68,8 +68,8 @@ class EmpiricalField(MarginalField):
 
     A trajectory ends as $\beta_tx_i+\sigma_te$ with a noise $e$ of its own. Its slope
     $\dot\beta_tx_i+\dot\sigma_te$ is no function of the point, and infinite where $\dot\sigma_1$ is: it is not
-    `X.dt(s, 1, x)`, which is `b(1, X)`. `X(s, 1, x)` is a point for every schedule and $\nabla X_{s,1}$ is zero;
-    $\log|\det\nabla X_{s,1}|$ is $-\infty$, at which no solve arrives.
+    `X.dt(s, 1, x)`, which is `b(1, X)`. `X(s, 1, x)` is a point for every schedule and $\nabla X_{s,1}$ is zero:
+    `X.log_abs_det(s, 1, x)` is $-\infty$ for $s<1$, and `b.log_prob(x, 1)` is refused, as points have no density.
 
     Cost: $O(Nd)$ per sample.
     """
@@ -92,6 +92,9 @@ class EmpiricalField(MarginalField):
         slope, point = self._slope(t.clamp(max=1 - eps), y)
         gap, size = (y - gain * point).square().sum(0), point.square().sum(0)
         return self._rows_of(torch.where((t >= 1) & (gap <= eps * (1 + size)), rate * point, slope), x)
+
+    def _collapsed(self, t: Times) -> Tensor | None:
+        return None if self._end is None else t >= 1
 
     def _moved_to(self, interpolant: Interpolant) -> Self:
         b = super()._moved_to(interpolant)

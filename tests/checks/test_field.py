@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments.equations import field as equation
+from experiments.equations import kepler, lorenz, van_der_pol
 from flowops import VelocityField, interpolants, problems
 from flowops.checks import Report, check_field
 from flowops.checks.draws import draw
@@ -16,22 +18,8 @@ from tests.examples import normal, over
 # The shape checks of every call, which other tests are for, make solves several times slower.
 pytestmark = pytest.mark.usefixtures("unchecked")
 of = VelocityField.from_function
-LORENZ = of(
-    lambda _, x: torch.stack(
-        [10 * (x[:, 1] - x[:, 0]), x[:, 0] * (28 - x[:, 2]) - x[:, 1], x[:, 0] * x[:, 1] - 8 / 3 * x[:, 2]], 1
-    )
-)
 PENDULUM = of(lambda _, x: torch.stack([x[:, 1], -x[:, 0].sin()], 1))
 LAW = problems.gaussian([0.5], 0.3, interpolants.linear())
-
-
-def van_der_pol(mu: float) -> VelocityField:
-    return of(lambda _, x: torch.stack([x[:, 1], mu * (1 - x[:, 0] ** 2) * x[:, 1] - x[:, 0]], 1))
-
-
-def kepler(_: Tensor, x: Tensor) -> Tensor:
-    q, p = x[:, :2], x[:, 2:]
-    return torch.cat([p, -q / q.norm(dim=1, keepdim=True) ** 3], 1)
 
 
 class Convolution(VelocityField):
@@ -72,7 +60,11 @@ def test_a_pendulum_passes_and_every_equation_stands_in_the_report() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("b", "event", "horizon"),
-    [(LORENZ, (3,), (0.0, 1.0)), (of(kepler), (4,), (0.0, 1.0)), (Convolution(), (3, 8, 8), (0.0, 1.0))],
+    [
+        (equation(lorenz), (3,), (0.0, 1.0)),
+        (equation(kepler), (4,), (0.0, 1.0)),
+        (Convolution(), (3, 8, 8), (0.0, 1.0)),
+    ],
     ids=["lorenz", "kepler", "convolution"],
 )
 def test_what_the_library_solves_passes(b: VelocityField, event: tuple[int, ...], horizon: tuple[float, float]) -> None:
@@ -83,7 +75,9 @@ def test_what_the_library_solves_passes(b: VelocityField, event: tuple[int, ...]
 
 @pytest.mark.slow
 def test_a_stiff_field_ends_with_verdicts() -> None:
-    report = check_field(van_der_pol(50.0), n=8, states=torch.tensor([[2.0, 0.0]]).double() + 0.1 * normal(8, 2))
+    report = check_field(
+        equation(van_der_pol(50.0)), n=8, states=torch.tensor([[2.0, 0.0]]).double() + 0.1 * normal(8, 2)
+    )
     assert report.holds, str(report)
     assert {v.name for v in report.undecided} <= {"Inverse", "Liouville"}, str(report)
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 from torch.testing import assert_close
 
+from experiments.equations import field, lorenz
 from flowops import FlowMap, SolutionOperator, VelocityField, reschedule, residuals
-from flowops.interpolants import linear, trigonometric
-from flowops.problems import gaussian_mixture
+from flowops.interpolants import cosine, linear, trigonometric, variance_exploding
+from flowops.problems import empirical, gaussian_mixture
 from tests.examples import Coupled, normal
 
 pytestmark = pytest.mark.usefixtures("unchecked")
-
-
-def lorenz(_: Tensor, x: Tensor) -> Tensor:
-    x, y, z = x.unbind(1)
-    return torch.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z], 1)
 
 
 @pytest.mark.parametrize("adjoint", [False, True])
@@ -31,7 +26,7 @@ def test_a_flow_that_contracts_one_direction_more_than_another(adjoint: bool) ->
 
 def test_chaos_loses_nothing() -> None:
     x = 10 + normal(2, 3)
-    value = VelocityField.from_function(lorenz).flow_map().log_abs_det(0.0, 3.0, x)
+    value = field(lorenz).flow_map().log_abs_det(0.0, 3.0, x)
     assert_close(value, torch.full((2,), -41.0).double(), rtol=0, atol=1e-9)
 
 
@@ -67,3 +62,30 @@ def test_derivatives_pass_through_it() -> None:
     X, x = SolutionOperator(Coupled((2,)).requires_grad_(False)), normal(2, 2).requires_grad_()
     s = torch.tensor([0.2, 0.7]).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda s, x: X.log_abs_det(s, 0.5, x), (s, x), atol=1e-6)
+
+
+POINTS = torch.tensor([[1.0, 0.0], [-1.0, 0.5]]).double()
+
+
+def test_it_is_infinite_where_trajectories_meet_in_points() -> None:
+    b, x = empirical(POINTS, linear()).b, normal(4, 2)
+    start, end = torch.tensor([0.2, 1.0, 1.0, 0.4]).double(), torch.tensor([1.0, 0.3, 1.0, 0.4]).double()
+    wanted = torch.tensor([-torch.inf, torch.inf, 0.0, 0.0]).double()
+    moved = reschedule(b, linear(), cosine())
+    for X in (b.flow_map(), moved.flow_map(), reschedule(b.flow_map(), linear(), cosine())):
+        assert_close(X.log_abs_det(start, end, x), wanted)
+    for field_ in (b, moved):
+        with pytest.raises(ValueError, match=r"`t` must be a time at which the law has a density, got 1, where it is"):
+            field_.log_prob(x, end)
+
+
+def test_on_the_way_there_it_falls_like_the_noise() -> None:
+    r"""Once a trajectory has chosen its point, $\nabla X$ is the quotient of the noise levels."""
+    X = empirical(POINTS, linear()).b.flow_map(method="rk4", steps=20)
+    near = X.log_abs_det(0.99, torch.tensor([0.995, 0.999]).double(), 0.99 * POINTS + 1e-3)
+    assert_close(near, 2 * torch.tensor([0.5, 0.1]).double().log(), rtol=1e-4, atol=0)
+
+
+def test_with_noise_left_at_the_end_it_is_finite() -> None:
+    X = empirical(POINTS, variance_exploding(0.1, 2.0)).b.flow_map(method="rk4", steps=10)
+    assert X.log_abs_det(0.2, 1.0, normal(2, 2)).isfinite().all()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, problems
+from experiments.equations import field, lorenz
+from flowops import FlowMap, LearnedMap, SolutionOperator, problems
 from flowops.maps import (
     action,
     lyapunov_exponents,
@@ -49,12 +50,7 @@ def test_exponents_at_mixed_times_have_finite_gradients() -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_the_spectrum_of_lorenz_keeps_an_exponent_that_one_jacobian_has_lost() -> None:
     """Its sum is the divergence, exactly at every time."""
-
-    def lorenz(_: Tensor, x: Tensor) -> Tensor:
-        a, b, c = x.unbind(1)
-        return torch.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c], 1)
-
-    X = VelocityField.from_function(lorenz).flow_map(method="rk4", steps=20)
+    X = field(lorenz).flow_map(method="rk4", steps=20)
     x, divergence = torch.tensor([[1.0, 1.0, 25.0]]).double(), torch.tensor([-41 / 3]).double()
     found = lyapunov_spectrum(X, torch.linspace(0, 3, 11).double(), x)
     assert_close(found.sum(1), divergence, rtol=0, atol=1e-3)

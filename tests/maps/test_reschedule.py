@@ -243,6 +243,19 @@ def test_overridden_derivatives_equal_the_generic_ones(old: Any, new: Any) -> No
     assert_close(X.velocity()(t, x), FlowMap.velocity(X)(t, x), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("old", "truncate"), [(cosine, False), (variance_preserving, True)])
+def test_generic_derivatives_in_the_times_are_right_where_the_old_rates_are_infinite(old: Any, truncate: bool) -> None:
+    I, J = old(), linear()
+    problem = problems.gaussian(torch.tensor([MEAN, -0.2]), VARIANCE, I)
+    X = reschedule(problem.X, I, J, truncate=truncate)
+    s, t, x = torch.tensor([1.0, 0.2]).double(), torch.tensor([0.3, 1.0]).double(), normal(2, 2)
+    assert_near(FlowMap.dt(X, s, t, x), X.dt(s, t, x), 1e-9)
+    assert_near(FlowMap.ds(X, s, t, x), X.ds(s, t, x), 1e-9)
+    end = t.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(X(s, end, x).sum(), end)
+    assert_near(slope, X.dt(s, t, x).sum(1), 1e-9)
+
+
 @pytest.mark.usefixtures("unchecked")  # the shape checks would take most of the time of these solves
 def test_a_solution_operator_can_be_rescheduled() -> None:
     I, J = linear(), trigonometric()
