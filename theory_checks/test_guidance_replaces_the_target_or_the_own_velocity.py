@@ -9,12 +9,13 @@ $q_t(x;\alpha,c)=b_t(x;\varnothing)+\alpha\,(b_t(x;c)-b_t(x;\varnothing))$, and 
 At the guided flow map the terms off the diagonal vanish and those on it have no expected gradient, with either. They
 differ in what carries the scale: a map that follows $\alpha+\delta(\alpha-1)$ when told $\alpha$ is seen off the
 diagonal alone by the first, on it alone by the second. Without the scale as a condition the first asks two things of
-$v_{t,t}$ that differ by $(\alpha-1)(b_t(c)-b_t(\varnothing))$; and the semigroup property has no velocity to guide: it
-holds for a map that is deaf to its scale.
+$v_{t,t}$ that differ by $(\alpha-1)(b_t(c)-b_t(\varnothing))$. The semigroup property (102) has no velocity to guide:
+with the unguided diagonal (97) it is least at a map that is deaf to its scale too, with the guided target at the guided
+flow map alone, so that `psd-u` and `psd-m` have the target only.
 
 Hypotheses: Gaussian data of each class and of the null class, one variance; for the gradients any smooth network.
 
-Source: 2505.18825 F.5 (97)-(101); 2505.13447 (its guided target at kappa = 0).
+Source: 2505.18825 F.5 (97)-(102); 2505.13447 (its guided target at kappa = 0).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from flowops.residuals import Sides
 from flowops.times import Diagonal, FullSquare
 from theory_checks.by_hand import Velocity, eulerian_differenced, lagrangian_differenced, squares
 from theory_checks.cases import CLOSED_FORM, SINGLE
+from theory_checks.controls import Perturbed
 from theory_checks.gradients import DIFFERENCED, agree, batch, differ, flat_gradient
 from theory_checks.method_families import Family
 from theory_checks.quadrature import standard_normal
@@ -181,7 +183,11 @@ def test_a_map_that_is_not_told_the_scale_is_asked_for_two_velocities(check: Che
 def test_the_semigroup_property_does_not_hear_the_scale(check: Check, name: str) -> None:
     method = get_method(name, guidance=RANGE, null_label=NULL, eta=0.0)
     check.vanishes(called(method, GuidedFlow(I, -1.0), I).sqrt(), CLOSED_FORM)
+    check.vanishes(slopes("own", GuidedFlow(I, -1.0), 2.5), CLOSED_FORM)  # nor does the unguided diagonal
     assert called(row("lsd", "own", eta=0.0), GuidedFlow(I, -1.0), I).max() > 0.1
+    assert slopes("target", GuidedFlow(I, -1.0), 2.5).abs().max() > 0.1
+    wrong, half = (called(method, Perturbed(GuidedFlow(I), delta), I).sqrt() for delta in (1e-2, 5e-3))
+    check.sees(wrong, half, CLOSED_FORM)
 
 
 class Scaled(nn.Module):
@@ -218,6 +224,8 @@ def by_hand(name: str, guides: str, v: nn.Module, w: nn.Module, drawn: Any, froz
     x = (1 - k.s)[:, None] * k.x0 + k.s[:, None] * k.x1
     if name == "lsd":
         sides = lagrangian_differenced(told(v), q, k, x)
+    elif name.startswith("psd"):
+        sides = split(told(v), told(w), k, x)
     else:
         sides = eulerian_differenced(told(v), told(w), q, k, x)
     d = diagonal
@@ -229,15 +237,28 @@ def by_hand(name: str, guides: str, v: nn.Module, w: nn.Module, drawn: Any, froz
     return torch.cat([squares(sides, frozen=frozen), squares(on)]).mean()
 
 
+def split(v: Velocity, w: Velocity, k: Any, x: Tensor) -> Sides:
+    r"""$\hat X_{s,t}(x)$ and, of the constant side, $\hat X_{u,t}(\hat X_{s,u}(x))$, all at the drawn scales."""
+
+    def moved(net: Velocity, s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return y + (t - s)[:, None] * net(s, t, y)
+
+    return Sides(moved(v, k.s, k.t, x), moved(w, k.u, k.t, moved(w, k.s, k.u, x)))
+
+
+FORMULAS = [(guides, name) for guides in WAYS for name in ("lsd", "esd")] + [("target", "psd-u"), ("target", "psd-m")]
+
+
 @pytest.mark.parametrize("averaged", [False, True])
-@pytest.mark.parametrize("name", ["lsd", "esd"])
-@EVERY_WAY
+@pytest.mark.parametrize(("guides", "name"), FORMULAS)
 def test_the_gradients_are_those_of_the_formulas(check: Check, guides: str, name: str, averaged: bool) -> None:
     v, labels, samples = Scaled(1), torch.tensor([0, 1, 2, 0, 1, 0]), batch(3)
     w = Scaled(9) if averaged else v
     map_, average = LearnedMap(v), LearnedMap(w) if averaged else None
     for frozen in (True,) if averaged else (True, False):
-        method = row(name, guides, eta=0.5, ema_teacher=averaged, stop_gradient=frozen, label_dropout=0.2)
+        options = {"form": "map"} if name.startswith("psd") else {"guides": guides}
+        method = get_method(name, guidance=RANGE, null_label=NULL, eta=0.5, label_dropout=0.2, **options)
+        method = method.with_options(ema_teacher=averaged, stop_gradient=frozen)
         draw = method.draw(map_, I, *samples, labels=labels, average=average, seed=4)
         ours = flat_gradient(method.evaluate(map_, I, draw, average=average).loss, map_)
         agree(check, ours, flat_gradient(by_hand(name, guides, v, w, draw, frozen), map_), DIFFERENCED)

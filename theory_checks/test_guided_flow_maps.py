@@ -8,7 +8,7 @@ conditional mean $q_t$, so that the expected gradient vanishes (Gauss-Hermite qu
 class). A map that follows the scale $w+\delta$ when told $w$ is seen. Which way the paper has it, and where the two
 differ: `test_guidance_replaces_the_target_or_the_own_velocity.py`.
 
-Source: 2505.18825 section 3 (conditioning and guidance), F.5 (97)-(101).
+Source: 2505.18825 section 3 (conditioning and guidance), F.5 (97)-(102).
 """
 
 from __future__ import annotations

@@ -137,6 +137,7 @@ def tilt(
     populations: int = 1,
     threshold: float = 0.5,
     generator: torch.Generator | None = None,
+    chunk: int | None = None,
 ) -> Tilted:
     r"""Particles of $\rho_1e^r/Z$: the flow moves them, $r(X_{t,1}(x))$ weighs them, light ones die.
 
@@ -153,6 +154,7 @@ def tilt(
         populations: parts of equal size that never mix, so that they tell the error of what they agree on.
         threshold: a population whose effective size falls below this share of its number before time 1 is resampled.
         generator: source of all draws.
+        chunk: particles in memory at once, in whole populations and at least one of them; all if not given.
 
     Raises:
         TypeError, ValueError: for a grid, a state or a share that is none, for numbers that do not divide `x0`, and
@@ -169,7 +171,27 @@ def tilt(
         raise ValueError(f"`populations` must divide the number of particles, {len(x0)}, got {populations}.")
     if not 0 <= number(threshold, "threshold") <= 1:
         raise ValueError(f"`threshold` must lie in [0, 1], got {threshold}; it is a share of the particles.")
-    x, log_weights = x0, x0.new_zeros(populations, len(x0) // populations)
+    size = len(x0) // populations
+    together = populations if chunk is None else max(1, whole(chunk, "chunk", 1) // size)
+    moved = [
+        _moved(X.subset(own), reward, x0[own].reshape(-1, size, *x0.shape[1:]), times, langevin, threshold, generator)
+        for own in torch.arange(len(x0), device=x0.device).split(together * size)
+    ]
+    x, log_weights, effective, resampled = zip(*moved, strict=True)
+    return Tilted(torch.cat(x), torch.cat(log_weights), torch.cat(effective, 1), torch.cat(resampled, 1))
+
+
+def _moved(
+    X: FlowMap,
+    reward: Reward,
+    x0: Tensor,
+    times: Sequence[float],
+    langevin: Langevin | None,
+    threshold: float,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `Tilted` holds, of populations `[populations, m, *event]`."""
+    x, log_weights = x0.flatten(0, 1), x0.new_zeros(x0.shape[:2])
     effective, resampled = [], []
     for s, t in zip(times[:-1], times[1:], strict=True):
         x = X(s, t, x)
@@ -181,7 +203,7 @@ def tilt(
         log_weights = torch.where(again, log_mean(log_weights)[:, None], log_weights)
         if langevin is not None and t < 1:
             x = langevin(t, x, lambda y, t=t: t * ahead(X, reward, t, y), generator)  # type: ignore[misc]
-    return Tilted(x, log_weights, torch.stack(effective), torch.stack(resampled))
+    return x, log_weights, torch.stack(effective), torch.stack(resampled)
 
 
 def ahead(X: FlowMap, reward: Reward, t: float, x: State) -> Tensor:

@@ -66,6 +66,23 @@ def test_populations_never_mix() -> None:
         assert torch.cdist(own, possible).min(1).values.max() < 1e-12
 
 
+def test_a_chunk_holds_whole_populations() -> None:
+    x0, seen = normal(600, 2), set[int]()
+
+    def reward(x: Tensor) -> Tensor:
+        seen.add(len(x))
+        return first(x)
+
+    drawn = tilt(PROBLEM.X, reward, x0, uniform(5), populations=6, generator=source(), chunk=250)
+    assert seen == {200}
+    alone = tilt(PROBLEM.X, first, x0[:200], uniform(5), populations=2, generator=source())
+    assert_close(drawn.x[:200], alone.x)
+    assert_close(drawn.log_weights[:2], alone.log_weights)
+    assert drawn.effective.shape == drawn.resampled.shape == (5, 6)
+    with pytest.raises(ValueError, match="`chunk` must be a whole number of at least 1, got 0"):
+        tilt(PROBLEM.X, first, x0, uniform(5), chunk=0)
+
+
 def test_the_same_generator_draws_the_same() -> None:
     moves = Langevin(PROBLEM.score, 0.2, 2, PROBLEM.log_prob)
     assert torch.equal(tilted(langevin=moves).x, tilted(langevin=moves).x)
