@@ -207,3 +207,15 @@ def test_a_wrong_time_names_itself() -> None:
 def test_a_state_that_is_none_is_refused(residual: Call) -> None:
     with pytest.raises(TypeError, match="`x` must have a floating dtype, got torch.int64"):
         residual(CubicFlow(), Cubic(), 0.1, 0.2, 0.3, torch.ones(2, 3).long())
+
+
+@pytest.mark.parametrize("name", ["lagrangian", "eulerian"])
+def test_a_frozen_side_is_a_constant_and_without_gradients_neither_side_is_recorded(name: str) -> None:
+    X, b, x = LearnedMap(TwoTimeNetwork((3,))), Coupled((3,)), normal(4, 3)
+    residual = getattr(residuals, name)
+    left, right = residual(X, b, 0.2, 0.7, x, parts=True, frozen=True)
+    assert left.requires_grad
+    assert not right.requires_grad
+    assert residual(X, b, 0.2, 0.7, x, parts=True)[1].requires_grad
+    with torch.no_grad():
+        assert not any(side.requires_grad for side in residual(X, b, 0.2, 0.7, x, parts=True))

@@ -209,8 +209,9 @@ def test_partners_are_drawn_from_the_plan(generator: torch.Generator) -> None:
 def test_a_plan_that_has_not_converged_says_so() -> None:
     with pytest.warns(
         UserWarning, match="column sums are off by .* after 2 iterations.* raise `epsilon` or `iterations`"
-    ):
+    ) as told:
         Sinkhorn(1e-3, iterations=2)(normal(20, 2), normal(20, 2, seed=1) + 2)
+    assert told[0].filename == __file__  # it points to the line that asked for the plan
 
 
 def test_how_far_a_plan_is_off_is_the_total_variation_of_its_columns() -> None:

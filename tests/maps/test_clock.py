@@ -239,3 +239,10 @@ def test_the_average_velocity_of_a_moved_law_of_points_is_the_quotient(names: tu
     I, J = (SCHEDULES[name]() for name in names)
     X, x = reschedule(problems.empirical(POINTS, I).b, I, J).flow_map(max_steps=400), starts(J, 1)
     assert_close(X.average_velocity(0.0, 1.0, x), X(0.0, 1.0, x) - x)
+
+
+def test_the_reach_is_the_distance_of_both_times_from_a_steep_end() -> None:
+    s, t = torch.tensor([0.9, 0.97, 1.0, 0.0]).double(), torch.tensor([0.95, 0.95, 0.5, 0.2]).double()
+    clock = problems.empirical(POINTS, cosine()).b.clock()
+    assert clock is not None
+    assert_close(clock.reach(s, t), torch.tensor([0.05, 0.03, 0.0, 0.8]).double())
