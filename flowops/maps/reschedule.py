@@ -31,7 +31,7 @@ def reschedule(
     where $\bar I_{t'}=c_{t'}I_{\tau(t')}$; see `ScheduleChange` for $\tau$ and $c$. Both interpolants have two terms,
     and the new signal-to-noise range lies inside the old one. Where $\dot\tau$ is infinite at an end, fields and
     derivatives in time are the limits that those of smooth laws have, to the precision of the operator; close to it
-    they lose $\epsilon\dot\tau$.
+    they lose $\epsilon\dot\tau$. A generic derivative in time, through a map that holds this one, is NaN there.
 
     **A truncated clock.** A variance-preserving schedule starts at $\beta/\alpha=0.0066$ and linear at 0: its field
     says nothing of the noisier laws between. With `truncate=True` $\tau$ is held at its end there, and states are only

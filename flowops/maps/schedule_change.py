@@ -103,8 +103,17 @@ class ScheduleChange(nn.Module):
         return torch.where(self._inside(t), rate, 0) if self.truncated else rate
 
     def scale(self, t: Times, tau: Times) -> Times:
-        """$c_{t'}$."""
-        return radius(self.new, t) / radius(self.old, tau)
+        r"""$c_{t'}$.
+
+        Where a rate of the old schedule is infinite $\tau$ stands still, if the new rates are finite there. The old
+        radius is held with it, which a derivative would pass as zero times infinity.
+        """
+        if not is_tracked(tau):
+            return radius(self.new, t) / radius(self.old, tau)
+        held = tau.detach()
+        ended = ~(self.old.alpha_dot(held).isfinite() & self.old.beta_dot(held).isfinite())
+        still, moving = (radius(self.old, torch.where(own, q, 0.5)) for own, q in ((ended, held), (~ended, tau)))
+        return radius(self.new, t) / torch.where(ended, still, moving)
 
     def along(self, t: Times, tau: Times, slope: Callable[[Times], State]) -> State:
         r"""$\dot\tau\,G(\tau)$ for $G$ = `slope`, with its limit where $\dot\tau$ is infinite.
@@ -191,14 +200,8 @@ def angle_dot(I: Interpolant, t: Tensor) -> Tensor:
 
 
 def radius(I: Interpolant, t: Tensor) -> Tensor:
-    r"""$\mathrm{hypot}(\alpha_t,\beta_t)$; where a rate is infinite its first derivative is that of `radius_rate`."""
-    if not is_tracked(t):
-        return torch.hypot(I.alpha(t), I.beta(t))
-    held = t.detach()
-    ended = ~(I.alpha_dot(held).isfinite() & I.beta_dot(held).isfinite())
-    free, inner = torch.where(ended, 0.5, t), torch.where(ended, held, 0.5)
-    moved = torch.hypot(I.alpha(inner), I.beta(inner)) * (1 + radius_rate(I, inner) * (t - held))
-    return torch.where(ended, moved, torch.hypot(I.alpha(free), I.beta(free)))
+    r"""$\mathrm{hypot}(\alpha_t,\beta_t)$."""
+    return torch.hypot(I.alpha(t), I.beta(t))
 
 
 def radius_rate(I: Interpolant, t: Tensor) -> Tensor:

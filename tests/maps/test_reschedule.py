@@ -249,11 +249,21 @@ def test_generic_derivatives_in_the_times_are_right_where_the_old_rates_are_infi
     problem = problems.gaussian(torch.tensor([MEAN, -0.2]), VARIANCE, I)
     X = reschedule(problem.X, I, J, truncate=truncate)
     s, t, x = torch.tensor([1.0, 0.2]).double(), torch.tensor([0.3, 1.0]).double(), normal(2, 2)
-    assert_near(FlowMap.dt(X, s, t, x), X.dt(s, t, x), 1e-9)
-    assert_near(FlowMap.ds(X, s, t, x), X.ds(s, t, x), 1e-9)
+    plain = FlowMap.from_function(lambda s, t, x: X(s, t, x))
+    assert_near(plain.dt(s, t, x), X.dt(s, t, x), 1e-9)
+    assert_near(plain.ds(s, t, x), X.ds(s, t, x), 1e-9)
     end = t.clone().requires_grad_()
     (slope,) = torch.autograd.grad(X(s, end, x).sum(), end)
     assert_near(slope, X.dt(s, t, x).sum(1), 1e-9)
+
+
+@pytest.mark.parametrize("old", [linear, cosine])
+def test_generic_derivatives_in_the_times_are_not_zero_where_the_new_rates_are_infinite(old: Any) -> None:
+    """They do not pass there: no number is better than one that is wrong."""
+    X = reschedule(problems.gaussian(torch.tensor([MEAN, -0.2]), VARIANCE, old()).X, old(), cosine())
+    slope = FlowMap.from_function(lambda s, t, x: X(s, t, x)).dt(0.2, 1.0, normal(2, 2))
+    assert slope.isnan().all()
+    assert X.dt(0.2, 1.0, normal(2, 2)).isfinite().all()
 
 
 @pytest.mark.usefixtures("unchecked")  # the shape checks would take most of the time of these solves
