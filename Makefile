@@ -11,7 +11,8 @@ INSTALLED := $(VENV)/.installed
 UNFINISHED := $(VENV)/.unfinished
 WHEEL := build/wheel-check
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+# Compiled files are kept: every process of a test that starts several reads them, and the next target does.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo mixture test test-slow thorough lint types tables statements docs bench-quick wheel-check format clean
@@ -28,11 +29,11 @@ mixture: $(INSTALLED)  ## exact field and flow map of a Gaussian mixture: table 
 test: $(INSTALLED)  ## the tests and theory checks, quick profile, but for the files that take over ten seconds
 	$(PYTEST) -m "not slow" tests theory_checks $(ARGS)
 
-test-slow: $(INSTALLED)  ## the tests that compile, start several processes or kill one
-	$(PYTEST) -m slow tests theory_checks $(ARGS)
+test-slow: $(INSTALLED)  ## the tests that compile, start several processes or kill one, and slow checks that draw nothing
+	$(PYTEST) -m "slow and not drawn" tests theory_checks $(ARGS)
 
-thorough: $(INSTALLED)  ## the theory checks in the thorough profile
-	$(PYTEST) theory_checks --profile thorough $(ARGS)
+thorough: $(INSTALLED)  ## the theory checks that draw examples, with several times as many as in the quick profile
+	$(PYTEST) -m drawn theory_checks --profile thorough $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	$(BIN)/python -m ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import torch
@@ -71,10 +71,11 @@ def size(x: Tensor) -> Tensor:
     return x.detach().abs().reshape(len(x), -1).amax(1).reshape(-1, *[1] * (x.ndim - 1))
 
 
-OWN: dict[str, Callable[[Interpolant], problems.Problem]] = {}
+Factory = Callable[[Interpolant], problems.Problem]
+OWN: dict[str, Factory] = {}
 
 
-def register(name: str, factory: Callable[[Interpolant], problems.Problem]) -> None:
+def register(name: str, factory: Factory) -> None:
     """A reference problem of your own: every check that runs over `problems.REFERENCE` runs over it too.
 
     Args:
@@ -90,7 +91,12 @@ def register(name: str, factory: Callable[[Interpolant], problems.Problem]) -> N
 
 
 def schedule_cases() -> dict[str, Interpolant]:
-    """Every named schedule."""
+    """Every named schedule, always the same objects."""
+    return dict(_schedules())
+
+
+@cache
+def _schedules() -> dict[str, Interpolant]:
     return {name: factory() for name, factory in interpolants.NAMED.items()}
 
 
@@ -130,7 +136,12 @@ def pure_problems() -> dict[str, problems.Problem]:
 
 
 def _every_problem(I: Interpolant) -> dict[str, problems.Problem]:
-    return {name: make(I) for name, make in {**problems.REFERENCE, **OWN}.items()}
+    return _made(I, tuple(OWN.items()))
+
+
+@lru_cache(maxsize=64)
+def _made(I: Interpolant, own: tuple[tuple[str, Factory], ...]) -> dict[str, problems.Problem]:
+    return {name: make(I) for name, make in (*problems.REFERENCE.items(), *own)}
 
 
 def _normal_states(event: tuple[int, ...], n: int, seed: int) -> Tensor:

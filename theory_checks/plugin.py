@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache, partial
+from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 import hypothesis
@@ -24,6 +25,7 @@ from flowops import Interpolant
 from flowops.checks import Report, Request
 from flowops.cli.check import FLAGS as SHOWN
 from flowops.cli.console import in_shell, speak
+from theory_checks.batches import batch
 from theory_checks.cases import Case, exact_cases, register, schedule_cases, user_case
 from theory_checks.verdicts import Check, Verdicts
 
@@ -61,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "drawn: draws examples, more of them in the thorough profile; make thorough")
     for profile, examples in EXAMPLES.items():
         hypothesis.settings.register_profile(
             f"flowops-{profile}",
@@ -104,6 +107,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         skipped = (own_case(config),) if metafunc.function.__name__ in ON_OUR_CASES_ONLY else ()
         cases = [case for case in _cases(config) if case not in skipped]
         metafunc.parametrize("case", [pytest.param(case, id=case.name) for case in cases], indirect=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what draws as many examples as the profile says; the rest is the same in every profile."""
+    if draws(getattr(item, "obj", None), getattr(item, "module", None)):
+        item.add_marker("drawn")
+
+
+def draws(test: object, module: ModuleType | None) -> bool:
+    """Whether the number of examples of the profile reaches a test: by Hypothesis, or by a `batch` in its module."""
+    named = () if module is None else vars(module).values()
+    return bool(getattr(test, "is_hypothesis_test", False)) or any(value is batch for value in named)
 
 
 def own_case(config: pytest.Config) -> Case | None:
