@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -64,13 +64,17 @@ def weights(folder: Path, name: str, step: int) -> dict[str, Tensor]:
     return load_checkpoint(folder / name / "checkpoints" / str(step)).weights
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize(
-    "settings",
-    [("checkerboard", "lsd"), ("digits", "meanflow"), ("checkerboard", "psd-m", "optimal-transport", 2)],
-    ids=["points", "images", "pairs and parts"],
-)
-def test_two_processes_are_one_process_on_the_joint_batch(tmp_path: Path, settings: tuple[Any, ...]) -> None:
+SETTINGS: dict[str, tuple[Any, ...]] = {
+    "points": ("checkerboard", "lsd"),
+    "images": ("digits", "meanflow"),
+    "pairs and parts": ("checkerboard", "psd-m", "optimal-transport", 2),
+}
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes train, one run after the other; after every step their parameters are the same."""
+    folder = tmp_path_factory.mktemp("together")
     body = f"""
 def advance(self, *arguments):
     report = plain(self, *arguments)
@@ -79,17 +83,23 @@ def advance(self, *arguments):
     assert self.fabric.world_size == 2 and torch.equal(both[0], both[1]), "the parameters of the two processes differ"
     return report
 Engine._advance = advance
-train(config(folder, "two", 2, *{settings!r}))
+for name, settings in {SETTINGS!r}.items():
+    train(config(folder, name, 2, *settings))
 """
-    run(tmp_path, PROGRAM + body)
-    train(config(tmp_path, "one", 1, *settings))
-    one, two = weights(tmp_path, "one", 6), weights(tmp_path, "two", 6)
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+    run(folder, PROGRAM + body)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", SETTINGS)
+def test_two_processes_are_one_process_on_the_joint_batch(tmp_path: Path, together: Path, name: str) -> None:
+    train(config(tmp_path, "one", 1, *SETTINGS[name]))
+    one, two = weights(tmp_path, "one", 6), weights(together, name, 6)
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
 
 
 def test_two_processes_go_on_bit_for_bit(tmp_path: Path) -> None:
-    run(tmp_path, PROGRAM + 'train(config(folder, "whole"))')
     killed = """
 def advance(self, *arguments):
     report = plain(self, *arguments)
@@ -103,66 +113,56 @@ train(config(folder, "parts"))
 """
     run(tmp_path, PROGRAM + killed)
     assert not (tmp_path / "parts" / "checkpoints" / "6").exists()
-    run(tmp_path, PROGRAM + 'train(config(folder, "parts"), resume=True)')
+    run(tmp_path, PROGRAM + 'train(config(folder, "parts"), resume=True)\ntrain(config(folder, "whole"))')
     whole, parts = weights(tmp_path, "whole", 6), weights(tmp_path, "parts", 6)
     assert all(torch.equal(parts[name], value) for name, value in whole.items())
 
 
-def test_a_large_set_is_packed_by_the_first_process_before_the_others_look(tmp_path: Path) -> None:
-    written_folder(tmp_path / "images", {f"{k}.png": encoded(pixels(k, 8, 8)) for k in range(20)})
+class Told(NamedTuple):
+    """What two processes printed, and the folder in which they left files."""
+
+    folder: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """Two processes of which one meets with something, five times."""
+    folder = tmp_path_factory.mktemp("told")
+    written_folder(folder / "images", {f"{k}.png": encoded(pixels(k, 8, 8)) for k in range(20)})
     body = """
+from dataclasses import replace
 from flowops.data import image_folder
 from flowops.data.files import packed
+from flowops.training import CheckpointError, Interrupted
+rank = lambda: os.environ.get("LOCAL_RANK", "0")
 image_folder._RESIDENT = 0  # every set is large
 read, load = image_folder.read, packed.load
 
 def noted(what, work):
     def call(*arguments):
         with (folder / "calls").open("a") as file:
-            file.write(f"{os.environ.get('LOCAL_RANK', '0')} {what}\\n")
+            file.write(f"{rank()} {what}\\n")
         return work(*arguments)
     return call
 
 image_folder.read, packed.load = noted("reads", read), noted("looks", load)
-run = train(config(folder, "packed", 2, f"folder:{folder / 'images'}"))
-assert run.step == 6
-"""
-    run(tmp_path, PROGRAM + body)
-    calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls.count("0 reads") == 1
-    assert "1 reads" not in calls
-    assert calls.index("0 reads") < calls.index("1 looks")
+assert train(config(folder, "packed", 2, f"folder:{folder / 'images'}")).step == 6
 
-
-def test_a_fault_of_the_first_process_ends_both_with_its_sentence(tmp_path: Path) -> None:
-    body = """
 (folder / "taken").mkdir(exist_ok=True)
 (folder / "taken" / "file").touch()
 try:
     train(config(folder, "taken"))
 except FileExistsError as error:
     print("refused:", error)
-"""
-    assert "pass resume=True" in run(tmp_path, PROGRAM + body)
 
-
-def test_so_does_a_table_that_cannot_be_continued(tmp_path: Path) -> None:
-    body = """
-if not (folder / "run").exists():
-    train(config(folder, "run"))
-    (folder / "run" / "metrics.csv").write_text("something else\\n")
-from dataclasses import replace
+train(config(folder, "run"))
+(folder / "run" / "metrics.csv").write_text("something else\\n")
 try:
     train(replace(config(folder, "run"), steps=8), resume=True)
 except ValueError as error:
     print("refused:", error)
-"""
-    assert run(tmp_path, PROGRAM + body).count("must have the columns") == 2  # of both processes
 
-
-def test_every_process_learns_of_a_signal_and_of_a_full_disk(tmp_path: Path) -> None:
-    body = """
-from flowops.training import CheckpointError, Interrupted
 def advance(self, *arguments):
     report = plain(self, *arguments)
     if self.step == 3 and self.fabric.global_rank == 1:
@@ -172,7 +172,7 @@ Engine._advance = advance
 try:
     train(config(folder, "stopped"))
 except Interrupted as stop:
-    (folder / f"stopped-{os.environ.get('LOCAL_RANK', '0')}").write_text(stop.signal)
+    (folder / f"stopped-{rank()}").write_text(stop.signal)
 
 def full(self):
     raise CheckpointError("no space left")
@@ -180,9 +180,27 @@ Engine._advance, Engine._save = plain, full
 try:
     train(config(folder, "full"))
 except CheckpointError as error:
-    (folder / f"full-{os.environ.get('LOCAL_RANK', '0')}").write_text(str(error))
+    (folder / f"full-{rank()}").write_text(str(error))
 """
-    run(tmp_path, PROGRAM + body)
+    return Told(folder, run(folder, PROGRAM + body))
+
+
+def test_a_large_set_is_packed_by_the_first_process_before_the_others_look(told: Told) -> None:
+    calls = (told.folder / "calls").read_text().splitlines()
+    assert calls.count("0 reads") == 1
+    assert "1 reads" not in calls
+    assert calls.index("0 reads") < calls.index("1 looks")
+
+
+def test_a_fault_of_the_first_process_ends_both_with_its_sentence(told: Told) -> None:
+    assert "pass resume=True" in told.said
+
+
+def test_so_does_a_table_that_cannot_be_continued(told: Told) -> None:
+    assert told.said.count("must have the columns") == 2  # of both processes
+
+
+def test_every_process_learns_of_a_signal_and_of_a_full_disk(told: Told) -> None:
     for rank in range(2):
-        assert (tmp_path / f"stopped-{rank}").read_text() == "SIGTERM"
-        assert (tmp_path / f"full-{rank}").read_text() == "no space left"
+        assert (told.folder / f"stopped-{rank}").read_text() == "SIGTERM"
+        assert (told.folder / f"full-{rank}").read_text() == "no space left"
