@@ -136,12 +136,12 @@ def pure_problems() -> dict[str, problems.Problem]:
 
 
 def _every_problem(I: Interpolant) -> dict[str, problems.Problem]:
-    return _made(I, tuple(OWN.items()))
+    return _made(I, (*problems.REFERENCE.items(), *OWN.items()))
 
 
 @lru_cache(maxsize=64)
-def _made(I: Interpolant, own: tuple[tuple[str, Factory], ...]) -> dict[str, problems.Problem]:
-    return {name: make(I) for name, make in (*problems.REFERENCE.items(), *own)}
+def _made(I: Interpolant, table: tuple[tuple[str, Factory], ...]) -> dict[str, problems.Problem]:
+    return {name: make(I) for name, make in table}
 
 
 def _normal_states(event: tuple[int, ...], n: int, seed: int) -> Tensor:
