@@ -7,6 +7,7 @@ from flowops.maps.event import Event
 from flowops.maps.flow_map import FlowMap
 from flowops.maps.frozen import FrozenMap
 from flowops.maps.guided import GuidedMap
+from flowops.maps.interval_map import IntervalMap
 from flowops.maps.joint_map import JointMap, LearnedJointMap
 from flowops.maps.learned_map import LearnedMap
 from flowops.maps.parameterization import (
@@ -50,6 +51,7 @@ __all__ = [
     # made of another map
     "reschedule",
     "GuidedMap",
+    "IntervalMap",
     "FrozenMap",
     "DifferencedMap",
     "StagedMap",

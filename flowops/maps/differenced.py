@@ -99,6 +99,10 @@ class DifferencedMap(FlowMap):
         """The implied field, by the rule of `X` if it has one."""
         return self.X.velocity() if self._knows("velocity") or self._knows("_diagonal") else super().velocity()
 
+    def auxiliary(self) -> VelocityField:
+        """That of `X`."""
+        return self.X.auxiliary()
+
     def _accepts(self, name: str) -> bool:
         """Conditions are those of `X`."""
         return False

@@ -131,6 +131,17 @@ class FlowMap(Operator):
         r"""The implied field $b_t(x)=\partial_tX_{s,t}(x)|_{s=t}$ (the tangent condition, 2505.18825 Lemma 2.1)."""
         return ImpliedVelocity(self)
 
+    def auxiliary(self) -> VelocityField:
+        """The velocity of a second output, which some learned maps have beside that of their diagonal.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        raise ValueError(
+            f"`X` must have a second output for a velocity, and {type(self).__name__} has none; build the network of a "
+            f"LearnedMap with auxiliary=True."
+        )
+
     def _diagonal(self, t: Times, x: State) -> State:
         r"""$\partial_tX_{s,t}(x)|_{s=t}$ at checked operands."""
         return self.dt(t, t, x)

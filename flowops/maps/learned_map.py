@@ -12,8 +12,9 @@ from flowops._arguments import check_like, check_result, per_event
 from flowops._derivatives import value_and_jvp
 from flowops._operator import takes
 from flowops._types import State, TimeLike, Times
+from flowops.fields import VelocityField
 from flowops.maps.flow_map import FlowMap
-from flowops.maps.parameterization import Parameterization
+from flowops.maps.parameterization import Network, Parameterization
 
 
 class LearnedMap(FlowMap):
@@ -21,7 +22,8 @@ class LearnedMap(FlowMap):
 
     Args:
         network: a module of `(s, t, x)`, times `[batch]` and states `[batch, *event]`, that returns the shape of `x`;
-            its further keyword arguments are conditions (`X.given(label=y)`).
+            its further keyword arguments are conditions (`X.given(label=y)`). A method `auxiliary_velocity(t, x)` of it
+            is the second output behind `auxiliary`.
         parameterization: what the network predicts; None or `AverageVelocity()` for $v$ itself, `SecondOrder(b)`,
             `EDMPreconditioning(interpolant, sigma_data)`, `CosineSine()` or `Endpoint(clip)`.
 
@@ -73,22 +75,57 @@ class LearnedMap(FlowMap):
         )
         return v, u - v + (per_event(t - s, x) * derivative).to(x.dtype)
 
+    def auxiliary(self) -> VelocityField:
+        """The velocity of the second output of a network with `auxiliary=True`, parameterized like the diagonal."""
+        return AuxiliaryVelocity(self) if has_auxiliary(self.network) else super().auxiliary()
+
     def _diagonal(self, t: Times, x: State) -> State:
         r"""$v_{t,t}(x)$, exact. Cost: one call of the network."""
         return self._average_velocity(t, t, x, self._conditions)
 
     def _average_velocity(self, s: Times, t: Times, x: State, conditions: Mapping[str, Any]) -> State:
         r"""$v_{s,t}(x)$ at checked operands."""
-        if self.parameterization is None:  # the network itself
-            return check_result(self.network(s, t, x, **conditions), x, s, t, name="The network")
 
         def network(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
             return check_result(self.network(s, t, y, **conditions), y, s, t, name="The network")
 
+        return self._parameterized(network, s, t, x)
+
+    def _auxiliary_velocity(self, t: Times, x: State) -> State:
+        """The second output at checked operands."""
+
+        def network(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+            value = self.network.auxiliary_velocity(t, y, **self._conditions)  # type: ignore[operator]
+            return check_result(value, y, s, t, name="The second output")
+
+        return self._parameterized(network, t, t, x)
+
+    def _parameterized(self, network: Network, s: Times, t: Times, x: State) -> State:
+        """What the parameterization makes of an output of the network; without one the output itself."""
+        if self.parameterization is None:
+            return network(s, t, x)
         return check_result(self.parameterization(network, s, t, x), x, s, t, name="The parameterization")
 
     def _accepts(self, name: str) -> bool:
         return takes(self.network, name)
+
+
+class AuxiliaryVelocity(VelocityField):
+    """The second output of the network of a learned map."""
+
+    def __init__(self, X: LearnedMap) -> None:
+        super().__init__()
+        self.X = X
+
+    def forward(self, t: Times, x: State) -> State:
+        if self.X._conditions:
+            self.X.check_conditions(x)
+        return self.X._auxiliary_velocity(t, x)
+
+
+def has_auxiliary(network: nn.Module) -> bool:
+    """Whether a network has a second output for a velocity; as `has_log_det`."""
+    return callable(getattr(network, "auxiliary_velocity", None)) and getattr(network, "auxiliary", True) is not None
 
 
 def has_log_det(network: nn.Module) -> bool:

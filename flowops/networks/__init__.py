@@ -16,7 +16,7 @@ NETWORKS: Registry[nn.Module] = Registry(
         "mlp": MLP,
         "unet": UNet,
     },
-    passed=("event", "labels", "guidance", "log_det", "one_time", "generator"),
+    passed=("event", "labels", "guidance", "interval", "log_det", "auxiliary", "one_time", "generator"),
     takes=("event", "classes"),
 )
 """By name, each made from the shape of an event."""

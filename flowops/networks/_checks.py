@@ -32,6 +32,12 @@ def check_options(
         raise ValueError(f"`time_scale` must be positive, got {time_scale}; pass 8.0, say.")
 
 
+def untaken(network: nn.Module, **conditions: object) -> str:
+    """The name of a condition that is given and that the network was not built for; empty if there is none."""
+    accepted: tuple[str, ...] = network.accepted_conditions  # type: ignore[assignment]
+    return next((name for name, value in conditions.items() if value is not None and name not in accepted), "")
+
+
 def misfit(network: nn.Module, event: torch.Size, dtype: torch.dtype, x: Tensor, condition: str) -> Exception:
     """Why a call does not fit a network: a state of another event or dtype, else a condition that it does not take."""
     name = type(network).__name__
@@ -46,7 +52,16 @@ def misfit(network: nn.Module, event: torch.Size, dtype: torch.dtype, x: Tensor,
         )
     if condition == "label":
         return ValueError(f"`label` must not be given, since this network has no labels; build {name}(labels=...).")
-    return ValueError(f"`guidance` must not be given, since this network takes no scale; build {name}(guidance=True).")
+    what = {"guidance": "scale", "interval": "interval"}[condition]
+    return ValueError(
+        f"`{condition}` must not be given, since this network takes no {what}; build {name}({condition}=True)."
+    )
+
+
+def without_auxiliary(network: nn.Module) -> Exception:
+    """Why a network gives no velocity beside its value."""
+    name = type(network).__name__
+    return ValueError(f"`auxiliary` must be True for a second output, got False; build {name}(auxiliary=True).")
 
 
 def without_log_det(network: nn.Module) -> Exception:

@@ -10,13 +10,13 @@ from torch import Tensor
 from flowops.networks.unet import UNet
 
 PREFIXES = ("module.", "_orig_mod.")  # of wrappers for several processes, and of compiled modules
-SILENT = ("conditions.difference", "conditions.guidance")  # what a gain of zero leaves unseen
+SILENT = ("conditions.difference", "conditions.guidance", "conditions.interval")  # what a gain of zero leaves unseen
 
 
 def load_diagonal(network: UNet, weights: Mapping[str, Tensor]) -> None:
     r"""Give a two-time network the weights of a one-time one, so that $v_{s,t}(x)=b_s(x)$ for all $t$, exactly.
 
-    The gain of the embedding of $t-s$ is set to zero, and learns from there; so is that of the guidance scale where the
+    The gain of the embedding of $t-s$ is set to zero, and learns from there; so are those of guidance where the
     weights know none. A map that starts so is the Euler step of the pretrained field, with the right diagonal.
 
     Args:
@@ -36,7 +36,7 @@ def load_diagonal(network: UNet, weights: Mapping[str, Tensor]) -> None:
     if wrong := [name for name, weight in given.items() if not isinstance(weight, Tensor)]:
         raise TypeError(f"`weights` must be tensors by name, got another type for {_listed(wrong)}; pass a state dict.")
     own = network.state_dict()
-    silent = SILENT[:1] if any(name.startswith(SILENT[1]) for name in given) else SILENT
+    silent = tuple(s for s in SILENT if s is SILENT[0] or not any(name.startswith(s) for name in given))
     expected = {name: value for name, value in own.items() if not name.startswith(silent)}
     _refuse("misses", sorted(expected.keys() - given.keys()))
     _refuse("has unknown names", sorted(given.keys() - expected.keys()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from flowops._types import Times
 
 PERIODS: Final = 1e4  # the ratio of the highest to the lowest frequency of a positional embedding
 EMBEDDINGS: Final = ("positional", "fourier")
+Interval: TypeAlias = Tensor | tuple[float, float] | None
+"""Of guidance: a pair of times, or one per sample, `[batch, 2]`."""
 
 
 def linear(inputs: int, outputs: int, generator: torch.Generator | None, scale: float = 1.0) -> nn.Linear:
@@ -175,6 +177,31 @@ def guidance_scale(guidance: Tensor | float | None, x: Tensor) -> Times:
             f"per sample."
         )
     return w.expand(x.shape[:1])
+
+
+def guidance_interval(interval: Interval, x: Tensor) -> Tensor:
+    """The interval per sample, `[batch, 2]` in the dtype of the state or float32: (0, 1) if there is none."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if isinstance(interval, Tensor):
+        if interval.shape != (x.shape[0], 2):
+            raise ValueError(
+                f"`interval` must be a pair of times or have shape [batch, 2] = [{x.shape[0]}, 2], got "
+                f"{list(interval.shape)}; pass one row per sample."
+            )
+        return interval.to(x.device, dtype)
+    low, high = (0.0, 1.0) if interval is None else interval
+    return torch.stack([x.new_full(x.shape[:1], float(end), dtype=dtype) for end in (low, high)], 1)
+
+
+class IntervalEmbedding(nn.Module):
+    """One vector per interval of times `[batch, 2]`, `[batch, width]`: of how far its ends are from 0 and from 1."""
+
+    def __init__(self, embedded: Callable[[], Embedded]) -> None:
+        super().__init__()
+        self.low, self.high = embedded(), embedded()
+
+    def forward(self, interval: Tensor) -> Tensor:
+        return self.low(interval[:, 0]) + self.high(1 - interval[:, 1])
 
 
 def _beside(x: Tensor, value: Tensor | float | int, dtype: torch.dtype | None = None) -> Tensor:

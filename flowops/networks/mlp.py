@@ -12,14 +12,17 @@ from torch import Tensor, nn
 
 from flowops._arguments import whole
 from flowops._types import PerSample, State, Times
-from flowops.networks._checks import misfit, without_log_det
+from flowops.networks._checks import misfit, untaken, without_auxiliary, without_log_det
 from flowops.networks.layers import (
     Embedded,
     Fourier,
+    Interval,
+    IntervalEmbedding,
     LabelEmbedding,
     LogDetHead,
     TimePair,
     Waves,
+    guidance_interval,
     guidance_scale,
     linear,
 )
@@ -45,13 +48,15 @@ class MLP(nn.Module):
         labels: number of classes $K$; labels are then $0,\dots,K-1$, and $K$ is the null class (a dropped label), which
             also stands for a label that is not given.
         guidance: whether the network takes a scale of guidance, one if not given.
+        interval: whether it takes an interval of guidance, all times if not given.
         log_det: whether it has a second output, the rate of a logarithm of determinants that a `LearnedJointMap` wants.
+        auxiliary: whether it has a second output, a velocity of one time, with a hidden layer of its own.
         generator: where the initial parameters are drawn from.
 
     Raises:
         TypeError, ValueError: for a number that is not positive, an activation that is none of the three, a state of
             another shape or dtype, a label without `labels`, of another shape, or not of an integer dtype, and a scale
-            without `guidance` or of another shape.
+            or an interval of another shape, or that it was not built for.
 
     Cost of a call: `depth + 1` matrix products. Source of the design: 2505.18825 §G.1.
     """
@@ -68,7 +73,9 @@ class MLP(nn.Module):
         harmonics: int = 4,
         labels: int | None = None,
         guidance: bool = False,
+        interval: bool = False,
         log_det: bool = False,
+        auxiliary: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -77,7 +84,8 @@ class MLP(nn.Module):
         self.event = torch.Size([event] if isinstance(event, int) else event)
         size = whole(self.event.numel(), "event")
         self.activation = activation
-        self.accepted_conditions = ("label",) * (labels is not None) + ("guidance",) * guidance
+        taken = {"label": labels is not None, "guidance": guidance, "interval": interval}
+        self.accepted_conditions = tuple(name for name, own in taken.items() if own)
         if whole(octaves, "octaves", 0) and frequencies:
             raise ValueError(f"`octaves` must be 0 beside `frequencies`, got {octaves}; pass one of the two.")
         octave = [math.pi * 2**k for k in range(octaves)]
@@ -89,11 +97,15 @@ class MLP(nn.Module):
         ]
         self.hidden = nn.ModuleList(linear(a, b, generator) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.last = linear(width, size, generator)
-        self.guidance = None
-        if guidance:
-            waves = Waves(32, "positional", 1.0, generator)
-            self.guidance = Embedded(waves, width, linear, ACTIVATIONS[activation], generator)
+
+        def embedded() -> Embedded:
+            return Embedded(Waves(32, "positional", 1.0, generator), width, linear, ACTIVATIONS[activation], generator)
+
+        self.guidance = embedded() if guidance else None
+        self.interval = IntervalEmbedding(embedded) if interval else None
         self.log_det = LogDetHead(width, size, ACTIVATIONS[activation], generator) if log_det else None
+        layers = (linear(width, width, generator), linear(width, size, generator)) if auxiliary else ()
+        self.auxiliary = nn.ModuleList(layers) if auxiliary else None
 
     def forward(
         self,
@@ -102,8 +114,9 @@ class MLP(nn.Module):
         x: State,
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
+        interval: Interval = None,
     ) -> State:
-        return self.last(self._features(s, t, x, label, guidance)).reshape(x.shape)
+        return self.last(self._features(s, t, x, label, guidance, interval)).reshape(x.shape)
 
     def value_and_log_det_rate(
         self,
@@ -112,20 +125,41 @@ class MLP(nn.Module):
         x: State,
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
+        interval: Interval = None,
     ) -> tuple[State, PerSample]:
         r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
         if self.log_det is None:
             raise without_log_det(self)
-        features = self._features(s, t, x, label, guidance)
+        features = self._features(s, t, x, label, guidance, interval)
         return self.last(features).reshape(x.shape), self.log_det(features)
 
+    def auxiliary_velocity(
+        self,
+        t: Times,
+        x: State,
+        label: Tensor | int | None = None,
+        guidance: Tensor | float | None = None,
+        interval: Interval = None,
+    ) -> State:
+        """The second output of a network with `auxiliary=True`, a velocity. Cost: one call."""
+        if self.auxiliary is None:
+            raise without_auxiliary(self)
+        inner, outer = self.auxiliary
+        features = inner(self._features(t, t, x, label, guidance, interval))
+        return outer(ACTIVATIONS[self.activation](features)).reshape(x.shape)
+
     def _features(
-        self, s: Times, t: Times, x: State, label: Tensor | int | None, guidance: Tensor | float | None
+        self,
+        s: Times,
+        t: Times,
+        x: State,
+        label: Tensor | int | None,
+        guidance: Tensor | float | None,
+        interval: Interval,
     ) -> Tensor:
         """What the last layer sees, `[batch, width]`."""
         dtype = self.last.weight.dtype
-        wrong = "label" if label is not None and self.label is None else ""
-        wrong = "guidance" if guidance is not None and self.guidance is None else wrong
+        wrong = untaken(self, label=label, guidance=guidance, interval=interval)
         if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
             raise misfit(self, self.event, dtype, x, wrong)
         activation = ACTIVATIONS[self.activation]
@@ -136,6 +170,8 @@ class MLP(nn.Module):
             h = h + self.label(label, x)
         if self.guidance is not None:
             h = h + self.guidance(guidance_scale(guidance, x) - 1)
+        if self.interval is not None:
+            h = h + self.interval(guidance_interval(interval, x))
         for layer in self.hidden[1:]:
             h = layer(activation(h))
         return activation(h)

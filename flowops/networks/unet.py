@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from flowops._arguments import number, whole
 from flowops._types import PerSample, State, Times
-from flowops.networks._checks import check_options, misfit, without_log_det
+from flowops.networks._checks import check_options, misfit, untaken, without_auxiliary, without_log_det
 from flowops.networks.blocks.conditions import Conditions
 from flowops.networks.blocks.style import PLAIN, PRESERVING, Style
-from flowops.networks.layers import LogDetHead
+from flowops.networks.layers import Interval, LogDetHead
 
 
 class UNet(nn.Module):
     r"""A network $f_{s,t}(x)$ of images `[batch, channels, height, width]`, for `LearnedMap(UNet(...))`.
 
     Residual blocks at falling and then at rising resolution, joined across; every block is scaled and shifted by a
-    vector of $s$, $t-s$, the label and the guidance scale. The result is zero at initialization, so that the map starts
+    vector of $s$, $t-s$, the label and the guidance. The result is zero at initialization, so that the map starts
     as the identity. It is smooth, samples do not interact, and it compiles into one graph inside a forward derivative.
 
     Args:
@@ -33,9 +33,11 @@ class UNet(nn.Module):
         labels: number of classes $K$; $K$ itself is the null class, which also stands for a label that is not given.
         dropout: probability within blocks, in training mode only; it is drawn from torch's global generator.
         guidance: whether the network takes a scale of guidance, one if not given.
+        interval: whether it takes an interval of guidance, all times if not given.
         log_det: whether it has a second output, the rate of a logarithm of determinants that a `LearnedJointMap` wants,
             of the mean over the pixels of what the last convolution sees.
-        embedding: "positional" or "fourier" features of $s$, $t-s$ and the scale.
+        auxiliary: whether it has a second output, a velocity of one time, with a residual block of its own.
+        embedding: "positional" or "fourier" features of $s$, $t-s$, the scale and the interval.
         time_scale: highest angular frequency of the positional features of times, or deviation of the "fourier" ones.
             Derivatives in time grow with it, and with them the targets of every method that takes one.
         magnitude_preserving: weights normalized in the forward pass, no biases and no group normalization (EDM2).
@@ -44,8 +46,8 @@ class UNet(nn.Module):
         generator: where the initial parameters are drawn from.
 
     Raises:
-        TypeError, ValueError: for options that make no network, a state of another shape or dtype, and labels and
-            scales that the network does not take or that fit no batch.
+        TypeError, ValueError: for options that make no network, a state of another shape or dtype, and labels, scales
+            and intervals that the network does not take or that fit no batch.
 
     Cost of a call: 0.4 G multiply-adds per 32x32 image (0.03 G for 8x8) and 1.9 M parameters with the defaults.
     Source of the design: 2206.00364 (blocks), 2312.02696 (magnitudes), 2505.18825 G.2 (times, and the settings
@@ -65,7 +67,9 @@ class UNet(nn.Module):
         labels: int | None = None,
         dropout: float = 0.0,
         guidance: bool = False,
+        interval: bool = False,
         log_det: bool = False,
+        auxiliary: bool = False,
         embedding: str = "positional",
         time_scale: float = 8.0,
         magnitude_preserving: bool = False,
@@ -76,7 +80,8 @@ class UNet(nn.Module):
         self.event = torch.Size(event)
         check_options(self.event, multipliers, dropout, embedding, number(time_scale, "time_scale"))
         self.one_time = one_time
-        self.accepted_conditions = ("label",) * (labels is not None) + ("guidance",) * guidance
+        taken = {"label": labels is not None, "guidance": guidance, "interval": interval}
+        self.accepted_conditions = tuple(name for name, own in taken.items() if own)
         self.style = PRESERVING if magnitude_preserving else PLAIN
         width = 4 * whole(channels, "channels")
         self.conditions = Conditions(
@@ -85,6 +90,7 @@ class UNet(nn.Module):
             self.style,
             labels=None if labels is None else whole(labels, "labels"),
             guidance=guidance,
+            interval=interval,
             embedding=embedding,
             time_scale=float(time_scale),
             one_time=one_time,
@@ -95,6 +101,7 @@ class UNet(nn.Module):
         self._build(widths, whole(blocks, "blocks"), plan)
         head = LogDetHead(widths[0], self.event.numel(), self.style.activation, generator) if log_det else None
         self.log_det = head
+        self.auxiliary = AuxiliaryHead(plan, widths[0], self.event[0]) if auxiliary else None
 
     def _build(self, widths: list[int], blocks: int, plan: Plan) -> None:
         image, size = self.event[0], max(self.event[1:])
@@ -129,8 +136,9 @@ class UNet(nn.Module):
         x: State,
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
+        interval: Interval = None,
     ) -> State:
-        return self.last(self._features(s, t, x, label, guidance)).to(x.dtype)
+        return self.last(self._features(s, t, x, label, guidance, interval)[0]).to(x.dtype)
 
     def value_and_log_det_rate(
         self,
@@ -139,23 +147,42 @@ class UNet(nn.Module):
         x: State,
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
+        interval: Interval = None,
     ) -> tuple[State, PerSample]:
         r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
         if self.log_det is None:
             raise without_log_det(self)
-        features = self._features(s, t, x, label, guidance)
+        features = self._features(s, t, x, label, guidance, interval)[0]
         return self.last(features).to(x.dtype), self.log_det(features.mean((2, 3))).to(x.dtype)
 
+    def auxiliary_velocity(
+        self,
+        t: Times,
+        x: State,
+        label: Tensor | int | None = None,
+        guidance: Tensor | float | None = None,
+        interval: Interval = None,
+    ) -> State:
+        """The second output of a network with `auxiliary=True`, a velocity. Cost: one call and a block."""
+        if self.auxiliary is None:
+            raise without_auxiliary(self)
+        return self.auxiliary(*self._features(t, t, x, label, guidance, interval)).to(x.dtype)
+
     def _features(
-        self, s: Times, t: Times, x: State, label: Tensor | int | None, guidance: Tensor | float | None
-    ) -> Tensor:
-        """What the last convolution sees, `[batch, channels, height, width]`."""
+        self,
+        s: Times,
+        t: Times,
+        x: State,
+        label: Tensor | int | None,
+        guidance: Tensor | float | None,
+        interval: Interval,
+    ) -> tuple[Tensor, Tensor]:
+        """What the last convolution sees, `[batch, channels, height, width]`, and the vector of the conditions."""
         dtype = next(self.parameters()).dtype
-        wrong = "label" if label is not None and self.conditions.label is None else ""
-        wrong = "guidance" if guidance is not None and self.conditions.guidance is None else wrong
+        wrong = untaken(self, label=label, guidance=guidance, interval=interval)
         if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
             raise misfit(self, self.event, dtype, x, wrong)
-        c = self.conditions(s, t, x, label, guidance)
+        c = self.conditions(s, t, x, label, guidance, interval)
         h = self.first(x)
         skipped = [h]
         for block in self.down:
@@ -165,7 +192,19 @@ class UNet(nn.Module):
             h = block(h, c)
         for block in self.up:
             h = block(h if block.change else self.style.joined(h, skipped.pop()), c)
-        return h
+        return h, c
+
+
+class AuxiliaryHead(nn.Module):
+    """A residual block and a last convolution, beside those of the network."""
+
+    def __init__(self, plan: Plan, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.block = plan.block(inputs, inputs, decoder=True)
+        self.last = plan.style.last(inputs, outputs, plan.generator)
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        return self.last(self.block(h, c))
 
 
 class Plan:

@@ -1,4 +1,4 @@
-r"""The conditions of an image network: one vector per sample of $s$, $t-s$, the label and the guidance scale."""
+r"""The conditions of an image network: one vector per sample of $s$, $t-s$, the label, the scale and interval."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from torch import Tensor, nn
 
 from flowops._types import Times
 from flowops.networks.blocks.style import Gain, Style
-from flowops.networks.layers import Embedded, LabelEmbedding, Waves, guidance_scale
+from flowops.networks.layers import (
+    Embedded,
+    Interval,
+    IntervalEmbedding,
+    LabelEmbedding,
+    Waves,
+    guidance_interval,
+    guidance_scale,
+)
 
 
 class Conditions(nn.Module):
-    r"""$\mathrm{silu}\big(e(s)+g\,d(t-s)+\ell(\text{label})+g'\,w(\text{scale}-1)\big)$, `[batch, width]`.
+    r"""$\mathrm{silu}\big(e(s)+g\,d(t-s)+\ell(\text{label})+g'\,w(\text{scale}-1)+g''\,i(\text{interval})\big)$.
+
+    `[batch, width]`, with the parts for which it was built.
 
     On the diagonal $d(0)$ is one constant vector, so that $v_{t,t}$ is read where the network depends on $s$ alone.
-    With the gains $g=g'=0$ neither $t$ nor the scale is seen (`load_diagonal`). Everything here is computed in the
+    With the gains $g=g'=g''=0$ neither $t$ nor guidance is seen (`load_diagonal`). Everything here is computed in the
     dtype of the parameters, also under autocast: times do not survive bfloat16.
     """
 
@@ -26,6 +36,7 @@ class Conditions(nn.Module):
         *,
         labels: int | None,
         guidance: bool,
+        interval: bool,
         embedding: str,
         time_scale: float,
         one_time: bool,
@@ -44,9 +55,17 @@ class Conditions(nn.Module):
         self.difference_gain: Gain = 0.0 if one_time else nn.Parameter(torch.ones(()))
         self.guidance = embedded(1.0) if guidance else None
         self.guidance_gain: Gain = nn.Parameter(torch.ones(())) if guidance else 0.0
+        self.interval = IntervalEmbedding(lambda: embedded(1.0)) if interval else None
+        self.interval_gain: Gain = nn.Parameter(torch.ones(())) if interval else 0.0
 
     def forward(
-        self, s: Times, t: Times, x: Tensor, label: Tensor | int | None, guidance: Tensor | float | None
+        self,
+        s: Times,
+        t: Times,
+        x: Tensor,
+        label: Tensor | int | None,
+        guidance: Tensor | float | None,
+        interval: Interval = None,
     ) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             terms: list[tuple[Gain, Tensor]] = [(1.0, self.time(s))]
@@ -56,4 +75,6 @@ class Conditions(nn.Module):
                 terms.append((1.0, self.style.vectors(self.label(label, x))))
             if self.guidance is not None:
                 terms.append((self.guidance_gain, self.guidance(guidance_scale(guidance, x) - 1)))
+            if self.interval is not None:
+                terms.append((self.interval_gain, self.interval(guidance_interval(interval, x))))
             return self.style.activation(self.style.total(terms))
