@@ -14,6 +14,7 @@ from flowops.methods.annealing import Annealing, Exponential, Sigmoid
 from flowops.methods.atlas import Relation, atlas
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.draw import Draw, TermDraw
+from flowops.methods.guidance import PowerLaw, RandomInterval
 from flowops.methods.method import Method
 from flowops.methods.norms import Laplace, Lp, MeanSquared, Norm, Perceptual, PseudoHuber, Squared
 from flowops.methods.options import Option
@@ -25,6 +26,7 @@ from flowops.methods.term import Term
 from flowops.methods.weights import (
     Adaptive,
     Constant,
+    InverseGuidance,
     InverseSpeed,
     InverseStep,
     Learned,
@@ -78,8 +80,12 @@ __all__ = [
     "InverseSpeed",
     "InverseStep",
     "TruncatedSNR",
+    "InverseGuidance",
     "Adaptive",
     "Learned",
+    # guidance
+    "PowerLaw",
+    "RandomInterval",
     # annealing
     "Annealing",
     "Exponential",

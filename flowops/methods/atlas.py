@@ -74,8 +74,9 @@ NAMES = (
         name="TVM",
         of="lsd",
         options={"ema_teacher": True, "balance": "terms"},
-        how="F(x, t, t - s) is -v_1-t,1-s(x), the noise being at 1; the diagonal has times of its own",
-        lacking="its law of the times, and guidance as an input",
+        how="F(x, t, t - s) is -v_1-t,1-s(x), the noise being at 1; the diagonal has times of its own; with labels its "
+        "scale is an input, guidance=(low, high), and weight=InverseGuidance()",
+        lacking="its law of the times, and a network whose output is multiplied by the scale",
         source="Zhou et al. 2511.19797",
         check="names_of_the_literature_are_rows",
     ),

@@ -23,7 +23,8 @@ from flowops.residuals import Sides
 
 def tangent(k: TermPoint) -> Differences:
     r"""$v_{t,t}(I_t)$ against $\dot I_t$."""
-    return {"diagonal": Difference(*residuals.tangent(k.X, k.b, k.t, k.x, parts=True, frozen=k.frozen))}
+    left, right = residuals.tangent(k.X, k.b, k.t, k.x, parts=True, frozen=k.frozen)
+    return with_auxiliary(k, {"diagonal": Difference(left, right)}, right)
 
 
 def lagrangian(k: TermPoint) -> Differences:
@@ -62,7 +63,7 @@ def mean_velocity(k: TermPoint) -> Differences:
     r"""$v_{s,t}(x)$ against $\dot I_s+(t-s)(\partial_s+w\cdot\nabla)v_{s,t}(x)$, $w=\beta\dot I_s+(1-\beta)v_{s,s}$."""
     share = k.options.tangent
     if share == 1:
-        return eulerian_velocity(k)
+        return with_auxiliary(k, eulerian_velocity(k))
     with torch.set_grad_enabled(records(not k.frozen)):
         velocity, own = k.b(k.s, k.x), OWN.field(k)(k.s, k.x)
         w = torch.lerp(own, velocity, share)
@@ -72,7 +73,16 @@ def mean_velocity(k: TermPoint) -> Differences:
         right = right + (velocity - w)
         if k.warmup is not None:
             right = torch.lerp(velocity, right, k.warmup)
-    return {"eulerian": Difference(left, right)}
+    return with_auxiliary(k, {"eulerian": Difference(left, right)}, velocity)
+
+
+def with_auxiliary(k: TermPoint, found: Differences, velocity: Tensor | None = None) -> Differences:
+    """Beside what is found the second output of the network at the start against the term's velocity, if asked for."""
+    if k.options.auxiliary:
+        if velocity is None:
+            velocity = k.b(k.s, k.x).detach()
+        found["auxiliary"] = Difference(k.X.auxiliary()(k.s, k.x), velocity)
+    return found
 
 
 def semigroup(k: TermPoint) -> Differences:
@@ -84,9 +94,14 @@ def semigroup(k: TermPoint) -> Differences:
 
 def semigroup_velocity(k: TermPoint) -> Differences:
     r"""$v_{s,t}(x)$ against $(1-\gamma)v_{s,u}(x)+\gamma v_{u,t}(X_{s,u}(x))$."""
-    length = k.t - k.s
-    gamma = torch.where(length == 0, 0.5, (k.t - k.middle) / torch.where(length == 0, 1, length))
+    gamma = second_share(k)
     return {"semigroup": Difference(*average_velocity_sides(k, residuals.semigroup_velocity, k.s, k.t, gamma, k.x))}
+
+
+def second_share(k: TermPoint) -> Tensor:
+    r"""$\gamma=(t-u)/(t-s)$, one half where both times are one."""
+    length = k.t - k.s
+    return torch.where(length == 0, 0.5, (k.t - k.middle) / torch.where(length == 0, 1, length))
 
 
 def invertibility(k: TermPoint) -> Difference:

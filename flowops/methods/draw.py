@@ -12,6 +12,7 @@ from torch import Tensor
 from flowops._keys import normal_like, rows_of
 from flowops.interpolants import Interpolant
 from flowops.methods.groups import groups_of
+from flowops.methods.guidance import RandomInterval, law_of, whole_at_one
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
 from flowops.times import Diagonal, UpperTriangle
@@ -32,6 +33,13 @@ class TermDraw(NamedTuple):
     kept: Tensor
     guidance: Tensor | None = None
     probes: Tensor | None = None
+    interval: Tensor | None = None
+
+    @property
+    def told(self) -> dict[str, Tensor]:
+        """What the map is told of its guidance, by the names of the conditions."""
+        given = {"guidance": self.guidance, "interval": self.interval}
+        return {name: value for name, value in given.items() if value is not None}
 
     def part(self, k: int, n: int) -> TermDraw | None:
         """The rows of the batch that are `k` modulo `n`, numbered anew; None if the term has none of them."""
@@ -81,6 +89,7 @@ class _Columns(NamedTuple):
     labels: Tensor | None
     kept: Tensor
     guidance: Tensor | None
+    interval: Tensor | None
     probes: Tensor | None
 
 
@@ -146,7 +155,7 @@ def _columns(
     seed: int,
     part: tuple[int, int],
 ) -> _Columns:
-    """The part's latents, probes, labels and scales of guidance; arguments as of `draw_terms`."""
+    """The part's latents, probes, labels, scales and intervals of guidance; arguments as of `draw_terms`."""
     n, generator, device = joint.n, joint.generator, joint.device
     own = slice(None) if part == (0, 1) else rows_of(n, part)
     z = None
@@ -158,12 +167,14 @@ def _columns(
     kept = torch.rand(n, generator=generator, device=device) >= o.label_dropout
     if labels is not None and null_label is not None and o.label_dropout:
         labels = torch.where(kept[own], labels, null_label)
-    guidance = None
-    if isinstance(o.guidance, tuple):  # one per sample, 1 on those whose label was dropped
-        low, high = o.guidance
+    guidance = interval = None
+    if (scale := law_of(o.guidance)) is not None:  # one per sample, 1 on those whose label was dropped
         uniform = torch.rand(n, generator=generator, dtype=joint.dtype, device=device)
-        guidance = torch.where(kept, low + (high - low) * uniform, 1.0)[own]
-    return _Columns(x0, x1, z, labels, kept[own], guidance, probes)
+        guidance = torch.where(kept, scale.quantile(uniform), 1.0)[own]
+    if isinstance(o.guidance_interval, RandomInterval):
+        uniform = torch.rand(n, 2, generator=generator, dtype=joint.dtype, device=device)
+        interval = o.guidance_interval.quantile(uniform)[own]
+    return _Columns(x0, x1, z, labels, kept[own], guidance, interval, probes)
 
 
 def _drawn(
@@ -197,7 +208,8 @@ def _drawn(
     rows, within = share_of(rows, *part) if part[1] > 1 else (rows, slice(None))
     if rows.start == rows.stop:
         return None
-    z, labels, scales, probes = columns.z, columns.labels, columns.guidance, columns.probes
+    z, labels, probes, intervals = columns.z, columns.labels, columns.probes, columns.interval
+    scales = None if columns.guidance is None else _scales_of(term, o, columns.guidance[rows])
     return TermDraw(
         rows=rows,
         s=s[within],
@@ -208,8 +220,9 @@ def _drawn(
         z=None if z is None else z[rows],
         labels=None if labels is None else labels[rows],
         kept=columns.kept[rows],
-        guidance=None if scales is None else _scales_of(term, o, scales[rows]),
+        guidance=scales,
         probes=probes[rows] if probes is not None and term.joint else None,
+        interval=None if scales is None or intervals is None else whole_at_one(scales, intervals[rows]),
     )
 
 

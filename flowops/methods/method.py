@@ -20,6 +20,7 @@ from flowops.maps import DifferencedMap, FlowMap, JointMap
 from flowops.methods.compared import invertibility
 from flowops.methods.draw import Draw, TermDraw, draw_terms
 from flowops.methods.groups import between_groups
+from flowops.methods.guidance import RandomInterval, law_of
 from flowops.methods.norms import Squared
 from flowops.methods.options import check_together, values_of
 from flowops.methods.point import (
@@ -84,6 +85,17 @@ class Method(nn.Module):
             self._weights.append(self.weight)
         self.terms = row.forms[self.options.form if len(row.forms) > 1 else ""]
         self.joint = any(term.joint for term in self.terms)
+
+    @property
+    def wanted(self) -> dict[str, bool]:
+        """What the network of its map must be built with: by name, whether the options want it."""
+        o = self.options
+        return {
+            "guidance": law_of(o.guidance) is not None,
+            "interval": isinstance(o.guidance_interval, RandomInterval),
+            "log_det": self.joint,
+            "auxiliary": o.auxiliary,
+        }
 
     @property
     def solves(self) -> bool:
@@ -264,7 +276,7 @@ class Method(nn.Module):
         o, s, x0, x1 = self.options, drawn.s, drawn.x0, drawn.x1
         held = Operators(X, teacher, average)
         if drawn.labels is not None:
-            held = conditioned(held, o, term.velocity, drawn.labels, drawn.guidance, drawn.kept, x0.dtype)
+            held = conditioned(held, o, term.velocity, drawn.labels, drawn.told, drawn.kept, x0.dtype)
         if term.pairs == "teacher flow":
             zero, one = torch.zeros_like(s), torch.ones_like(s)
             x1 = teacher_solution(held, zero, one, x0)
@@ -358,11 +370,14 @@ class Method(nn.Module):
             got = "none" if teacher is None else type(teacher).__name__
             hint = hints.get(wanted, "teacher=b")
             raise TypeError(f"`teacher` must be {names[wanted]} for {self.name}, got {got}; pass {hint}.")
-        if isinstance(o.guidance, tuple) and not X.takes("guidance"):
-            raise ValueError(
-                f"`X` must take a condition `guidance` with guidance={o.guidance}, and its network has none; build it "
-                f"with guidance=True, or pass one number."
-            )
+        for name, option, fixed in (("guidance", "guidance", "number"), ("interval", "guidance_interval", "pair")):
+            if self.wanted[name] and not X.takes(name):
+                raise ValueError(
+                    f"`X` must take a condition `{name}` with {option}={getattr(o, option)}, and its network has none; "
+                    f"build it with {name}=True, or pass one {fixed}."
+                )
+        if o.auxiliary:
+            X.auxiliary()
         if labels is None:
             for name, plain in (("guidance", 1.0), ("label_dropout", 0.0)):
                 if (value := getattr(o, name)) != plain:

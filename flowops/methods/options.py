@@ -12,6 +12,7 @@ from typing import Any
 
 from flowops._named import check_options
 from flowops._solvers.fixed import TABLEAUS
+from flowops.methods.guidance import PowerLaw, RandomInterval, check_guidance
 from flowops.methods.norms import as_norm
 from flowops.methods.weights import as_weight
 from flowops.times import OneTime, TimeLaw
@@ -82,10 +83,16 @@ def count(least: int) -> Test:
 
 
 def _scales(value: Any) -> bool:
+    if isinstance(value, PowerLaw):
+        return True
     finite = between(-INFINITY, INFINITY, open_low=True, open_high=True)
     if isinstance(value, tuple):
         return len(value) == 2 and all(map(finite, value)) and value[0] <= value[1]
     return finite(value)
+
+
+def _times(value: Any) -> bool:
+    return isinstance(value, tuple) and _scales(value) and 0 <= value[0] < value[1] <= 1
 
 
 def anything(_: Any) -> bool:
@@ -132,17 +139,18 @@ NULL_LABEL = Option(
 GUIDANCE = Option(
     "guidance",
     1.0,
-    "scale of classifier-free guidance of the velocity source, 1 for none; a pair (low, high) for one drawn "
-    "per sample, which the map is given as the condition `guidance`",
-    "a finite number or a pair (low, high) of them",
+    "scale of classifier-free guidance of the velocity source, 1 for none; a pair (low, high) or a PowerLaw(low, high, "
+    "power) for one drawn per sample, which the map is given as the condition `guidance`",
+    "a finite number, a pair (low, high) of them or a PowerLaw",
     _scales,
 )
 GUIDANCE_INTERVAL = Option(
     "guidance_interval",
     None,
-    "times (low, high) at which the velocity is guided, at the others its scale is 1; None for all times",
-    "None or two increasing times in [0, 1]",
-    optional(lambda value: _scales(value) and isinstance(value, tuple) and 0 <= value[0] < value[1] <= 1),
+    "times (low, high) at which the velocity is guided, at the others its scale is 1; None for all times; "
+    "RandomInterval(middle) for an interval drawn per sample, which the map is given as the condition `interval`",
+    "None, two increasing times in [0, 1] or a RandomInterval",
+    optional(lambda value: isinstance(value, RandomInterval) or _times(value)),
 )
 INVERSE = Option(
     "inverse",
@@ -244,9 +252,26 @@ CAP = Option(
 MIX = Option(
     "mix",
     0.0,
-    "kappa, the share of the map's own velocity on the label in a guided target, which keeps its minimizer",
-    "a number in [0, 1)",
-    between(0.0, 1.0, open_high=True),
+    "kappa, the share of the map's own velocity on the label in a guided target, which keeps its minimizer; "
+    '"unit" for 1 - 1/guidance, with which the conditional velocity counts once',
+    'a number in [0, 1) or "unit"',
+    lambda value: value == "unit" or between(0.0, 1.0, open_high=True)(value),
+)
+AUXILIARY = Option(
+    "auxiliary",
+    False,
+    "whether the map's own velocity is that of a second output of its network, X.auxiliary(), which flow matching "
+    "trains beside the map",
+    "True or False",
+    among(True, False),
+)
+FINEST = Option(
+    "finest",
+    None,
+    "length up to which a step is met by two Euler steps along the diagonal, guided with guides=own, in place of two "
+    "steps of the map; None for no such steps",
+    "None or a number in (0, 1]",
+    optional(between(0.0, 1.0, open_low=True)),
 )
 SOLVERS = ("ddim", *sorted(TABLEAUS))
 SOLVER = Option(
@@ -273,8 +298,8 @@ PARTICLES = Option(
     optional(count(1)),
 )
 NEUTRAL = (
-    *(ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, DERIVATIVES, *OF_SHARES),
-    *(SOLVER, STEPS, PARTICLES, PROBES),
+    *(ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, AUXILIARY, FINEST, DERIVATIVES),
+    *(*OF_SHARES, SOLVER, STEPS, PARTICLES, PROBES),
 )
 """What a call asks of every row; one that does not offer it has the default."""
 
@@ -322,16 +347,7 @@ def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: boo
         raise ValueError(
             "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
         )
-    if o.guidance_interval is not None and o.guidance == 1:
-        raise ValueError(
-            f"`guidance_interval` must be None where nothing is guided, got {o.guidance_interval}; pass a scale too, "
-            f"guidance=2.0 say."
-        )
-    if o.guides == "own" and not isinstance(o.guidance, tuple):
-        raise ValueError(
-            f'`guidance` must be a pair (low, high) with guides="own", got {o.guidance}: the diagonal stays unguided, '
-            f"so that the map must be told the scale; pass (2.0, 2.0) for a single one."
-        )
+    check_guidance(o)
     if o.start == "trajectory" and not taught:
         raise ValueError(
             f'`start` must be "interpolant" or "pushforward" for {owner}, which has no teacher to start from, got '

@@ -5,7 +5,7 @@ A velocity comes from a teacher, from the map's own diagonal $v_{t,t}$, or from 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from flowops._types import State, Times
 from flowops.fields import FrozenField, StoppedField, VelocityField, guided
 from flowops.interpolants import Interpolant
 from flowops.maps import DDIMStep, FlowMap, SolutionOperator, SolverStep
+from flowops.methods.guidance import at_one, share_of_own
 from flowops.methods.norms import Norm
 
 Teacher = VelocityField | FlowMap | None
@@ -56,7 +57,7 @@ class Operators(NamedTuple):
         unguided: the teacher on the null label, or None where there is no guidance.
         guidance: scale per sample `[batch]`, or None for 1.
         conditional: the map on the labels at scale 1, where it is its own velocity that is guided; else None.
-        interval: the times at which velocities are guided, or None for all.
+        interval: the times at which velocities are guided, one pair or one per sample `[batch, 2]`; None for all.
     """
 
     X: FlowMap
@@ -66,7 +67,7 @@ class Operators(NamedTuple):
     unguided: Teacher = None
     guidance: Tensor | None = None
     conditional: FlowMap | None = None
-    interval: tuple[float, float] | None = None
+    interval: tuple[float, float] | Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,7 +99,7 @@ class TermPoint:
     unguided: Teacher
     guidance: Tensor | None
     conditional: FlowMap | None
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | Tensor | None
     schedule: Interpolant | None
     s: Tensor
     u: Tensor | None
@@ -210,9 +211,14 @@ def teacher_solution(k: Operators | TermPoint, s: Tensor, t: Tensor, x: Tensor, 
     return (flow if rows is None else flow.subset(rows))(s, t, x)
 
 
+def _velocity(k: TermPoint, X: FlowMap) -> VelocityField:
+    """The velocity of a map by itself: that of its diagonal, or of its second output."""
+    return X.auxiliary() if k.options.auxiliary else X.velocity()
+
+
 def _own(k: TermPoint) -> VelocityField:
     if k.conditional is None or k.unconditional is None or k.guidance is None:
-        return k.target.velocity()  # not guided: the diagonal has learned a guided target already
+        return _velocity(k, k.target)  # not guided: the diagonal has learned a guided target already
     return guided(k.conditional.velocity(), k.unconditional.velocity(), k.guidance, k.interval)
 
 
@@ -221,11 +227,11 @@ def _conditional(k: TermPoint) -> VelocityField:
     b = ConditionalVelocity(k.schedule, k.x0, k.x1, k.z)
     if k.guidance is None or k.unconditional is None:
         return b
-    target = guided(b, StoppedField(k.unconditional.velocity()), k.guidance, k.interval)
+    target = guided(b, StoppedField(_velocity(k, k.unconditional)), k.guidance, k.interval)
     if not k.options.mix:
         return target
-    share = torch.zeros_like(k.guidance).masked_fill(k.guidance != 1, k.options.mix)
-    return guided(target, StoppedField(k.X.velocity()), 1 - share, k.interval)
+    own = StoppedField(_velocity(k, k.X))
+    return guided(target, own, 1 - share_of_own(k.options.mix, k.guidance), k.interval)
 
 
 TEACHER = VelocitySource("teacher", guided_teacher)
@@ -242,7 +248,7 @@ def conditioned(
     o: Any,
     source: VelocitySource | None,
     labels: Tensor,
-    scales: Tensor | None,
+    told: Mapping[str, Tensor],
     kept: Tensor,
     dtype: torch.dtype,
 ) -> Operators:
@@ -253,26 +259,28 @@ def conditioned(
         o: the method's options.
         source: where the term's velocity comes from.
         labels: one per sample.
-        scales: of guidance, one per sample; None for the one of the options.
+        told: what the map is told of its guidance, scales and intervals per sample; nothing of those of the options.
         kept: whether the label of a sample was not dropped.
         dtype: of the states.
     """
     own = o.guides == "own"
-    told = {"label": labels} if scales is None else {"label": labels, "guidance": scales}
-    X, average = plain.X.given(**told), None if plain.average is None else plain.average.given(**told)
+    X = plain.X.given(label=labels, **told)
+    average = None if plain.average is None else plain.average.given(label=labels, **told)
     teacher = _given(plain.teacher, label=labels)
     if o.guidance == 1 or (own and source is CONDITIONAL):
         return Operators(X, teacher, average)
     null = torch.full_like(labels, null_label_of(plain.X, o.null_label))
-    one = {} if scales is None else {"guidance": torch.ones_like(scales)}
+    one = at_one(told)
     held = plain.average if own and o.ema_teacher and plain.average is not None else plain.X
     unconditional, unguided = held.given(label=null, **one), _given(plain.teacher, label=null)
-    scale = torch.where(kept, o.guidance, 1.0) if scales is None else scales
-    if scales is not None and isinstance(teacher, FlowMap) and teacher.takes("guidance"):
-        teacher, unguided = teacher.given(guidance=scales), None  # it is a guided flow itself
+    scale = told["guidance"] if told else torch.where(kept, o.guidance, 1.0)
+    if told and isinstance(teacher, FlowMap) and teacher.takes("guidance"):
+        known = {name: value for name, value in told.items() if teacher.takes(name)}
+        teacher, unguided = teacher.given(**known), None  # it is a guided flow itself
     conditional = held.given(label=labels, **one) if own else None
     guidance = scale.to(dtype)
-    return Operators(X, teacher, average, unconditional, unguided, guidance, conditional, o.guidance_interval)
+    interval = told.get("interval", o.guidance_interval)
+    return Operators(X, teacher, average, unconditional, unguided, guidance, conditional, interval)
 
 
 def _given(teacher: Teacher, *, label: Tensor) -> Teacher:

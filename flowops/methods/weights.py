@@ -190,6 +190,34 @@ class TruncatedSNR(Weight):
         return torch.where(moves, weight, 0).to(loss.dtype) * loss
 
 
+class InverseGuidance(Weight):
+    r"""$w^{-p}L$ with the scale $w$ of guidance of each sample, 1 where nothing is guided.
+
+    A guided target grows with its scale, and its square with $w^2$: with $p=2$ the scales of a range count alike. Each
+    scale has a map of its own to learn, so that no minimizer moves.
+
+    Raises:
+        ValueError: unless `p` is positive.
+
+    Source: Terminal velocity matching, Zhou et al. 2511.19797, whose code multiplies both terms by $w^{-2}$.
+    """
+
+    wants = ("guidance",)
+
+    def __init__(self, p: float = 2.0) -> None:
+        super().__init__()
+        self.p = number(p, "p")
+        if self.p <= 0:
+            raise ValueError(f"`p` must be positive, got {p}; pass 2.0, or another weight.")
+
+    def extra_repr(self) -> str:
+        """The argument, so that the repr is the call."""
+        return f"p={self.p}"
+
+    def forward(self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, guidance: Tensor | None = None) -> Tensor:
+        return loss if guidance is None else (guidance.abs() ** -self.p).to(loss.dtype) * loss
+
+
 class Adaptive(Weight):
     r"""$\mathrm{sg}(|\Delta|^2+c)^{-p}\,L$.
 

@@ -21,7 +21,7 @@ from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedJointMap, LearnedMap
 from flowops.maps.learned_map import has_log_det
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
-from flowops.runs.calls import parse_annealing, parse_law, parse_norm, parse_one_time, parse_weight
+from flowops.runs.calls import parse_annealing, parse_guidance, parse_law, parse_norm, parse_one_time, parse_weight
 from flowops.runs.settings import HardwareConfig, TrainConfig, refuse_given
 
 M = TypeVar("M", bound=nn.Module)
@@ -33,6 +33,8 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "norm": parse_norm,
     "weight": parse_weight,
     "anneal": parse_annealing,
+    "guidance": parse_guidance,
+    "guidance_interval": parse_guidance,
 }
 """How the values of some options of a method are read."""
 
@@ -80,11 +82,10 @@ def assemble(
     """
     method = method_of(config)
     interpolant = interpolant_of(config, report)
-    ranged = isinstance(method.options.guidance, tuple)
     labelled = config.labels and bool(dataset.classes)
     if network is None:
         classes, source = len(dataset.classes) if labelled else None, generator("network", config.seed)
-        network = network_of(config, dataset.event, classes, guidance=ranged, source=source, log_det=method.joint)
+        network = network_of(config, dataset.event, classes, source=source, **method.wanted)
     conditional = labelled and takes(network, "label")
     if labelled and not conditional:
         report(f"The network takes no `label`, so the map of {dataset.name} is unconditional.")
@@ -170,9 +171,8 @@ def network_of(
     event: Sequence[int],
     classes: int | None,
     *,
-    guidance: bool,
     source: torch.Generator,
-    log_det: bool = False,
+    **wanted: bool,
 ) -> nn.Module:
     """The network of a complete configuration for events of this shape, its weights drawn from `source`.
 
@@ -180,9 +180,8 @@ def network_of(
         config: complete.
         event: shape of a sample.
         classes: number of labels that it sees, None for none.
-        guidance: whether it takes a scale of guidance.
         source: where its weights are drawn from.
-        log_det: whether it has a second output, the rate of a log-determinant.
+        **wanted: what it is built with, as in `Method.wanted`.
 
     Raises:
         ValueError: for a kind that does not exist, or does not fit the event.
@@ -198,7 +197,7 @@ def network_of(
             *((event, classes) if own else (tuple(event),)),
             options=options,
             generator=source,
-            **({} if own else {"labels": classes, "guidance": guidance, "log_det": log_det}),
+            **({} if own else {"labels": classes, **wanted}),
         )
 
 

@@ -11,7 +11,7 @@ from inspect import signature
 from typing import Any
 
 from flowops import methods, times
-from flowops._named import load
+from flowops._named import load, parse_values
 from flowops.methods import Annealing, Norm, Weight
 
 LAWS: Mapping[str, Any] = {name: getattr(times, name) for name in times.__all__}
@@ -29,8 +29,10 @@ WEIGHTS: Mapping[str, Any] = {
         methods.InverseSpeed,
         methods.InverseStep,
         methods.TruncatedSNR,
+        methods.InverseGuidance,
     )
 }
+GUIDANCE: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.PowerLaw, methods.RandomInterval)}
 
 
 def parse_law(text: str) -> times.TimeLaw | None:
@@ -88,6 +90,13 @@ def parse_weight(text: str) -> float | str | Weight | Callable[..., Any]:
             ) from None
     made: Weight = parse_call(text, "weight", WEIGHTS, "a weight of flowops.methods with numbers, such as TimePower(2)")
     return made
+
+
+def parse_guidance(text: str) -> Any:
+    """A scale, two numbers with a comma between them, or what draws either; see `parse_call`."""
+    if "(" not in text and ":" not in text:
+        return parse_values([f"guidance={text}"], "options")["guidance"]
+    return parse_call(text, "guidance", GUIDANCE, "a law of flowops.methods with numbers, such as PowerLaw(1, 8, 1)")
 
 
 def parse_annealing(text: str) -> str | tuple[Any, ...] | Annealing:

@@ -22,6 +22,8 @@ class Facts:
         data: the provenance of the data.
         changes: settings that were changed when the run was resumed: `step`, `setting`, `before`, `after`.
         joint: whether the network has a second output, the rate of a log-determinant.
+        interval: whether an interval of guidance is an input of the network.
+        auxiliary: whether the network has a second output, a velocity.
     """
 
     event: torch.Size
@@ -31,6 +33,14 @@ class Facts:
     data: str
     changes: list[dict[str, Any]]
     joint: bool = False
+    interval: bool = False
+    auxiliary: bool = False
+
+    @property
+    def wanted(self) -> dict[str, bool]:
+        """What the network is built with, as in `Method.wanted`."""
+        own = {"guidance": self.guided, "interval": self.interval}
+        return {**own, "log_det": self.joint, "auxiliary": self.auxiliary}
 
 
 def read_facts(path: Path) -> Facts:
@@ -45,8 +55,9 @@ def read_facts(path: Path) -> Facts:
         if any(length < 1 for length in event):
             raise ValueError
         changes = [{**change, "step": int(change["step"])} for change in held.get("changes", [])]
-        paired, guided, joint = bool(held["paired"]), bool(held["guided"]), bool(held.get("joint", False))
-        return Facts(event, classes, paired, guided, str(held.get("data", "")), changes, joint)
+        paired, guided = bool(held["paired"]), bool(held["guided"])
+        later = {name: bool(held.get(name, False)) for name in ("joint", "interval", "auxiliary")}
+        return Facts(event, classes, paired, guided, str(held.get("data", "")), changes, **later)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"`{path}` must hold event, classes, paired and guided, and does not; use another run."

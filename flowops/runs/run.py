@@ -110,10 +110,7 @@ class Run:
         interpolant = interpolant_of(config)
         if made := network is None:
             source = torch.Generator()  # the weights are replaced
-            network = network_of(
-                config, facts.event, len(facts.classes) or None, guidance=facts.guided, source=source,
-                log_det=facts.joint,
-            )  # fmt: skip
+            network = network_of(config, facts.event, len(facts.classes) or None, source=source, **facts.wanted)
         if found := misfit(network, weights):
             whose, then = ("config.yaml", "restore that file") if made else ("the one given", "give that of the run")
             where = folder.checkpoints / str(step)
@@ -190,13 +187,15 @@ class Run:
         n: int,
         label: int | Sequence[int] | Tensor | None = None,
         guidance: float | None = None,
+        interval: tuple[float, float] | None = None,
         *,
         start: int = 0,
     ) -> Conditioning:
         """The labels and the guidance of `n` samples from number `start` on, checked; without a label all classes."""
         labels = labels_of(n, self.classes, label, guidance, start=start)
         null = 0 if labels is None or guidance is None else self._null_label()
-        return Conditioning(self.computed, None if labels is None else labels.to(self.device), guidance, null)
+        own = None if labels is None else labels.to(self.device)
+        return Conditioning(self.computed, own, guidance, null, interval)
 
     def _null_label(self) -> int:
         """The label that stands for none: the option of the method, or that of the network."""
@@ -219,6 +218,7 @@ class Run:
         seed: int = 0,
         label: int | Sequence[int] | Tensor | None = None,
         guidance: float | None = None,
+        interval: tuple[float, float] | None = None,
         x0: Tensor | None = None,
         chunk: int | None = None,
         start: int = 0,
@@ -232,6 +232,7 @@ class Run:
             seed: seed of the base samples.
             label: a class or one per sample, numbers or a tensor; None for all classes in turn.
             guidance: scale of classifier-free guidance; see `Conditioning`.
+            interval: times at which it guides; all times if left out.
             x0: states at time 0 to start from, `[n, *event]`, in place of those of the seed.
             chunk: samples computed at once; None for as many as `chunk_size` says. It changes nothing but rounding.
             start: number of the first sample; a sample depends on its number and the seed alone.
@@ -240,8 +241,9 @@ class Run:
             ValueError: for a class that does not exist, labels of a run without, and numbers that are not positive.
         """
         return self.draw(
-            n, steps=steps, grid=grid, seed=seed, label=label, guidance=guidance, x0=x0, chunk=chunk, start=start
-        ).x
+            n, steps=steps, grid=grid, seed=seed, label=label, guidance=guidance, interval=interval, x0=x0, chunk=chunk,
+            start=start,
+        ).x  # fmt: skip
 
     def solve(
         self,
@@ -254,6 +256,7 @@ class Run:
         seed: int = 0,
         label: int | Sequence[int] | Tensor | None = None,
         guidance: float | None = None,
+        interval: tuple[float, float] | None = None,
         x0: Tensor | None = None,
         chunk: int | None = None,
         start: int = 0,
@@ -267,7 +270,7 @@ class Run:
         """
         return self.draw(
             n, solver=method, steps=steps, grid=grid, tolerance=tolerance, seed=seed, label=label, guidance=guidance,
-            x0=x0, chunk=chunk, start=start,
+            interval=interval, x0=x0, chunk=chunk, start=start,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -284,6 +287,7 @@ class Run:
         seed: int = 0,
         label: int | Sequence[int] | Tensor | None = None,
         guidance: float | None = None,
+        interval: tuple[float, float] | None = None,
         x0: Tensor | None = None,
         chunk: int | None = None,
         start: int = 0,
@@ -301,6 +305,7 @@ class Run:
             seed: seed of the base samples, and of noise on the way.
             label: a class or one per sample, numbers or a tensor; None for all classes in turn.
             guidance: scale of classifier-free guidance.
+            interval: times at which it guides.
             x0: states at time 0 in place of those of the seed.
             chunk: samples computed at once, as in `sample` and `solve`.
             start: number of the first sample.
@@ -311,7 +316,7 @@ class Run:
         n = (64 if n is None else whole(n, "n")) if x0 is None else self._number(n, x0)
         size, start = chunk_size(self.event, chunk), whole(start, "start", 0)
         given = None if x0 is None else self._checked(x0)
-        conditioning = self.conditioning(n, label, guidance, start=start)
+        conditioning = self.conditioning(n, label, guidance, interval, start=start)
         name, draw = Way(solver, steps, grid, tolerance, gamma, restart, seed).sampler(self.interpolant)
         parts, calls, seconds = [], 0.0, 0.0
         for block in blocks(n, size):

@@ -278,8 +278,9 @@ def facts_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> dict[st
     data = assembly.dataset
     classes = list(data.classes) if assembly.conditional else []
     samples = {"event": list(data.event), "classes": classes, "paired": not data.normal_base, "data": data.provenance}
-    samples["guided"] = isinstance(assembly.method.options.guidance, tuple)
-    samples["joint"] = assembly.method.joint
+    wanted = assembly.method.wanted
+    samples |= {"guided": wanted["guidance"], "interval": wanted["interval"]}
+    samples |= {"joint": wanted["log_det"], "auxiliary": wanted["auxiliary"]}
     return {**samples, "seed": config.seed, "processes": fabric.world_size, **provenance(fabric.device)}
 
 

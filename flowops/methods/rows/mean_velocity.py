@@ -17,6 +17,7 @@ from flowops.methods.annealing import Sigmoid, as_annealing
 from flowops.methods.compared import eulerian_velocity, mean_velocity
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.options import (
+    AUXILIARY,
     DERIVATIVES,
     ETA,
     MIX,
@@ -123,7 +124,7 @@ meanflow = preset(
         share="rest",
     ),
     teacher="",
-    options=(TANGENT, *MEAN, MIX, WARMUP),
+    options=(TANGENT, *MEAN, MIX, AUXILIARY, WARMUP),
     paper=PAPER,
     lacking="",
     source="Geng et al. 2505.13447 (10), (11), (22); 2505.18825 (42)",
@@ -139,12 +140,15 @@ imf = preset(
     "tangent=0.0",
     FLOW_MATCHING_AT_STARTS,
     replaced(meanflow, constant="(t-s)(d_s v + grad v v_ss)"),
-    options=(TANGENT(0.0), *MEAN),
-    paper=PAPER,
-    lacking=r"the auxiliary head that predicts the velocity of the tangent, whose place $v_{s,s}$ takes",
-    source="Geng et al. 2512.02012",
+    options=(TANGENT(0.0), *MEAN, MIX, AUXILIARY),
+    paper=PAPER | {"eta": 0.5, "c": 0.01, "auxiliary": True},
+    lacking="a head of eight of its layers, told both times and computed in the pass of the map",
+    source="Geng et al. 2512.02012 and its code",
     summary=r"Improved MeanFlow, a regression on the instantaneous velocity: "
-    r"$|v_{s,t}(I_s)-(t-s)\,\mathrm{sg}(\partial_sv+\nabla v\,v_{s,s}(I_s))-\dot I_s|^2$.",
+    r"$|v_{s,t}(I_s)-(t-s)\,\mathrm{sg}(\partial_sv+\nabla v\,v_{s,s}(I_s))-\dot I_s|^2$. With `auxiliary` a second "
+    r"output of the network takes the place of $v_{s,s}$, learned by flow matching with the weight of the rest. With "
+    r"labels it guides by `guidance=PowerLaw(1.0, 8.0, 1.0), guidance_interval=RandomInterval(0.5), mix=unit`, its "
+    r"$\dot I_s+(1-1/w)(v(c)-v(\varnothing))$; its diagonal is told all times for an interval, ours the one drawn.",
 )
 
 trapezoid = row(
