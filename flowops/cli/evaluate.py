@@ -30,6 +30,7 @@ class Evaluate(Sampling):
         solver: solvers of the map's own diagonal field.
         solver_steps: equal steps of the solvers that have a fixed number of them.
         guidance: scale of classifier-free guidance, for a run with labels.
+        interval: times at which it guides; all times if left out.
         seed: seed of the noise, and of the choice of data.
         metrics: further columns; package.module:factory, a function of the data that gives a function of samples.
         out: the table, .md, with the same as .json beside it; RUN/evaluation.md if left out.
@@ -42,6 +43,7 @@ class Evaluate(Sampling):
     solver: tuple[Literal["dopri5", "heun", "euler", "ddim", "dpm-solver"], ...] = ("dopri5", "heun")
     solver_steps: int = 18
     guidance: float | None = None
+    interval: tuple[float, float] | None = None
     seed: int = 0
     metrics: tuple[str, ...] = ()
     out: str | None = None
@@ -49,7 +51,10 @@ class Evaluate(Sampling):
 
 def run(args: Sequence[str]) -> int:
     """Evaluate, print the table and write it."""
-    given = parse(Evaluate, args, "evaluate", flags={**FLAGS, "features": Flag(shown="NAME")})
+    shown = {"features": "NAME", "interval": "LOW HIGH"}
+    given = parse(
+        Evaluate, args, "evaluate", flags={**FLAGS, **{name: Flag(shown=text) for name, text in shown.items()}}
+    )
     if given.out is not None and Path(given.out).suffix != ".md":
         raise ValueError(f"`out` must end in .md, got {given.out}; the table is Markdown, with a .json beside it.")
     chosen = load(given)
@@ -62,6 +67,7 @@ def run(args: Sequence[str]) -> int:
         solvers=given.solver,
         solver_steps=given.solver_steps,
         guidance=given.guidance,
+        interval=given.interval,
         seed=given.seed,
         chunk=given.chunk,
         metrics=given.metrics,

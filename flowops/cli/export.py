@@ -15,7 +15,7 @@ from flowops.sampling import export_sampler
 
 @dataclass(frozen=True)
 class Export(RunChoice):
-    """Write the sampler of RUN as a program (x0[, label][, guidance]) -> x1 of torch.export.
+    """Write the sampler of RUN as a program (x0[, label][, guidance][, interval]) -> x1 of torch.export.
 
     It takes any batch size, and runs on the --device that it was made for.
 
@@ -38,9 +38,9 @@ def run(args: Sequence[str]) -> int:
     source = load(given)
     grid = grid_of(given.grid, given.steps, source.interpolant)
     path = Path(given.out) if given.out is not None else source.folder.path / f"sampler-{len(grid) - 1}.pt2"
-    labels, guidance = bool(source.classes), source.X.takes("guidance")
-    exported = told(lambda: export_sampler(source.X, grid, source.event, path, labels=labels, guidance=guidance))
-    inputs = ", ".join(["x0", *["label"] * labels, *["guidance"] * guidance])
+    taken = {"labels": bool(source.classes), **{name: source.X.takes(name) for name in ("guidance", "interval")}}
+    exported = told(lambda: export_sampler(source.X, grid, source.event, path, **taken))
+    inputs = ", ".join(["x0", *(name.removesuffix("s") for name, own in taken.items() if own)])
     steps = f"{len(grid) - 1} step{'s' * (len(grid) > 2)}"
     to_stdout(f"{exported.path}: ({inputs}) -> x1 in {steps}, {exported.error:.1e} from the sampler")
     to_stdout(f'Load it with flowops.sampling.load_sampler("{exported.path}", sha256="{exported.sha256}")')

@@ -49,6 +49,7 @@ class Sample(Sampling):
         solver_steps: steps of the solvers that have a fixed number of them; 18 if left out.
         label: class of all samples; all classes in turn if left out.
         guidance: scale of classifier-free guidance, for a run with labels.
+        interval: times at which it guides; all times if left out.
         gamma: share of noise put back after every step, from 0 to 1.
         restart: times U < V of the grid, and how often the map goes from V back to U.
         seed: seed of the noise.
@@ -63,6 +64,7 @@ class Sample(Sampling):
     solver_steps: int | None = None
     label: int | None = None
     guidance: float | None = None
+    interval: tuple[float, float] | None = None
     gamma: float | None = None
     restart: tuple[float, float, int] | None = None
     seed: int = 0
@@ -70,7 +72,7 @@ class Sample(Sampling):
 
 def run(args: Sequence[str]) -> int:
     """Sample, and say what was written and what it cost."""
-    shown = {"steps": "[INT ...]", "tensor": "FILE", "restart": "U V TIMES", "out": "PATH"}
+    shown = {"steps": "[INT ...]", "tensor": "FILE", "restart": "U V TIMES", "interval": "LOW HIGH", "out": "PATH"}
     flags = {**FLAGS, **{name: Flag(shown=value) for name, value in shown.items()}}
     given = parse(Sample, args, "sample", flags=flags, also={"path": "--out", "between": "--restart"})
     picture = _is_picture(given.out)
@@ -109,7 +111,7 @@ def _ways(given: Sample, chosen: Run, steps: Sequence[int]) -> list[dict[str, An
             count = SOLVER_STEPS
         grid_ = None if method == "dopri5" else grid_of(given.grid, count, chosen.interpolant, "solver_steps")
         ways.append({"solver": method, "grid": grid_})
-    shared = {"seed": given.seed, "label": given.label, "guidance": given.guidance, "chunk": given.chunk}
+    shared = {name: getattr(given, name) for name in ("seed", "label", "guidance", "interval", "chunk")}
     return [{**way, **shared} for way in ways]
 
 

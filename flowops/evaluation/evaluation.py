@@ -54,6 +54,7 @@ class Evaluation:
         n: samples of each sampler.
         seed: seed of the base samples and of the choice of data.
         guidance: scale of classifier-free guidance, or None.
+        interval: the times at which it guides, or None for all.
         reference: what the samples are compared with.
         device: where they were made.
         precision: in which the network computed, 32 or bf16.
@@ -69,6 +70,7 @@ class Evaluation:
     n: int
     seed: int
     guidance: float | None
+    interval: tuple[float, float] | None
     reference: str
     device: str
     precision: str
@@ -88,7 +90,8 @@ class Evaluation:
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
         how = [f"on {self.device}", *["in bfloat16"] * (self.precision == "bf16"), *["compiled"] * self.compiled]
         how += [f"by {self.processes} processes"] * (self.processes > 1) + [f"seed {self.seed}"]
-        how += [] if self.guidance is None else [f"guidance {self.guidance:g}"]
+        times = "" if self.interval is None else " at {:g} to {:g}".format(*self.interval)
+        how += [] if self.guidance is None else [f"guidance {self.guidance:g}{times}"]
         return "\n".join(
             [
                 f"{self.run}, step {self.step}: {self.n} samples of each sampler {', '.join(how)}.",
@@ -118,6 +121,7 @@ def evaluate(
     solvers: Sequence[str] = ("dopri5", "heun"),
     solver_steps: int = 18,
     guidance: float | None = None,
+    interval: tuple[float, float] | None = None,
     seed: int = 0,
     chunk: int | None = None,
     metrics: Sequence[str | Factory] = (),
@@ -141,6 +145,7 @@ def evaluate(
         solvers: dopri5, or any other of `flowops.sampling.SOLVERS`.
         solver_steps: equal steps of the solvers other than dopri5.
         guidance: scale of classifier-free guidance.
+        interval: times at which it guides; all times if left out.
         seed: seed of the base samples and of the choice of data.
         chunk: samples computed together; None for as many as `chunk_size` says.
         metrics: further columns, by name, as `package.module:factory` or as the factory itself: a function of the data
@@ -159,7 +164,7 @@ def evaluate(
     ways += [{"solver": name, "steps": None if name == "dopri5" else fixed} for name in solvers]
     for way in ways:
         Way(**way).sampler(run.interpolant)  # what does not exist is refused before anything is drawn
-    shared: dict[str, Any] = {"seed": seed, "guidance": guidance}
+    shared: dict[str, Any] = {"seed": seed, "guidance": guidance, "interval": interval}
     images = is_image(run.event)
     if features is not None and not images:
         raise ValueError(
@@ -179,14 +184,14 @@ def evaluate(
         rows.append(row)
         if report is not None and rank() == 0:
             report(f"{row.sampler}: {judge.columns[0]} {_digits(row.values[0])}")
-    sizes = residual_sizes(run, min(n, RESIDUALS), seed=seed, guidance=guidance, chunk=min(size, 64))
+    sizes = residual_sizes(run, min(n, RESIDUALS), chunk=min(size, 64), **shared)
 
     def table() -> Evaluation:
         floor = judge.floor()
         last = SamplerScores(floor.name, floor.values, math.nan, math.nan)
         return Evaluation(
-            str(run.folder.path), run.step, n, seed, guidance, judge.reference, _device(run.device), run.precision,
-            run.compiled, ranks(), judge.columns, (*rows, last), sizes,
+            str(run.folder.path), run.step, n, seed, guidance, interval, judge.reference, _device(run.device),
+            run.precision, run.compiled, ranks(), judge.columns, (*rows, last), sizes,
         )  # fmt: skip
 
     return told(table)

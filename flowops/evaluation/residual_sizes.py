@@ -45,7 +45,13 @@ class ResidualSizes:
 
 @torch.no_grad()
 def residual_sizes(
-    run: Run, n: int = 256, *, seed: int = 0, guidance: float | None = None, chunk: int = 64
+    run: Run,
+    n: int = 256,
+    *,
+    seed: int = 0,
+    guidance: float | None = None,
+    interval: tuple[float, float] | None = None,
+    chunk: int = 64,
 ) -> ResidualSizes:
     """The residuals of the map of a run on `n` base samples of a seed, all classes in turn, in float32 and uncompiled.
 
@@ -60,7 +66,7 @@ def residual_sizes(
         total = torch.zeros(4, dtype=torch.float64)
         for block in blocks(len(mine), chunk, mine.start):
             x0 = run.base(len(block), seed=seed, start=block.start)
-            conditioning = run.conditioning(len(block), None, guidance, start=block.start)
+            conditioning = run.conditioning(len(block), None, guidance, interval, start=block.start)
             total += _squares(conditioning, x0, times[:, block.start : block.stop])
         return total
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowops.fields import VelocityField, guided
 from flowops.interpolants import Interpolant
-from flowops.maps import FlowMap, GuidedMap
+from flowops.maps import FlowMap, GuidedMap, IntervalMap
 from flowops.sampling import grids
 from flowops.sampling.baselines import solve, times_of
 from flowops.sampling.cost import CountedMap, per_sample
@@ -26,23 +26,35 @@ class Conditioning:
     A network that was trained with a range of scales takes $w$ as an input: its map is the guided flow map. Of any
     other the field is $b_t(x;\varnothing)+w\,(b_t(x;c)-b_t(x;\varnothing))$, exactly, and the map
     $X_{s,t}(x;\varnothing)+w\,(X_{s,t}(x;c)-X_{s,t}(x;\varnothing))$, which has this field on its diagonal but is not
-    the flow of it.
+    the flow of it. In an interval of times a network that was trained with intervals takes it as an input too; of any
+    other the map is an `IntervalMap` of both, at three times the calls.
 
     Attributes:
         X: the map.
         labels: one per sample, or None.
         guidance: $w$, or None for no guidance.
         null: the label that stands for none.
+        interval: the times at which the scale is $w$, at the others it is 1; None for all times.
+
+    Raises:
+        ValueError: for an interval without guidance, or one that does not increase.
     """
 
     X: FlowMap
     labels: Tensor | None = None
     guidance: float | None = None
     null: int = 0
+    interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.interval is not None and self.guidance is None:
+            raise ValueError(f"`interval` must be None without guidance, got {self.interval}; pass guidance=2.0, say.")
+        if self.interval is not None and not self.interval[0] < self.interval[1]:
+            raise ValueError(f"`interval` must be two increasing times, got {self.interval}; pass (0.3, 0.8), say.")
 
     def subset(self, rows: Tensor) -> Conditioning:
         """Some of the samples."""
-        return Conditioning(self.X, None if self.labels is None else self.labels[rows], self.guidance, self.null)
+        return replace(self, labels=None if self.labels is None else self.labels[rows])
 
     @property
     def learned(self) -> bool:
@@ -56,21 +68,27 @@ class Conditioning:
         X = self.X.given(label=self.labels)
         if self.guidance is None:
             return X
+        if self.X.takes("interval"):
+            return X.given(guidance=self._filled(self.guidance), interval=self._filled(*(self.interval or (0.0, 1.0))))
+        guided: FlowMap
         if self.learned:
-            return X.given(guidance=torch.full_like(self.labels, self.guidance, dtype=torch.float32))
-        return GuidedMap(X, self.X.given(label=torch.full_like(self.labels, self.null)), self.guidance)
+            guided, X = (X.given(guidance=self._filled(scale)) for scale in (self.guidance, 1.0))
+        else:
+            guided = GuidedMap(X, self.X.given(label=torch.full_like(self.labels, self.null)), self.guidance)
+        return guided if self.interval is None else IntervalMap(guided, X, self.interval)
 
     def field(self) -> VelocityField:
         """The field whose solutions carry these samples."""
-        b = self.X.velocity()
-        if self.labels is None:
-            return b
-        if self.guidance is None:
-            return b.given(label=self.labels)
-        if self.learned:
-            return b.given(label=self.labels, guidance=torch.full_like(self.labels, self.guidance, dtype=torch.float32))
-        null = torch.full_like(self.labels, self.null)
-        return guided(b.given(label=self.labels), b.given(label=null), self.guidance)
+        if self.labels is None or self.guidance is None or self.learned:
+            return self.map().velocity()
+        b, null = self.X.velocity(), torch.full_like(self.labels, self.null)
+        return guided(b.given(label=self.labels), b.given(label=null), self.guidance, self.interval)
+
+    def _filled(self, *values: float) -> Tensor:
+        """The values for every sample, `[n]` of one and `[n, k]` of several, where the labels are."""
+        assert self.labels is not None
+        columns = [torch.full_like(self.labels, value, dtype=torch.float32) for value in values]
+        return columns[0] if len(columns) == 1 else torch.stack(columns, 1)
 
 
 def labels_of(

@@ -19,6 +19,8 @@ from flowops.methods.point import null_label_of
 from flowops.sampling.grids import check_grid
 from flowops.sampling.noise import noise
 
+CONDITIONS = ("label", "guidance", "interval")
+"""What a program may take beside the states, in this order."""
 CHECKED: tuple[int, ...] = (1, 3)
 """Batch sizes at which a program is compared with the sampler, none of them the one it was traced at."""
 
@@ -59,11 +61,13 @@ def export_sampler(
     *,
     labels: bool = False,
     guidance: bool = False,
+    interval: bool = False,
 ) -> Exported:
-    r"""Write the sampler `(x0[, label][, guidance]) -> x1` along a grid as a `torch.export` program of any batch size.
+    r"""Write the sampler `(x0[, label][, guidance][, interval]) -> x1` along a grid as a `torch.export` program.
 
-    The file is loaded again and compared with the original on fresh inputs before it takes its place. It runs on the
-    device on which `X` is, in the dtype of its parameters, in the mode (training or evaluation) in which it is.
+    It takes any batch size. The file is loaded again and compared with the original on fresh inputs before it takes its
+    place. It runs on the device on which `X` is, in the dtype of its parameters, in the mode (training or evaluation)
+    in which it is.
 
     Args:
         X: a map that traces, such as a `LearnedMap` of a network of this package.
@@ -72,6 +76,7 @@ def export_sampler(
         path: the file, ending in `.pt2`.
         labels: whether the program takes a label per sample, `[batch]`, int64.
         guidance: whether it takes a guidance scale per sample, `[batch]`, in the dtype of the state.
+        interval: whether it takes an interval of guidance per sample, `[batch, 2]`, likewise.
 
     Raises:
         ValueError: for a grid or a name of a file that is none, and if the program disagrees with the sampler.
@@ -80,8 +85,9 @@ def export_sampler(
     path = Path(path)
     if path.suffix != ".pt2":
         raise ValueError(f"`path` must end in .pt2, got {path.name}; torch.export reads no other name.")
-    sampler = GridSampler(X, check_grid(grid), ("label",) * labels + ("guidance",) * guidance)
-    inputs = _inputs(X, event, labels, guidance)
+    names = tuple(name for name, taken in zip(CONDITIONS, (labels, guidance, interval), strict=True) if taken)
+    sampler = GridSampler(X, check_grid(grid), names)
+    inputs = _inputs(X, event, names)
     batch, conditions = {0: torch.export.Dim("batch")}, len(sampler.names)
     shapes = (batch, (batch,) * conditions) if conditions else (batch,)
     program = torch.export.export(sampler, inputs(2), dynamic_shapes=shapes)
@@ -99,7 +105,7 @@ def export_sampler(
 
 
 def load_sampler(path: Path | str, *, sha256: str) -> nn.Module:
-    """The program `(x0[, label][, guidance]) -> x1` of a file that `export_sampler` wrote.
+    """The program `(x0[, label][, guidance][, interval]) -> x1` of a file that `export_sampler` wrote.
 
     Args:
         path: the file.
@@ -114,8 +120,8 @@ def load_sampler(path: Path | str, *, sha256: str) -> nn.Module:
     return torch.export.load(str(path)).module().requires_grad_(False)
 
 
-def _inputs(X: FlowMap, event: Sequence[int], labels: bool, guidance: bool) -> Callable[[int], tuple[Tensor, ...]]:
-    """Inputs of a batch size: noise, labels among those that a network inside the map knows, scales around 1."""
+def _inputs(X: FlowMap, event: Sequence[int], names: tuple[str, ...]) -> Callable[[int], tuple[Tensor, ...]]:
+    """Inputs of a batch size: noise, labels among those that a network inside the map knows, scales, intervals."""
     parameter = next(X.parameters(), torch.empty(0))
     own = {"device": parameter.device, "dtype": parameter.dtype}
     known = 1
@@ -124,9 +130,13 @@ def _inputs(X: FlowMap, event: Sequence[int], labels: bool, guidance: bool) -> C
 
     def inputs(n: int) -> tuple[Tensor, ...]:
         x0 = noise(n, event, seed=n, device=parameter.device, dtype=parameter.dtype)
-        label = torch.arange(n, device=parameter.device) % known
-        scale = 1 + torch.arange(n, **own) / 2  # type: ignore[call-overload]
-        return (x0, *((label,) if labels else ()), *((scale,) if guidance else ()))
+        rows = torch.arange(n, **own)  # type: ignore[call-overload]
+        conditions = {
+            "label": torch.arange(n, device=parameter.device) % known,
+            "guidance": 1 + rows / 2,
+            "interval": torch.stack([0.1 + 0.1 * rows / n, 0.8 + 0 * rows], 1),
+        }
+        return (x0, *(conditions[name] for name in names))
 
     return inputs
 
