@@ -106,7 +106,7 @@ def _choices(term: Term, defaults: dict[str, Any]) -> list[dict[str, Any]]:
     if term.velocity is FOLLOWED:
         return [{"follow": follow, "alpha": alpha} for follow in ("conditional", "own") for alpha in (0.0, 0.5)]
     if term.residual is compared.mean_velocity:
-        return [{"tangent": share} for share in (defaults["tangent"], 0.5)]
+        return [{"tangent": defaults["tangent"]}, {"tangent": 0.5}, {"tangent": 0.5, "auxiliary": True}]
     if term.stop_gradient and not defaults.get("stop_gradient", True):
         return [{"stop_gradient": False}, {"stop_gradient": True}]
     return [{}]

@@ -92,6 +92,9 @@ class Family(FlowMap):
     def velocity(self) -> VelocityField:
         return FamilyVelocity(self)
 
+    def auxiliary(self) -> VelocityField:
+        return self.velocity()
+
     def _g(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
         return self.g.combine(self._theta(x) * self.g.phase(s, t, x).sin(), x)
 

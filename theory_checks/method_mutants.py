@@ -114,6 +114,14 @@ def tangent_of_another_sample(k: TermPoint) -> Differences:
     return _one(k.X.velocity()(k.t, k.x), k.b(k.t, k.x).roll(1, 0))
 
 
+def auxiliary_of_the_average(k: TermPoint) -> Differences:
+    found = compared.mean_velocity(k)
+    if "auxiliary" in found:
+        average = k.X.average_velocity(k.s, k.t, k.x).detach()
+        found["auxiliary"] = found["auxiliary"]._replace(right=average)
+    return found
+
+
 def semigroup_from_start(k: TermPoint) -> Differences:
     return _one(k.X(k.s, k.t, k.x), k.X(k.s, k.t, k.X(k.s, k.middle, k.x)))
 
@@ -294,6 +302,7 @@ def mutants() -> list[Mutant]:
         wrong("trapezoid", "b_t at x instead of X_st", trapezoid_without_step),
         # the wrong velocity
         wrong("imf", "tangent along I' instead of v_ss", compared.eulerian_velocity),
+        wrong("imf", "second output towards v_st instead of I'", auxiliary_of_the_average),
         wrong("lsd", "b at time s instead of t", lagrangian_with_start_time),
         wrong("lsd", "v_st instead of v_tt", lagrangian_with_average_velocity),
         wrong("esd", "b at time t instead of s", eulerian_with_end_velocity),

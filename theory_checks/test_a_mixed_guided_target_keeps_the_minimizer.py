@@ -110,8 +110,18 @@ def test_negative_control(check: Check) -> None:
     differ(ours, flat_gradient(row("meanflow", eta=0.5, mix=0.0).evaluate(X, I, draw).loss, X))
 
 
-def test_without_guidance_nothing_is_mixed() -> None:
+def test_with_unit_weight_the_target_is_that_of_improved_meanflow(check: Check) -> None:
+    r"""$\kappa=1-1/\alpha$: $\dot I_s+(1-1/\alpha)(v_{s,s}(c)-v_{s,s}(\varnothing))$."""
     X = LearnedMap(Labelled())
-    plain = get_method("meanflow", eta=0.5)
-    draw = drawn(plain, X)
-    assert torch.equal(plain.evaluate(X, I, draw).loss, plain.with_options(mix=KAPPA).evaluate(X, I, draw).loss)
+    method = row("meanflow", mix="unit", eta=0.5)
+    draw = drawn(method, X)
+    ours = flat_gradient(method.evaluate(X, I, draw).loss, X)
+    agree(check, ours, flat_gradient(written_down(X, draw, 1.0, 1 - 1 / ALPHA), X))
+    differ(ours, flat_gradient(written_down(X, draw), X))
+
+
+def test_without_guidance_there_is_nothing_to_mix() -> None:
+    with pytest.raises(ValueError, match="`mix` must be 0 where nothing is guided, got 0.8; pass a scale too"):
+        get_method("meanflow", mix=KAPPA)
+    with pytest.raises(ValueError, match='`guidance` must be positive with mix="unit", which divides by it, got'):
+        get_method("meanflow", mix="unit", guidance=(0.0, 2.0))
