@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from flowops import FlowMap, LearnedMap, SolutionOperator, VelocityField, guided, reschedule
 from flowops.fields import FrozenField, StoppedField, uncontrasted
 from flowops.interpolants import linear, trigonometric
-from flowops.maps import DifferencedMap, FrozenMap, GuidedMap, SecondOrder, SolverStep, StagedMap
+from flowops.maps import DifferencedMap, FrozenMap, GuidedMap, IntervalMap, SecondOrder, SolverStep, StagedMap
 from tests.examples import Coupled, Cubic, CubicFlow, Labelled, TwoTimeNetwork, assert_near, normal, over, uniform
 
 X0 = normal(6, 3)
@@ -108,6 +108,7 @@ def operators_with_a_labelled_part() -> dict[str, Any]:
         "a frozen map": (FrozenMap(X), 2),
         "a differenced map": (DifferencedMap(X), 2),
         "a guided map": (GuidedMap(X, FlowMap.from_function(lambda _s, _t, x: x), 1.5), 2),
+        "a map in an interval": (IntervalMap(X, X, (0.2, 0.6)), 2),
         "a map of two stages": (StagedMap(X, X, 0.5), 2),
         "one step of a solver": (SolverStep(b, "midpoint"), 2),
         "an implied field": (X.velocity(), 1),

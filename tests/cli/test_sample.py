@@ -77,6 +77,16 @@ def test_class_and_guidance_are_those_of_the_run(flowops: Console, tmp_path: Pat
     assert not torch.allclose(x, Run.load(digits_run).sample(4, steps=2, label=3, seed=7))
 
 
+def test_an_interval_of_guidance_is_that_of_the_run(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    words = ("--guidance", 1.5, "--interval", 0.3, 0.8)
+    x = sampled(flowops, tmp_path, digits_run, "--steps", 2, "--n", 4, "--class", 3, *words, "--seed", 7)
+    wanted = Run.load(digits_run).sample(4, steps=2, label=3, guidance=1.5, interval=(0.3, 0.8), seed=7)
+    torch.testing.assert_close(x, wanted)
+    assert not torch.equal(wanted, Run.load(digits_run).sample(4, steps=2, label=3, guidance=1.5, seed=7))
+    failed = flowops("sample", digits_run, "--interval", 0.3, 0.8, "--out", tmp_path / "x.png")
+    assert "--interval must be None without guidance" in failed.error
+
+
 def test_guidance_costs_two_calls_a_step(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
     words = ("--steps", 3, "--n", 2, "--guidance", 2.0, "--out", tmp_path / "x.png")
     assert flowops("sample", digits_run, *words).out.split()[:6] == ["map,", "3", "steps", "6", "calls", "per"]

@@ -18,6 +18,7 @@ from flowops.maps import (
     Endpoint,
     FrozenMap,
     GuidedMap,
+    IntervalMap,
     LearnedJointMap,
     SecondOrder,
     SolverStep,
@@ -75,6 +76,7 @@ MAPS: dict[str, Callable[[], FlowMap]] = {
     "one step of DDIM": lambda: DDIMStep(field(), trigonometric()),
     "guided": lambda: GuidedMap(learned(), learned(), 1.5),
     "frozen": lambda: FrozenMap(learned()),
+    "in an interval": lambda: IntervalMap(learned(), learned(), (0.2, 0.8)),
     "of two stages": lambda: StagedMap(learned(), learned(), 0.5),
     "rescheduled": lambda: reschedule(learned(), linear(), trigonometric()),
 }

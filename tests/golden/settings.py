@@ -38,7 +38,9 @@ NETWORK: dict[str, Any] = {
     "harmonics": 2,
     "labels": CLASSES,
     "guidance": True,
+    "interval": False,
     "log_det": False,
+    "auxiliary": False,
 }
 UNET: dict[str, Any] = {
     "event": (2, 4, 4),
@@ -50,7 +52,9 @@ UNET: dict[str, Any] = {
     "labels": CLASSES,
     "dropout": 0.0,
     "guidance": True,
+    "interval": False,
     "log_det": False,
+    "auxiliary": False,
     "embedding": "positional",
     "time_scale": 8.0,
     "one_time": False,
@@ -138,6 +142,7 @@ MEAN: dict[str, Any] = {
     "derivatives": "forward",
 }
 MIXED: dict[str, Any] = {**MEAN, "mix": 0.0}
+TWO_OUTPUTS: dict[str, Any] = {**MIXED, "auxiliary": False}
 SCM: dict[str, Any] = {
     "law": EndpointFixed(law=LogNoise(mean=-1.0, std=1.4), end=1.0),
     "stop_gradient": True,
@@ -235,9 +240,12 @@ ROWS: dict[str, dict[str, Any]] = {
         "balance": "rows",
         "stop_gradient": True,
         "ema_teacher": True,
+        "guides": "target",
+        "finest": None,
+        "clip": None,
     },
-    "meanflow": {**MIXED, "law": LOGIT, "p": 1.0, "warmup": 0, "tangent": 1.0},
-    "imf": {**MEAN, "law": LOGIT, "tangent": 0.0},
+    "meanflow": {**TWO_OUTPUTS, "law": LOGIT, "p": 1.0, "warmup": 0, "tangent": 1.0},
+    "imf": {**TWO_OUTPUTS, "law": LOGIT, "tangent": 0.0},
     "trapezoid": MEAN,
     "alpha-flow": {**MIXED, "law": LOGIT, "alpha": 0.25, "anneal": Sigmoid(start=0, end=100), "follow": "conditional"},
     "f2d2": JOINT,
@@ -265,13 +273,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "meanflow, a range of guidance": (
         "meanflow",
-        {**MIXED, "law": LOGIT, "warmup": 10, "tangent": 1.0, "guidance": (1.0, 4.0)},
+        {**TWO_OUTPUTS, "law": LOGIT, "warmup": 10, "tangent": 1.0, "guidance": (1.0, 4.0)},
     ),
     "meanflow, a mixed target": (
         "meanflow",
-        {**MIXED, "law": LOGIT, "warmup": 0, "tangent": 1.0, "guidance": 2.0, "mix": 0.5},
+        {**TWO_OUTPUTS, "law": LOGIT, "warmup": 0, "tangent": 1.0, "guidance": 2.0, "mix": 0.5},
     ),
-    "meanflow, a mixed tangent": ("meanflow", {**MIXED, "law": LOGIT, "warmup": 0, "tangent": 0.9}),
+    "meanflow, a mixed tangent": ("meanflow", {**TWO_OUTPUTS, "law": LOGIT, "warmup": 0, "tangent": 0.9}),
     "lmd, with the inverse": ("lmd", {**DISTILLED, "form": "map", "inverse": 0.5}),
     "esd, central differences": ("esd", {**OWN, "guides": "target", "form": "map", "derivatives": "central"}),
     "alpha-flow, own": ("alpha-flow", {**MIXED, "alpha": 0.25, "anneal": Sigmoid(start=0, end=100), "follow": "own"}),

@@ -77,6 +77,13 @@ def learned(w: Tensor) -> FlowMap:
     return LearnedMap(Network(w))
 
 
+class AuxiliaryNetwork(Network):
+    """One with a velocity beside its value."""
+
+    def auxiliary_velocity(self, t: Tensor, x: Tensor) -> Tensor:
+        return torch.sin(self.weigh(x) - over(t, x))
+
+
 class JointNetwork(Network):
     """One with a rate of a log-determinant."""
 
@@ -205,7 +212,19 @@ def of_maps() -> Iterator[Case]:
         "log_prob": lambda Y, s, t, x: Y.log_prob(x + 0 * over(s, x), t, steps=2),
     }.items():
         yield Case(f"JointMap.{name}", f"JointMap.{name}", lambda s, t, x, w, call=call: call(joint(w), s, t, x), ST)
+    yield Case(
+        "FlowMap.auxiliary",
+        "FlowMap.auxiliary",
+        lambda s, t, x, w: LearnedMap(AuxiliaryNetwork(w)).auxiliary()(t, x) + 0 * over(s, x),
+        ST,
+    )
     yield Case("LearnedJointMap", "LearnedJointMap", lambda s, t, x, w: joint(w)(s, t, x), ST)
+    yield Case(
+        "IntervalMap",
+        "IntervalMap",
+        lambda s, t, x, w: maps.IntervalMap(derived(w), learned(w), (0.45, 0.55))(s, t, x),
+        ST,
+    )
     yield Case("FrozenMap", "FrozenMap", lambda s, t, x: maps.FrozenMap(derived(W))(s, t, x), STX)
     yield Case(
         "DifferencedMap", "DifferencedMap", lambda s, t, x, w: maps.DifferencedMap(learned(w), 0.05).dt(s, t, x), ST

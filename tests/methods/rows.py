@@ -32,6 +32,9 @@ class Network(nn.Module):
     def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.value_and_log_det_rate(s, t, x, label)[0]
 
+    def auxiliary_velocity(self, t: Tensor, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return torch.cos(self.forward(t, t, x, label))
+
     def value_and_log_det_rate(
         self, s: Tensor, t: Tensor, x: Tensor, label: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,17 @@ from torch.testing import assert_close
 
 from flowops import LearnedMap, VelocityField, guided, interpolants
 from flowops.maps import LearnedJointMap
-from flowops.methods import METHODS, Draw, Method, MethodResult, get_method
+from flowops.methods import (
+    METHODS,
+    Draw,
+    InverseGuidance,
+    Method,
+    MethodResult,
+    PowerLaw,
+    RandomInterval,
+    get_method,
+)
+from flowops.runs.calls import parse_guidance
 from flowops.times import Uniform, UpperTriangle
 from tests.examples import normal, over
 from tests.methods.rows import WITH_LABELS, batch, gradient
@@ -184,7 +194,7 @@ def test_a_range_of_one_number_is_that_number() -> None:
 
 @pytest.mark.parametrize("value", [(3.0, 1.0), (1.0,), (1.0, float("inf")), (1.0, True), [1.0, 2.0], "strong"])
 def test_what_is_no_scale_and_no_range_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match=r"`guidance` must be a finite number or a pair \(low, high\)"):
+    with pytest.raises(ValueError, match=r"`guidance` must be a finite number, a pair \(low, high\)"):
         get_method("lsd", guidance=value)
 
 
@@ -229,6 +239,60 @@ def test_the_own_velocity_is_guided_with_a_range_and_where_there_is_one() -> Non
     for name in ("psd-u", "psd-m", "fm", "lmd"):  # no velocity off the diagonal, or none of their own
         with pytest.raises(TypeError, match="guides"):
             get_method(name, guidance=RANGE, guides="own")
+
+
+def test_what_the_network_is_built_with_follows_from_the_options() -> None:
+    plain = {"guidance": False, "interval": False, "log_det": False, "auxiliary": False}
+    assert get_method("lsd", guidance=2.0, guidance_interval=(0.1, 0.5)).wanted == plain
+    assert get_method("lsd", guidance=RANGE).wanted == plain | {"guidance": True}
+    told = {"guidance": PowerLaw(1.0, 8.0, 1.0), "guidance_interval": RandomInterval()}
+    assert get_method("imf", **told, paper=True).wanted == dict.fromkeys(plain, True) | {"log_det": False}
+    assert get_method("f2d2").wanted == plain | {"log_det": True}
+
+
+def test_a_pair_is_the_uniform_law() -> None:
+    X = LearnedMap(Scaled())
+    pair, law = (step(get_method("fm", guidance=scale), X)[0].terms[0] for scale in (RANGE, PowerLaw(*RANGE)))
+    assert pair is not None
+    assert law is not None
+    assert_close(pair.guidance, law.guidance, rtol=0, atol=0)
+
+
+def test_laws_that_are_none_are_refused() -> None:
+    for wrong in ((3.0, 1.0), (1.0, float("inf")), (0.0, 2.0, 1.0), (-1.0, 2.0, 0.5)):
+        with pytest.raises(ValueError, match=r"must be finite"):
+            PowerLaw(*wrong)
+    for middle in (0.0, 1.0, -0.5):
+        with pytest.raises(ValueError, match=r"`middle` must lie in \(0, 1\), got"):
+            RandomInterval(middle)
+    with pytest.raises(ValueError, match=r"`guidance` must be a pair \(low, high\) or a PowerLaw with a Random"):
+        get_method("lsd", guidance=2.0, guidance_interval=RandomInterval())
+    x0, x1 = batch(8)
+    method = get_method("lsd", guidance=RANGE, guidance_interval=RandomInterval())
+    with pytest.raises(ValueError, match="`X` must take a condition `interval` with guidance_interval=RandomInterval"):
+        method.draw(LearnedMap(Scaled()), interpolants.linear(), x0, x1, labels=LABELS, seed=1)
+    with pytest.raises(ValueError, match="`X` must have a second output for a velocity"):
+        get_method("imf", auxiliary=True)(LearnedMap(Scaled()), interpolants.linear(), x0, x1, labels=LABELS, seed=1)
+
+
+def test_they_are_written_as_their_call() -> None:
+    for text in ("PowerLaw(1, 8, 1)", "RandomInterval(0.5)"):
+        assert repr(parse_guidance(repr(parse_guidance(text)))) == repr(parse_guidance(text))
+    assert (parse_guidance("2.5"), parse_guidance("1,4"), parse_guidance("none")) == (2.5, (1, 4), None)
+    with pytest.raises(ValueError, match="`guidance` must be a law of flowops.methods with numbers"):
+        parse_guidance("exec(1)")
+
+
+def test_a_weight_of_scales_divides_by_their_power() -> None:
+    X, method = LearnedMap(Scaled()), get_method("lsd", guidance=RANGE, guides="own")
+    draw, plain = step(method, X)
+    weighted = step(method.with_options(weight=InverseGuidance()), X)[1]
+    scales = torch.cat([term.guidance for term in draw.terms if term is not None and term.guidance is not None])
+    assert_close(weighted.per_sample, plain.per_sample / scales**2)
+    losses = torch.ones(3)
+    assert torch.equal(InverseGuidance()(losses, losses, losses, losses), losses)
+    with pytest.raises(ValueError, match="`p` must be positive, got 0"):
+        InverseGuidance(0.0)
 
 
 PROGRAM = """

@@ -228,6 +228,25 @@ class TestLabels:
         torch.testing.assert_close(run.sample(4, label=2, guidance=2.0), wanted)
         assert run.solve(4, method="euler", steps=3, label=2, guidance=2.0).calls == 3
         assert Run.load(run.folder.path).X.takes("guidance")
+        assert run.draw(4, steps=2, label=2, guidance=2.0, interval=(0.3, 0.8)).calls == 6
+
+    def test_a_map_trained_with_intervals_and_a_second_output_is_saved_and_goes_on(self, small: Make) -> None:
+        options = ("paper=true", "guidance=PowerLaw(1,8,1)", "guidance_interval=RandomInterval(0.5)", "mix=unit")
+        given: dict[str, Any] = {"dataset": "digits", "method": "imf", "options": options}
+        run = train(small("intervals", **given, steps=2), report=silent)
+        told: dict[str, Any] = {"label": 2, "guidance": 2.0, "interval": (0.3, 0.8)}
+        loaded = Run.load(run.folder.path)
+        assert loaded.X.takes("interval")
+        with torch.no_grad():
+            X = run.X.given(label=2, guidance=2.0, interval=(0.3, 0.8))
+            x0 = run.base(4)
+            torch.testing.assert_close(loaded.sample(4, **told), X(0.0, 1.0, x0))
+            torch.testing.assert_close(loaded.X.given(label=2).auxiliary()(0.3, x0), X.auxiliary()(0.3, x0))
+        assert not torch.equal(loaded.sample(4, **told), loaded.sample(4, label=2, guidance=2.0))
+        assert loaded.draw(4, steps=2, **told).calls == 2
+        further = train(small("intervals", **given, steps=4), resume=True, report=silent)
+        assert further.step == 4
+        assert further.X.takes("interval")
 
 
 COMPILED = """

@@ -64,6 +64,47 @@ def test_a_network_that_was_told_the_scale_is_asked_once() -> None:
     assert not torch.allclose(told(0.2, 0.9, x), X.given(label=LABELS)(0.2, 0.9, x))
 
 
+class InIntervals(Scaled):
+    """One that is told an interval too."""
+
+    def forward(
+        self, s: Tensor, t: Tensor, x: Tensor, label: Tensor, guidance: Tensor | None = None, interval: Any = None
+    ) -> Tensor:
+        return super().forward(s, t, x, label, guidance) + (0 if interval is None else interval.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("network", [Scaled, None])
+def test_in_an_interval_a_map_that_is_told_none_goes_in_three_parts(network: type[Scaled] | None) -> None:
+    X = learned() if network is None else LearnedMap(network())
+    x = normal(4, 2, dtype=torch.float64 if network is None else torch.float32)
+    inside, outside = (Conditioning(X, LABELS, w, WITH_LABELS) for w in (2.5, 1.0))
+    guided = Conditioning(X, LABELS, 2.5, WITH_LABELS, (0.3, 0.6))
+    parts = outside.map()(0.6, 1.0, inside.map()(0.3, 0.6, outside.map()(0.0, 0.3, x)))
+    assert_close(guided.map()(0.0, 1.0, x), parts)
+    for t, wanted in ((0.2, outside), (0.45, inside), (0.7, outside)):
+        assert_close(guided.field()(t, x), wanted.field()(t, x))
+        assert_close(guided.map().velocity()(t, x), wanted.field()(t, x))
+    rows = torch.tensor([3, 1])
+    assert_close(guided.subset(rows).map()(0.0, 1.0, x[rows]), parts[rows])
+
+
+def test_a_network_that_was_told_intervals_is_asked_once() -> None:
+    X, x = LearnedMap(InIntervals()), normal(4, 2, dtype=torch.float32)
+    told = X.given(label=LABELS, guidance=torch.full((4,), 2.5), interval=torch.tensor([[0.3, 0.6]] * 4))
+    found = Conditioning(X, LABELS, 2.5, 3, (0.3, 0.6))
+    assert_close(found.map()(0.2, 0.9, x), told(0.2, 0.9, x))
+    assert_close(found.field()(0.4, x), told.velocity()(0.4, x))
+    whole = told.given(interval=torch.tensor([[0.0, 1.0]] * 4))
+    assert_close(Conditioning(X, LABELS, 2.5, 3).map()(0.2, 0.9, x), whole(0.2, 0.9, x))
+
+
+def test_an_interval_is_of_guidance_and_increases() -> None:
+    with pytest.raises(ValueError, match=r"`interval` must be None without guidance, got \(0.3, 0.6\)"):
+        Conditioning(learned(), LABELS, interval=(0.3, 0.6))
+    with pytest.raises(ValueError, match=r"`interval` must be two increasing times, got \(0.6, 0.3\)"):
+        Conditioning(learned(), LABELS, 2.0, 3, (0.6, 0.3))
+
+
 @pytest.mark.parametrize("guidance", [None, 2.0])
 def test_a_subset_keeps_the_labels_of_its_samples(guidance: float | None) -> None:
     conditioning, x, rows = Conditioning(learned(), LABELS, guidance, WITH_LABELS), normal(4, 2), torch.tensor([3, 1])

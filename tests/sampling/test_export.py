@@ -78,7 +78,7 @@ def test_programs_give_what_the_sampler_gives_for_every_batch(tmp_path: Path) ->
     ("network", "wanted"), [(MLP(2, width=8, depth=1, labels=3), [0, 1, 2, 0, 1]), (nn.Linear(2, 2), [0] * 5)]
 )
 def test_programs_are_checked_on_the_labels_that_the_network_knows(network: nn.Module, wanted: list[int]) -> None:
-    _, label = export._inputs(LearnedMap(network), (2,), True, False)(5)
+    _, label = export._inputs(LearnedMap(network), (2,), ("label",))(5)
     assert label.tolist() == wanted
 
 

@@ -90,7 +90,7 @@ def test_bfloat16_leaves_times_states_and_losses_in_float32(generator: torch.Gen
     seen: list[Tensor] = []
 
     class Watched(MLP):
-        def forward(self, s: Tensor, t: Tensor, x: Tensor, label: object = None, guidance: object = None) -> Tensor:
+        def forward(self, s: Tensor, t: Tensor, x: Tensor, *_: object, **conditions: object) -> Tensor:
             seen.extend([s, t, x])
             return super().forward(s, t, x)
 
