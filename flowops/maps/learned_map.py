@@ -14,7 +14,7 @@ from flowops._operator import takes
 from flowops._types import State, TimeLike, Times
 from flowops.fields import VelocityField
 from flowops.maps.flow_map import FlowMap
-from flowops.maps.parameterization import Network, Parameterization
+from flowops.maps.parameterization import Parameterization
 
 
 class LearnedMap(FlowMap):
@@ -85,11 +85,13 @@ class LearnedMap(FlowMap):
 
     def _average_velocity(self, s: Times, t: Times, x: State, conditions: Mapping[str, Any]) -> State:
         r"""$v_{s,t}(x)$ at checked operands."""
+        if self.parameterization is None:  # the network itself
+            return check_result(self.network(s, t, x, **conditions), x, s, t, name="The network")
 
         def network(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
             return check_result(self.network(s, t, y, **conditions), y, s, t, name="The network")
 
-        return self._parameterized(network, s, t, x)
+        return check_result(self.parameterization(network, s, t, x), x, s, t, name="The parameterization")
 
     def _auxiliary_velocity(self, t: Times, x: State) -> State:
         """The second output at checked operands."""
@@ -98,13 +100,9 @@ class LearnedMap(FlowMap):
             value = self.network.auxiliary_velocity(t, y, **self._conditions)  # type: ignore[operator]
             return check_result(value, y, s, t, name="The second output")
 
-        return self._parameterized(network, t, t, x)
-
-    def _parameterized(self, network: Network, s: Times, t: Times, x: State) -> State:
-        """What the parameterization makes of an output of the network; without one the output itself."""
         if self.parameterization is None:
-            return network(s, t, x)
-        return check_result(self.parameterization(network, s, t, x), x, s, t, name="The parameterization")
+            return network(t, t, x)
+        return check_result(self.parameterization(network, t, t, x), x, t, name="The parameterization")
 
     def _accepts(self, name: str) -> bool:
         return takes(self.network, name)

@@ -24,7 +24,8 @@ from flowops.residuals import Sides
 def tangent(k: TermPoint) -> Differences:
     r"""$v_{t,t}(I_t)$ against $\dot I_t$."""
     left, right = residuals.tangent(k.X, k.b, k.t, k.x, parts=True, frozen=k.frozen)
-    return with_auxiliary(k, {"diagonal": Difference(left, right)}, right)
+    found = {"diagonal": Difference(left, right)}
+    return with_auxiliary(k, found, right) if k.options.auxiliary else found
 
 
 def lagrangian(k: TermPoint) -> Differences:
@@ -63,7 +64,8 @@ def mean_velocity(k: TermPoint) -> Differences:
     r"""$v_{s,t}(x)$ against $\dot I_s+(t-s)(\partial_s+w\cdot\nabla)v_{s,t}(x)$, $w=\beta\dot I_s+(1-\beta)v_{s,s}$."""
     share = k.options.tangent
     if share == 1:
-        return with_auxiliary(k, eulerian_velocity(k))
+        found = eulerian_velocity(k)
+        return with_auxiliary(k, found, k.b(k.s, k.x).detach()) if k.options.auxiliary else found
     with torch.set_grad_enabled(records(not k.frozen)):
         velocity, own = k.b(k.s, k.x), OWN.field(k)(k.s, k.x)
         w = torch.lerp(own, velocity, share)
@@ -73,16 +75,13 @@ def mean_velocity(k: TermPoint) -> Differences:
         right = right + (velocity - w)
         if k.warmup is not None:
             right = torch.lerp(velocity, right, k.warmup)
-    return with_auxiliary(k, {"eulerian": Difference(left, right)}, velocity)
+    found = {"eulerian": Difference(left, right)}
+    return with_auxiliary(k, found, velocity) if k.options.auxiliary else found
 
 
-def with_auxiliary(k: TermPoint, found: Differences, velocity: Tensor | None = None) -> Differences:
-    """Beside what is found the second output of the network at the start against the term's velocity, if asked for."""
-    if k.options.auxiliary:
-        if velocity is None:
-            velocity = k.b(k.s, k.x).detach()
-        found["auxiliary"] = Difference(k.X.auxiliary()(k.s, k.x), velocity)
-    return found
+def with_auxiliary(k: TermPoint, found: Differences, velocity: Tensor) -> Differences:
+    """Beside what is found the second output of the network at the start against the term's velocity there."""
+    return found | {"auxiliary": Difference(k.X.auxiliary()(k.s, k.x), velocity)}
 
 
 def semigroup(k: TermPoint) -> Differences:

@@ -12,7 +12,7 @@ from torch import Tensor
 from flowops._keys import normal_like, rows_of
 from flowops.interpolants import Interpolant
 from flowops.methods.groups import groups_of
-from flowops.methods.guidance import RandomInterval, law_of, whole_at_one
+from flowops.methods.guidance import PowerLaw, RandomInterval, whole_at_one
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
 from flowops.times import Diagonal, UpperTriangle
@@ -168,9 +168,9 @@ def _columns(
     if labels is not None and null_label is not None and o.label_dropout:
         labels = torch.where(kept[own], labels, null_label)
     guidance = interval = None
-    if (scale := law_of(o.guidance)) is not None:  # one per sample, 1 on those whose label was dropped
+    if isinstance(o.guidance, PowerLaw):  # one per sample, 1 on those whose label was dropped
         uniform = torch.rand(n, generator=generator, dtype=joint.dtype, device=device)
-        guidance = torch.where(kept, scale.quantile(uniform), 1.0)[own]
+        guidance = torch.where(kept, o.guidance.quantile(uniform), 1.0)[own]
     if isinstance(o.guidance_interval, RandomInterval):
         uniform = torch.rand(n, 2, generator=generator, dtype=joint.dtype, device=device)
         interval = o.guidance_interval.quantile(uniform)[own]

@@ -67,14 +67,6 @@ class RandomInterval:
         return torch.stack([self.middle * low, self.middle + (1 - self.middle) * high], 1)
 
 
-Scale = float | tuple[float, float] | PowerLaw
-
-
-def law_of(scale: Scale) -> PowerLaw | None:
-    """The law of a scale that is drawn, of a pair (low, high) the uniform one; None for a single number."""
-    return PowerLaw(*scale) if isinstance(scale, tuple) else scale if isinstance(scale, PowerLaw) else None
-
-
 def whole_at_one(scales: Tensor, intervals: Tensor) -> Tensor:
     """The intervals, and (0, 1) for samples of scale 1, which no interval changes: so the map is told one only."""
     low, high = intervals.unbind(1)
@@ -92,33 +84,3 @@ def at_one(told: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def share_of_own(mix: Any, scale: Tensor) -> Tensor:
     r"""$\kappa$ per sample, none at scale 1; `"unit"` is $1-1/w$, with which $\dot I_s$ counts once."""
     return 1 - 1 / scale if mix == "unit" else torch.zeros_like(scale).masked_fill(scale != 1, mix)
-
-
-def check_guidance(o: Any) -> None:
-    """Refuse options about guidance that exclude each other.
-
-    Raises:
-        ValueError: for the first two that do.
-    """
-    law = law_of(o.guidance)
-    if o.guidance_interval is not None and o.guidance == 1:
-        raise ValueError(
-            f"`guidance_interval` must be None where nothing is guided, got {o.guidance_interval}; pass a scale too, "
-            f"guidance=2.0 say."
-        )
-    if isinstance(o.guidance_interval, RandomInterval) and law is None:
-        raise ValueError(
-            f"`guidance` must be a pair (low, high) or a PowerLaw with a RandomInterval, got {o.guidance}: a map that "
-            f"is told intervals is told the scale too; pass (2.0, 2.0) for a single one."
-        )
-    if o.mix and o.guidance == 1:
-        raise ValueError(f"`mix` must be 0 where nothing is guided, got {o.mix!r}; pass a scale too, guidance=2.0 say.")
-    if o.mix == "unit" and (o.guidance if law is None else law.low) <= 0:
-        raise ValueError(
-            f'`guidance` must be positive with mix="unit", which divides by it, got {o.guidance}; pass another mix.'
-        )
-    if o.guides == "own" and law is None and o.finest is None:
-        raise ValueError(
-            f'`guidance` must be a pair (low, high) with guides="own", got {o.guidance}: the diagonal stays unguided, '
-            f"so that the map must be told the scale; pass (2.0, 2.0) for a single one."
-        )

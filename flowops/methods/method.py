@@ -20,7 +20,7 @@ from flowops.maps import DifferencedMap, FlowMap, JointMap
 from flowops.methods.compared import invertibility
 from flowops.methods.draw import Draw, TermDraw, draw_terms
 from flowops.methods.groups import between_groups
-from flowops.methods.guidance import RandomInterval, law_of
+from flowops.methods.guidance import PowerLaw, RandomInterval
 from flowops.methods.norms import Squared
 from flowops.methods.options import check_together, values_of
 from flowops.methods.point import (
@@ -48,6 +48,7 @@ class Method(nn.Module):
         terms: its terms, chosen by the option `form` where there is a choice.
         options: every option with its value, frozen.
         joint: whether it trains the rate of a log-determinant too, and so wants a `JointMap`.
+        wanted: what the network of its map must be built with: by name, whether the options want it.
 
     The parameters of a learned weight, if there is one, are those of the module.
 
@@ -85,16 +86,11 @@ class Method(nn.Module):
             self._weights.append(self.weight)
         self.terms = row.forms[self.options.form if len(row.forms) > 1 else ""]
         self.joint = any(term.joint for term in self.terms)
-
-    @property
-    def wanted(self) -> dict[str, bool]:
-        """What the network of its map must be built with: by name, whether the options want it."""
-        o = self.options
-        return {
-            "guidance": law_of(o.guidance) is not None,
-            "interval": isinstance(o.guidance_interval, RandomInterval),
+        self.wanted = {
+            "guidance": isinstance(self.options.guidance, PowerLaw),
+            "interval": isinstance(self.options.guidance_interval, RandomInterval),
             "log_det": self.joint,
-            "auxiliary": o.auxiliary,
+            "auxiliary": bool(self.options.auxiliary),
         }
 
     @property

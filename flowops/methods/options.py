@@ -12,7 +12,7 @@ from typing import Any
 
 from flowops._named import check_options
 from flowops._solvers.fixed import TABLEAUS
-from flowops.methods.guidance import PowerLaw, RandomInterval, check_guidance
+from flowops.methods.guidance import PowerLaw, RandomInterval
 from flowops.methods.norms import as_norm
 from flowops.methods.weights import as_weight
 from flowops.times import OneTime, TimeLaw
@@ -143,6 +143,7 @@ GUIDANCE = Option(
     "power) for one drawn per sample, which the map is given as the condition `guidance`",
     "a finite number, a pair (low, high) of them or a PowerLaw",
     _scales,
+    convert=lambda value: PowerLaw(*value) if isinstance(value, tuple) else value,
 )
 GUIDANCE_INTERVAL = Option(
     "guidance_interval",
@@ -347,7 +348,7 @@ def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: boo
         raise ValueError(
             "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
         )
-    check_guidance(o)
+    _check_guidance(o)
     if o.start == "trajectory" and not taught:
         raise ValueError(
             f'`start` must be "interpolant" or "pushforward" for {owner}, which has no teacher to start from, got '
@@ -362,3 +363,33 @@ def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: boo
         )
     if o.normalize is not None and not o.stop_gradient:
         raise ValueError("`normalize` must be None without a stop-gradient, got a number; pass stop_gradient=True.")
+
+
+def _check_guidance(o: Any) -> None:
+    """Refuse options about guidance that exclude each other.
+
+    Raises:
+        ValueError: for the first two that do.
+    """
+    law = o.guidance if isinstance(o.guidance, PowerLaw) else None
+    if o.guidance_interval is not None and o.guidance == 1:
+        raise ValueError(
+            f"`guidance_interval` must be None where nothing is guided, got {o.guidance_interval}; pass a scale too, "
+            f"guidance=2.0 say."
+        )
+    if isinstance(o.guidance_interval, RandomInterval) and law is None:
+        raise ValueError(
+            f"`guidance` must be a pair (low, high) or a PowerLaw with a RandomInterval, got {o.guidance}: a map that "
+            f"is told intervals is told the scale too; pass (2.0, 2.0) for a single one."
+        )
+    if o.mix and o.guidance == 1:
+        raise ValueError(f"`mix` must be 0 where nothing is guided, got {o.mix!r}; pass a scale too, guidance=2.0 say.")
+    if o.mix == "unit" and (o.guidance if law is None else law.low) <= 0:
+        raise ValueError(
+            f'`guidance` must be positive with mix="unit", which divides by it, got {o.guidance}; pass another mix.'
+        )
+    if o.guides == "own" and law is None and o.finest is None:
+        raise ValueError(
+            f'`guidance` must be a pair (low, high) with guides="own", got {o.guidance}: the diagonal stays unguided, '
+            f"so that the map must be told the scale; pass (2.0, 2.0) for a single one."
+        )

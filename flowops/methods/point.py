@@ -211,14 +211,10 @@ def teacher_solution(k: Operators | TermPoint, s: Tensor, t: Tensor, x: Tensor, 
     return (flow if rows is None else flow.subset(rows))(s, t, x)
 
 
-def _velocity(k: TermPoint, X: FlowMap) -> VelocityField:
-    """The velocity of a map by itself: that of its diagonal, or of its second output."""
-    return X.auxiliary() if k.options.auxiliary else X.velocity()
-
-
 def _own(k: TermPoint) -> VelocityField:
     if k.conditional is None or k.unconditional is None or k.guidance is None:
-        return _velocity(k, k.target)  # not guided: the diagonal has learned a guided target already
+        # not guided: the diagonal, or the second output, has learned a guided target already
+        return k.target.auxiliary() if k.options.auxiliary else k.target.velocity()
     return guided(k.conditional.velocity(), k.unconditional.velocity(), k.guidance, k.interval)
 
 
@@ -227,11 +223,11 @@ def _conditional(k: TermPoint) -> VelocityField:
     b = ConditionalVelocity(k.schedule, k.x0, k.x1, k.z)
     if k.guidance is None or k.unconditional is None:
         return b
-    target = guided(b, StoppedField(_velocity(k, k.unconditional)), k.guidance, k.interval)
+    null, own = (X.auxiliary() if k.options.auxiliary else X.velocity() for X in (k.unconditional, k.X))
+    target = guided(b, StoppedField(null), k.guidance, k.interval)
     if not k.options.mix:
         return target
-    own = StoppedField(_velocity(k, k.X))
-    return guided(target, own, 1 - share_of_own(k.options.mix, k.guidance), k.interval)
+    return guided(target, StoppedField(own), 1 - share_of_own(k.options.mix, k.guidance), k.interval)
 
 
 TEACHER = VelocitySource("teacher", guided_teacher)

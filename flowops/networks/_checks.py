@@ -32,12 +32,6 @@ def check_options(
         raise ValueError(f"`time_scale` must be positive, got {time_scale}; pass 8.0, say.")
 
 
-def untaken(network: nn.Module, **conditions: object) -> str:
-    """The name of a condition that is given and that the network was not built for; empty if there is none."""
-    accepted: tuple[str, ...] = network.accepted_conditions  # type: ignore[assignment]
-    return next((name for name, value in conditions.items() if value is not None and name not in accepted), "")
-
-
 def misfit(network: nn.Module, event: torch.Size, dtype: torch.dtype, x: Tensor, condition: str) -> Exception:
     """Why a call does not fit a network: a state of another event or dtype, else a condition that it does not take."""
     name = type(network).__name__

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flowops._arguments import whole
 from flowops._types import PerSample, State, Times
-from flowops.networks._checks import misfit, untaken, without_auxiliary, without_log_det
+from flowops.networks._checks import misfit, without_auxiliary, without_log_det
 from flowops.networks.layers import (
     Embedded,
     Fourier,
@@ -159,7 +159,9 @@ class MLP(nn.Module):
     ) -> Tensor:
         """What the last layer sees, `[batch, width]`."""
         dtype = self.last.weight.dtype
-        wrong = untaken(self, label=label, guidance=guidance, interval=interval)
+        wrong = "label" if label is not None and self.label is None else ""
+        wrong = "guidance" if guidance is not None and self.guidance is None else wrong
+        wrong = "interval" if interval is not None and self.interval is None else wrong
         if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
             raise misfit(self, self.event, dtype, x, wrong)
         activation = ACTIVATIONS[self.activation]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from flowops._arguments import number, whole
 from flowops._types import PerSample, State, Times
-from flowops.networks._checks import check_options, misfit, untaken, without_auxiliary, without_log_det
+from flowops.networks._checks import check_options, misfit, without_auxiliary, without_log_det
 from flowops.networks.blocks.conditions import Conditions
 from flowops.networks.blocks.style import PLAIN, PRESERVING, Style
 from flowops.networks.layers import Interval, LogDetHead
@@ -179,7 +179,9 @@ class UNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What the last convolution sees, `[batch, channels, height, width]`, and the vector of the conditions."""
         dtype = next(self.parameters()).dtype
-        wrong = untaken(self, label=label, guidance=guidance, interval=interval)
+        wrong = "label" if label is not None and self.conditions.label is None else ""
+        wrong = "guidance" if guidance is not None and self.conditions.guidance is None else wrong
+        wrong = "interval" if interval is not None and self.conditions.interval is None else wrong
         if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
             raise misfit(self, self.event, dtype, x, wrong)
         c = self.conditions(s, t, x, label, guidance, interval)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from flowops import FlowMap, Interpolant, LearnedMap, VelocityField
 from flowops.maps import LearnedJointMap
-from flowops.methods import Draw, Learned, Method, TermDraw, get_method
+from flowops.methods import Draw, Learned, Method, PowerLaw, TermDraw, get_method
 from flowops.networks import MLP, LearnedWeight, UNet
 from flowops.runs import OptimizerConfig
 from flowops.sampling import noise, sample
@@ -101,7 +101,7 @@ def draw_of(method: Method, name: str) -> Draw:
     x0, x1, kept = centered(f"{name} x0", BATCH, *EVENT), centered(f"{name} x1", BATCH, *EVENT), torch.ones(BATCH) > 0
     kept[BATCH // 2] = not o.label_dropout
     labels = torch.where(kept, torch.arange(BATCH) % CLASSES, CLASSES)
-    ranged = isinstance(o.guidance, tuple)
+    ranged = isinstance(o.guidance, PowerLaw)
     scales = torch.where(kept, 1 + 3 * uniform(f"{name} scale", BATCH), 1.0) if ranged else None
     for k, term in enumerate(method.terms):
         rows = {"all": slice(0, BATCH), "eta": slice(0, cut), "rest": slice(cut, BATCH)}[term.share]
