@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from torch import Tensor, nn
+
+NO_CONDITIONS: Final[Mapping[str, Any]] = {}  # replaced, never changed; no mapping proxy, which no compiler reads
 
 
 class Operator(nn.Module):
@@ -32,7 +33,7 @@ class Operator(nn.Module):
         tuple[str, ...]
     ] = ()  # keyword arguments of `forward` that belong to the operator: `subset` indexes
     # them like conditions, `given` cannot replace them
-    _conditions: Mapping[str, Any] = MappingProxyType({})
+    _conditions: Mapping[str, Any] = NO_CONDITIONS
 
     def given(self, **conditions: Any) -> Self:
         """The operator with these conditions fixed; a condition given before is replaced.

@@ -18,6 +18,7 @@ from flowops.methods.guidance import PowerLaw, RandomInterval
 from flowops.methods.method import Method
 from flowops.methods.norms import Laplace, Lp, MeanSquared, Norm, Perceptual, PseudoHuber, Squared
 from flowops.methods.options import Option
+from flowops.methods.own_average import decay_of
 from flowops.methods.point import CONDITIONAL, OWN, TEACHER, Difference, TermPoint, VelocitySource
 from flowops.methods.result import MethodResult, NonFinite
 from flowops.methods.row import Row
@@ -50,6 +51,7 @@ __all__ = [
     "NonFinite",
     "Draw",
     "TermDraw",
+    "decay_of",
     # parts of a row
     "row",
     "preset",

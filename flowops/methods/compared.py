@@ -7,6 +7,7 @@ row.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from flowops.fields import VelocityField
 from flowops.maps import FlowMap
 from flowops.methods.norms import Squared
 from flowops.methods.point import CONDITIONAL, OWN, Difference, Differences, TermPoint, along
+from flowops.networks.masks import one_mask
 from flowops.residuals import Sides
 
 
@@ -111,9 +113,10 @@ def invertibility(k: TermPoint) -> Difference:
 
 def consistency(k: TermPoint) -> Differences:
     r"""$X_{s,t}(x)$ against $X_{u,t}$ at $I_u$ of the same samples, or at a solver's step from $x$ to $u$."""
-    with torch.set_grad_enabled(records(not k.frozen)):
-        end = k.target(k.middle, k.t, advanced(k))
-    return {"consistency": Difference(k.X(k.s, k.t, k.x), end)}
+    with one_mask(k.X) if k.options.one_mask else nullcontext():
+        with torch.set_grad_enabled(records(not k.frozen)):
+            end = k.target(k.middle, k.t, advanced(k))
+        return {"consistency": Difference(k.X(k.s, k.t, k.x), end)}
 
 
 def average_velocity_sides(k: TermPoint, residual: Callable[..., Sides], *operands: Any) -> Sides:

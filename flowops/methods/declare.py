@@ -8,7 +8,7 @@ from typing import Any
 
 from flowops._named import meant
 from flowops.methods.method import Method
-from flowops.methods.options import OF_SHARES, SHARED, Option, form_option
+from flowops.methods.options import OF_AVERAGES, OF_SHARES, SHARED, Option, form_option
 from flowops.methods.row import TEACHERS, Row
 from flowops.methods.term import Term
 
@@ -56,6 +56,7 @@ def row(
     forms = dict(forms or {"": terms})
     own = (*options, *([form_option(forms)] if len(forms) > 1 else []))
     own = _with(own, OF_SHARES if any(term.share == "eta" for some in forms.values() for term in some) else ())
+    own = _with(own, OF_AVERAGES if any(option.name == "ema_teacher" for option in own) else ())
     offered = _with(own, SHARED)
     names = {option.name for option in offered}
     for term in (term for some in forms.values() for term in some):
@@ -96,7 +97,7 @@ def preset(
         source: papers and equations.
         summary: one or two sentences.
     """
-    made_by_row = {"form", *(option.name for option in OF_SHARES)}
+    made_by_row = {"form", *(option.name for option in (*OF_SHARES, *OF_AVERAGES))}
     inherited = tuple(option for option in of.row.options if option not in SHARED and option.name not in made_by_row)
     if options is not None:
         shared = {option.name for option in SHARED}

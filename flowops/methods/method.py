@@ -78,6 +78,10 @@ class Method(nn.Module):
             taught=bool(row.teacher) and not row.teacher.startswith("optional "),
             joint=any(term.joint for term in every),
         )
+        if options.get("decay") is not None and not self.options.ema_teacher:
+            raise ValueError(
+                f"`decay` must be None where no average is looked at, got {options['decay']}; pass ema_teacher=True."
+            )
         self.weight: Weight | None = self.options.weight
         self._weights: list[Weight] = []
         if self.options.p:
@@ -360,6 +364,11 @@ class Method(nn.Module):
                 f"average of X."
             )
         optional = teacher is None and self.row.teacher.startswith("optional ")
+        if optional and o.eta == 0 and o.paper and "eta" not in self.given:
+            raise ValueError(
+                f"`teacher` must be given to {self.name} with paper=True, which learns from it alone, got none; pass "
+                f"teacher=b, or eta=0.75 to learn from the data too."
+            )
         if wanted and not optional and not isinstance(teacher, TEACHERS[wanted]):
             names = {"field": "a VelocityField", "map": "a FlowMap", "field or map": "a VelocityField or a FlowMap"}
             hints = {"field": "teacher=b, or X.velocity() of a map X", "map": "teacher=X, or b.flow_map() of a field b"}

@@ -200,6 +200,23 @@ EMA_TEACHER = Option(
     "True or False",
     among(True, False),
 )
+DECAY = Option(
+    "decay",
+    None,
+    "decay mu of an average of the row's own, in place of the first average of the run; on a ladder that grows it is "
+    "mu^(N(0)/N(k)) with N(k) rungs at step k",
+    "None or a number in [0, 1)",
+    optional(between(0.0, 1.0, open_high=True)),
+)
+OF_AVERAGES = (DECAY,)
+"""Offered by every row with a constant side that may be that of the average."""
+ONE_MASK = Option(
+    "one_mask",
+    False,
+    "whether the map has one mask of dropout on both sides",
+    "True or False",
+    among(True, False),
+)
 GUIDES = Option(
     "guides",
     "target",
@@ -300,7 +317,7 @@ PARTICLES = Option(
 )
 NEUTRAL = (
     *(ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, AUXILIARY, FINEST, DERIVATIVES),
-    *(*OF_SHARES, SOLVER, STEPS, PARTICLES, PROBES),
+    *(*OF_SHARES, SOLVER, STEPS, PARTICLES, PROBES, DECAY, ONE_MASK),
 )
 """What a call asks of every row; one that does not offer it has the default."""
 
@@ -356,6 +373,11 @@ def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: boo
         )
     if o.normalize is not None and o.norm.of_sides:
         raise ValueError(f"`norm` must be of a difference with normalize, got {type(o.norm).__name__}; pass squared.")
+    if o.normalize is not None and o.particles is not None:
+        raise ValueError(
+            f"`normalize` must be None where groups are compared, got {o.normalize} beside particles={o.particles}; "
+            f"pass particles=None."
+        )
     if o.norm.of_sides and joint:
         raise ValueError(
             f"`norm` must be of a difference for {owner}, one of whose sides is a number per sample, got "

@@ -44,19 +44,28 @@ class Dropout(nn.modules.dropout._DropoutNd):
     r"""Dropout: $x\,m/(1-p)$ with $m=0$ at probability $p$, in training mode.
 
     The probability is a tensor, `rate`, so that a compiled graph can be held to the uncompiled one with dropout at
-    rest: as a number it would be written into the graph.
+    rest: as a number it would be written into the graph. Where `held` is a list, its first mask is drawn and kept
+    there, and every later call has that one; see `one_mask`.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__(p)
         self.register_buffer("rate", torch.tensor(float(p)), persistent=False)
         self.rate: Tensor
+        self.held: list[Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not self.p:
             return x
+        return x * self._mask(x) / (1 - self.rate).to(x.dtype)
+
+    def _mask(self, x: Tensor) -> Tensor:
+        if self.held:
+            return self.held[0]
         kept = torch.rand_like(x, dtype=torch.float32) >= self.rate
-        return x * kept / (1 - self.rate).to(x.dtype)
+        if self.held is not None:
+            self.held.append(kept)
+        return kept
 
 
 class Fourier(nn.Module):

@@ -144,9 +144,12 @@ class Ladder(TimeLaw):
         if self.law != "uniform" and not isinstance(self.law, LogNoise):
             raise ValueError(f'`law` must be "uniform" or LogNoise(mean, std), got {self.law!r}.')
 
+    def count(self, step: int | None) -> int:
+        """The number of rungs, both ends included, at a training step."""
+        return whole(self.rungs(step) if callable(self.rungs) else self.rungs, "rungs", 2)
+
     def draw(self, request: Request) -> Pair:
-        count = self.rungs(request.step) if callable(self.rungs) else self.rungs
-        whole(count, "rungs", 2)
+        count = self.count(request.step)
         times = self._times(count, request)
         if isinstance(self.law, LogNoise):
             mass = self._mass(self.law, times, request).cumsum(0)

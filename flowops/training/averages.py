@@ -6,7 +6,7 @@ After step $n$ every average becomes $\beta_n\hat\theta+(1-\beta_n)\theta_n$. Th
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +14,24 @@ from torch import Tensor, nn
 from flowops._arguments import number
 from flowops.runs.power import exponent
 
+TARGET = "target"
+"""The name of the average whose decay a method gives."""
+
 
 class Averages(nn.Module):
     r"""Running averages of the parameters of a module; its buffers are taken over as they are.
 
     A decay $d$ has $\beta_n=\min(d,(1+n)/(10+n))$, so that the first weights are soon forgotten. A relative width
     $\sigma_{rel}$ has the $\beta_n=(1-1/n)^{\gamma+1}$ of the profile of that width, which forgets them at the first
-    step and grows with training; see `posthoc`. Averages have no gradient, lie on the device that the module has when
-    it is given, and are kept in float32, or in float64 if the module is.
+    step and grows with training; see `posthoc`. A method may ask for one more, `"target"`, with a decay of its own at
+    every step and from the first weights on, $\beta_n=\mu(n-1)$. Averages have no gradient, lie on the device that the
+    module has when it is given, and are kept in float32, or in float64 if the module is.
 
     Args:
         module: without wrappers of a compiler or of several processes.
         decays: decays of exponential averages, at least 0 and below 1; named like "0.999".
         power: relative widths of power-function averages, above 0 and at most 0.2887; named like "power-0.05".
+        target: the decay of the average that a method looks at, by the steps done before; None for none.
 
     Raises:
         ValueError: for a decay or a width out of range, and for two averages of one name.
@@ -34,13 +39,21 @@ class Averages(nn.Module):
     Cost: a copy of the module for each average. Source: 2312.02696 eq. (127) for power functions.
     """
 
-    def __init__(self, module: nn.Module, decays: Sequence[float], power: Sequence[float] = ()) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        decays: Sequence[float],
+        power: Sequence[float] = (),
+        target: Callable[[int], float] | None = None,
+    ) -> None:
         super().__init__()
         for decay in decays:
             if not 0 <= number(decay, "decays") < 1:
                 raise ValueError(f"`decays` must be at least 0 and below 1, got {decay}; pass 0.999, say.")
         self._decays, self._exponents = tuple(decays), tuple(exponent(number(width, "power")) for width in power)
+        self._target = target
         self.names: tuple[str, ...] = (*(f"{decay:g}" for decay in decays), *(f"power-{width:g}" for width in power))
+        self.names += () if target is None else (TARGET,)
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"`decays` and `power` must differ in six digits, got {', '.join(self.names)}; drop one.")
         self._copies = nn.ModuleList(_frozen_copy(module) for _ in self.names)
@@ -109,7 +122,8 @@ class Averages(nn.Module):
 
     def _betas(self, step: int) -> list[float]:
         exponential = [min(decay, (1 + step) / (10 + step)) for decay in self._decays]
-        return exponential + [(1 - 1 / step) ** (gamma + 1) for gamma in self._exponents]
+        powers = [(1 - 1 / step) ** (gamma + 1) for gamma in self._exponents]
+        return exponential + powers + ([] if self._target is None else [self._target(step - 1)])
 
     def _copy(self, name: str) -> nn.Module:
         if name not in self.names:

@@ -16,7 +16,7 @@ import torch
 
 from flowops._keys import key
 from flowops.maps import LearnedMap
-from flowops.methods import Draw, MethodResult
+from flowops.methods import Draw, MethodResult, decay_of
 from flowops.runs import RunFolder, TrainConfig
 from flowops.runs.assembly import Assembly
 from flowops.runs.checkpoint import Checkpoint, CheckpointError
@@ -24,7 +24,7 @@ from flowops.runs.fitting import fill, misfit, own_names
 from flowops.runs.processes import Interruption, gathered, kernels, on_first
 from flowops.runs.run import Run, power_names
 from flowops.runs.saving import remove_later, save_averages, save_checkpoint
-from flowops.training.averages import Averages
+from flowops.training.averages import TARGET, Averages
 from flowops.training.compilation import NotCompiledError, check_compiled
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule
@@ -70,7 +70,7 @@ class Engine:
         self.config, self.assembly, self.module, self.fabric, self.folder = config, assembly, module, fabric, folder
         self.report, self.callbacks, self.step, self.saved = report, callbacks, 0, 0
         self.elapsed = 0.0  # seconds of training, those before a resumption included
-        self.averages = Averages(module.X.network, config.averages or (), config.power)
+        self.averages = Averages(module.X.network, config.averages or (), config.power, decay_of(assembly.method))
         self.since: dict[str, int] = {}  # the step from which an average is taken that was added later
         self._averaged: LearnedMap | None = None
         self.wrapped, self.optimizer = fabric.setup(module), optimizer_of(config.optimizer, module.parameters())
@@ -261,7 +261,8 @@ class Engine:
     def _update_average(self) -> None:
         """Bring the average that the method looks at up to date."""
         if self.module.average is not None:
-            self.averages.copy_to(self.averages.names[0], self.module.average.network)
+            name = TARGET if TARGET in self.averages.names else self.averages.names[0]
+            self.averages.copy_to(name, self.module.average.network)
 
     def _longest(self, text: str) -> str:
         """The longest text of all processes: the one that says most."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from flowops.methods import decay_of
 from flowops.runs import CheckpointError, RunFolder, TrainConfig
 from flowops.runs.assembly import Assembly
 from flowops.runs.checkpoint import Checkpoint, latest_checkpoint
@@ -15,6 +16,7 @@ from flowops.runs.processes import gathered, on_first, together
 from flowops.runs.resuming import changes, check_resumable, check_same_data
 from flowops.runs.run import average_names
 from flowops.runs.saving import remove_later
+from flowops.training.averages import TARGET
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Before:
         step = self.checkpoint.step
         yield f"Going on from step {step}{f' of {config.steps}' if config.steps else ''}."
         yield from (change.told(step) for change in changes(config, self.config))
-        names, held = average_names(config), self.checkpoint.averages
+        names, held = average_names(config), [name for name in self.checkpoint.averages if name != TARGET]
         if added := [name for name in names if name not in held]:
             yield f"Averages added, which start from the weights of step {step}: {', '.join(added)}."
         if dropped := [name for name in held if name not in names]:
@@ -81,7 +83,8 @@ def _read(folder: RunFolder, config: TrainConfig, assembly: Assembly, report: Ca
     if checkpoint is None:
         return None  # whatever its settings were: nothing was done under them that is kept
     before, known = folder.settings(report), list[dict[str, Any]]()
-    check_resumable(config, before, average=assembly.method.options.ema_teacher)
+    looks_at_first = assembly.method.options.ema_teacher and decay_of(assembly.method) is None
+    check_resumable(config, before, average=looks_at_first)
     try:
         facts = read_facts(folder.facts)
     except (OSError, ValueError) as error:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from flowops import VelocityField, interpolants
-from flowops.methods import METHODS, get_method
+from flowops.methods import METHODS, decay_of, get_method
+from flowops.times import Doubling, Ladder
 from tests.examples import normal
 from tests.methods.rows import batch, call, gradient, learned, teacher_for
 
@@ -121,6 +122,24 @@ def test_an_average_that_is_missing_is_asked_for(name: str, average: Any, got: s
     kind = "JointMap" if METHODS[name].joint else "FlowMap"
     with pytest.raises(TypeError, match=f"`average` must be a {kind} with ema_teacher=True, got {got}; pass the aver"):
         call(get_method(name, ema_teacher=True), average=average)
+
+
+@pytest.mark.parametrize("name", AVERAGED)
+def test_the_decay_of_an_average_of_ones_own_is_asked_of_the_row(name: str) -> None:
+    assert decay_of(METHODS[name]) is None
+    assert decay_of(get_method(name, ema_teacher=True)) is None
+    decay = decay_of(get_method(name, ema_teacher=True, decay=0.5))
+    assert decay is not None
+    assert [decay(step) for step in (0, 7)] == [0.5, 0.5]
+    with pytest.raises(ValueError, match="`decay` must be None where no average is looked at, got 0.5; pass ema_teach"):
+        get_method(name, decay=0.5)
+
+
+def test_the_decay_follows_a_ladder_that_grows() -> None:
+    decay = decay_of(get_method("ct", law=Ladder(Doubling(3, 12, 30)), ema_teacher=True, decay=0.25))
+    assert decay is not None
+    powers = (1, 1, 4 / 7, 4 / 13, 4 / 13)
+    assert [decay(step) for step in (0, 9, 10, 20, 99)] == pytest.approx([0.25**power for power in powers])
 
 
 def test_an_average_is_no_teacher() -> None:

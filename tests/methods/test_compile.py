@@ -60,16 +60,21 @@ from flowops import LearnedMap, interpolants
 from flowops.methods import get_method
 from flowops.networks import MLP
 
-X, teacher = (LearnedMap(MLP(2, width=4, depth=1, generator=torch.Generator().manual_seed(k))) for k in (0, 1))
+X, teacher, trained = (
+    LearnedMap(MLP(2, width=4, depth=1, generator=torch.Generator().manual_seed(k))) for k in (0, 1, 3)
+)
 b = teacher.requires_grad_(False).velocity()
 I = interpolants.linear()
 x0, x1 = torch.randn(2, 8, 2, generator=torch.Generator().manual_seed(2))
 torch._dynamo.config.recompile_limit = 2
-for name in ("regression", "fm", "lsd", "meanflow", "psd-m"):
+for name in ("regression", "fm", "lsd", "meanflow", "psd-m", "ctm", "lmd"):
     graphs = []
     method = get_method(name)
-    given = b if name == "regression" else None
-    draw = method.draw(X, I, x0, x1, teacher=given, seed=0)
+    given = trained.velocity() if name == "lmd" else b if name in ("regression", "ctm") else None
+    if name == "lmd":  # on states of one's own, along a teacher whose weights have gradients
+        I, draw = None, method.draw(X, None, states=x0, teacher=given, seed=0)
+    else:
+        draw = method.draw(X, I, x0, x1, teacher=given, seed=0)
     compiled = method.compiled(backend=lambda module, inputs, options: graphs.append(module) or module)
     for _ in range(2):
         compiled(X, I, draw, teacher=given).loss.backward()
@@ -80,4 +85,4 @@ for name in ("regression", "fm", "lsd", "meanflow", "psd-m"):
 @pytest.mark.slow
 def test_losses_compile_whole_after_others_and_after_one_that_does_not(tmp_path: Path) -> None:
     said = dict(line.split() for line in run(tmp_path, MANY).splitlines())
-    assert said == {"regression": "several", **dict.fromkeys(["fm", "lsd", "meanflow", "psd-m"], "one")}
+    assert said == {"regression": "several", **dict.fromkeys(["fm", "lsd", "meanflow", "psd-m", "ctm", "lmd"], "one")}

@@ -22,8 +22,9 @@ from flowops.methods import (
     Squared,
     TimePower,
     get_method,
+    row,
 )
-from flowops.methods.options import ETA, NEUTRAL, NORM, SHARED
+from flowops.methods.options import ETA, NEUTRAL, NORM, NORMALIZE, SHARED
 from flowops.networks import LearnedWeight
 from flowops.times import Diagonal, EndpointFixed, UpperTriangle
 from tests.examples import normal
@@ -47,7 +48,7 @@ def test_every_option_has_a_meaning_and_every_paper_setting_runs(name: str) -> N
         (
             "lsd",
             {"lam": 0.1},
-            "`lam` must be an option of lsd, which has balance, c, derivatives, diagonal, ema_teacher",
+            "`lam` must be an option of lsd, which has balance, c, decay, derivatives, diagonal, ema_teacher",
         ),
         ("lsd", {"eta": 1.5}, r"`eta` must be a fraction in \[0, 1\], got 1.5"),
         ("lsd", {"eta": True}, "`eta` must be a fraction"),
@@ -160,6 +161,14 @@ def test_norms_against_numbers_worked_out_by_hand() -> None:
     assert torch.equal(torch.autograd.grad(Laplace()(still).sum(), still)[0], torch.zeros(2, 3))
     small = PseudoHuber()(1e-9 * delta) / (1e-18 * 25)
     assert_close(small[0].item(), 1 / (2 * 0.00054 * 2**0.5), rtol=1e-2, atol=0)
+
+
+def test_a_normalization_beside_groups_is_refused() -> None:
+    imm = METHODS["imm"].row
+    mine = row("mine", *METHODS["imm"].terms, options=(*imm.options, NORMALIZE), source="this test", summary="Mine.")
+    with pytest.raises(ValueError, match="`normalize` must be None where groups are compared, got 0.1 beside partic"):
+        get_method(mine, normalize=0.1)
+    get_method(mine, normalize=0.1, particles=None)
 
 
 def test_a_normalized_tangent_has_length_below_one() -> None:

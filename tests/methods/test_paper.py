@@ -92,3 +92,12 @@ def test_values_of_a_row_do_not_look_at_the_paper_by_themselves() -> None:
     assert values_of(method.row.options, {"paper": True}, "ict").norm == Squared()
     assert method.asked({"paper": True, "norm": "l1"}) == {**method.row.paper, "paper": True, "norm": "l1"}
     assert method.asked({"norm": "l1"}) == {"norm": "l1"}
+
+
+def test_settings_that_learn_from_a_teacher_alone_ask_for_one() -> None:
+    method = get_method("trapezoid", paper=True)
+    with pytest.raises(ValueError, match="`teacher` must be given to trapezoid with paper=True, which learns from it"):
+        call(method, teacher=None)
+    assert call(method).loss > 0
+    for eta in (0.75, 0.0):  # what is given besides is a choice of the caller
+        call(method.with_options(eta=eta), teacher=None)

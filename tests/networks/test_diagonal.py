@@ -61,6 +61,19 @@ def test_a_scale_of_guidance_that_the_field_does_not_know_is_not_seen_at_first()
     assert not torch.allclose(net(s, t, x, guidance=3.0), net(s, t, x), atol=1e-3)
 
 
+def test_a_rate_of_the_log_determinant_that_the_field_does_not_know_is_zero_at_first() -> None:
+    (s, t, x), field = inputs(), network(one_time=True)
+    net = UNet((1, 8, 8), channels=8, multipliers=(1, 2), blocks=1, log_det=True)
+    load_diagonal(net, field.state_dict())
+    value, rate = net.value_and_log_det_rate(s, t, x)
+    assert torch.equal(value, field(s, s, x))
+    assert torch.equal(rate, torch.zeros(3))
+    joint, other = network(one_time=True, log_det=True), network(1, log_det=True)
+    load_diagonal(other, joint.state_dict())
+    for ours, theirs in zip(other.value_and_log_det_rate(s, t, x), joint.value_and_log_det_rate(s, s, x), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_weights_that_do_not_fit_are_refused_with_their_names_and_nothing_is_loaded() -> None:
     net, weights = network(), network(1, one_time=True).state_dict()
     before = {name: value.clone() for name, value in net.state_dict().items()}

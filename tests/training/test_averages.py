@@ -99,6 +99,17 @@ def test_an_average_goes_into_a_module_and_comes_back_from_a_state() -> None:
     assert_close(averages.state_dict(), other.state_dict(), rtol=0, atol=0)
 
 
+def test_the_average_of_a_method_has_the_decay_of_each_step_from_the_first_weights_on() -> None:
+    decays, module = (0.5, 0.25, 0.75), Point(trajectory(0))
+    averages, expected = Averages(module, (0.9,), (), lambda step: decays[step]), trajectory(0)
+    assert averages.names == ("0.9", "target")
+    for step, decay in enumerate(decays, 1):
+        module.go(trajectory(step), step)
+        averages.update(module, step)
+        expected = decay * expected + (1 - decay) * trajectory(step)
+        assert_close(averages.state("target")["inner.weight"], expected[None])
+
+
 def test_tied_and_missing_parameters() -> None:
     tied = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     tied[1].weight = tied[0].weight

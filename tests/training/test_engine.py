@@ -89,6 +89,33 @@ class TestSteps:
         assert len(seen) == 8
         assert all(seen)
 
+    def test_an_average_of_the_methods_own_follows_its_ladder_and_is_resumed_with_its_bits(
+        self, small: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[tuple[Tensor, Tensor]] = []
+        plain = Engine._update_average
+
+        def spy(self: Engine) -> None:
+            plain(self)
+            assert self.module.average is not None
+            both = (nn.utils.parameters_to_vector(X.parameters()) for X in (self.module.X, self.module.average))
+            seen.append(tuple(flat.detach() for flat in both))  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Engine, "_update_average", spy)
+        whole, parts = (small(name, method="ct", options=("paper=true",)) for name in ("whole", "parts"))
+        train(whole, report=silent)
+        expected = seen[0][1]
+        for step, (weights, average) in enumerate(seen[1:], 1):
+            decay = 0.9 ** (2 / 3)  # from two rungs to three after the first step
+            expected = decay * expected + (1 - decay) * weights
+            torch.testing.assert_close(average, expected, msg=f"after step {step + 1}")
+        said: list[str] = []
+        train(replace(parts, steps=5), report=silent)
+        train(parts, resume=True, report=said.append)
+        assert_same_bits(state_of(whole, 8), state_of(parts, 8))
+        assert any(name.startswith("target.") for name in state_of(whole, 8))
+        assert not [line for line in said if "verage" in line]
+
     def test_bfloat16_trains(self, small: Make) -> None:
         config = small(hardware=HardwareConfig(precision="bf16"), steps=3, dataset="digits")
         run = train(config, report=silent)

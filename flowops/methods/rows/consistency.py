@@ -11,7 +11,7 @@ from flowops._derivatives import records
 from flowops.methods.compared import average_velocity_sides, consistency
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.norms import PseudoHuber
-from flowops.methods.options import DERIVATIVES, EMA_TEACHER, NORMALIZE, SOLVER, STOP_GRADIENT, WARMUP
+from flowops.methods.options import DERIVATIVES, EMA_TEACHER, NORMALIZE, ONE_MASK, SOLVER, STOP_GRADIENT, WARMUP
 from flowops.methods.point import CONDITIONAL, TEACHER_OR_CONDITIONAL, Difference, Differences, TermPoint
 from flowops.methods.rows.distillation import ayf_emd
 from flowops.methods.rows.finite_steps import discrete_emd
@@ -62,10 +62,10 @@ ct = row(
         middle=to_end,
         guided=False,
     ),
-    options=(STOP_GRADIENT, EMA_TEACHER),
-    paper={"law": Ladder(SquareRoot(), Karras()), "norm": "l1", "ema_teacher": True},
-    lacking="LPIPS, for which `norm=Perceptual(network)` takes features of your own; the decay "
-    r"$\mu(k)=\exp(2\log0.9/N(k))$ of its average, which a run holds constant; the preconditioning of its network",
+    options=(STOP_GRADIENT, EMA_TEACHER, ONE_MASK),
+    paper={"law": Ladder(SquareRoot(), Karras()), "norm": "l1", "ema_teacher": True, "decay": 0.9},
+    lacking="LPIPS, for which `norm=Perceptual(network)` takes features of your own; the preconditioning of its "
+    "network",
     source="Song et al. 2303.01469, Alg. 3",
     summary=r"Consistency training: $X_{s,1}(I_s)$ against $X_{u,1}(I_u)$ with the same $x_0,x_1$.",
 )
@@ -75,8 +75,8 @@ ict = preset(
     ct,
     "law=Ladder(Doubling(), Karras(), LogNoise(-1.1, 2.0)), no average",
     replaced(ct, law=Ladder(Doubling(), Karras(), LogNoise(-1.1, 2.0))),
-    options=(STOP_GRADIENT,),
-    paper={"norm": PseudoHuber(), "weight": InverseStep(80.0)},
+    options=(STOP_GRADIENT, ONE_MASK),
+    paper={"norm": PseudoHuber(), "weight": InverseStep(80.0), "one_mask": True},
     lacking="the dropout and the preconditioning of its network, which are settings of the run",
     source="Song, Dhariwal 2310.14189, Table 1",
     summary=r"Improved consistency training: a ladder that doubles, noise levels drawn log-normally, the same map on "
@@ -88,9 +88,9 @@ ect = preset(
     ct,
     "law=Shrinking(), no average",
     replaced(ct, law=Shrinking()),
-    options=(STOP_GRADIENT,),
-    paper={"norm": PseudoHuber(1e-8), "weight": InverseStep()},
-    lacking="the start from a diffusion model; dropout, with one mask on both sides",
+    options=(STOP_GRADIENT, ONE_MASK),
+    paper={"norm": PseudoHuber(1e-8), "weight": InverseStep(), "one_mask": True},
+    lacking="the start from a diffusion model, and the dropout of its network: both are settings of the run",
     source="Geng et al. 2406.14548",
     summary=r"Easy consistency tuning: consistency training whose step in noise level shrinks from all of it (a "
     r"diffusion model) to nothing. Norm and weight of the paper, $1/(\sigma_s-\sigma_u)$, are those of its code at "

@@ -1,0 +1,44 @@
+"""Masks of dropout that several calls of a network share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from flowops.networks.layers import Dropout
+
+
+@contextmanager
+def one_mask(module: nn.Module) -> Iterator[None]:
+    """Inside it every call of a module has the masks of dropout of the first one.
+
+    Calls must be of one batch size. Outside, and of a module in evaluation mode, nothing changes.
+
+    >>> import torch
+    >>> from flowops.networks.layers import Dropout
+    >>> dropout, x = Dropout(0.5), torch.ones(100)
+    >>> with one_mask(dropout):
+    ...     same = torch.equal(dropout(x), dropout(x))
+    >>> same, torch.equal(dropout(x), dropout(x))
+    (True, False)
+
+    Raises:
+        ValueError: for a dropout that is none of `flowops.networks`, which keeps no mask.
+    """
+    active = [m for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p]
+    dropouts = [m for m in active if isinstance(m, Dropout)]
+    for other in active:
+        if not isinstance(other, Dropout):
+            raise ValueError(
+                f"`one_mask` must be False for a network with {type(other).__name__}, whose masks cannot be held; "
+                f"take flowops.networks.layers.Dropout in its place, or set it to zero."
+            )
+    try:
+        for dropout in dropouts:
+            dropout.held = []
+        yield
+    finally:
+        for dropout in dropouts:
+            dropout.held = None
