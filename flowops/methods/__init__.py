@@ -15,6 +15,7 @@ from flowops.methods.atlas import Relation, atlas
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.draw import Draw, TermDraw
 from flowops.methods.guidance import PowerLaw, RandomInterval
+from flowops.methods.learned_features import LearnedFeatures
 from flowops.methods.method import Method
 from flowops.methods.norms import Laplace, Lp, MeanSquared, Norm, Perceptual, PseudoHuber, Squared
 from flowops.methods.options import Option
@@ -27,11 +28,13 @@ from flowops.methods.term import Term
 from flowops.methods.weights import (
     Adaptive,
     Constant,
+    Denoising,
     InverseGuidance,
     InverseSpeed,
     InverseStep,
     Learned,
     OfTimes,
+    ShiftedSNR,
     TimePower,
     TruncatedSNR,
     Weight,
@@ -74,6 +77,7 @@ __all__ = [
     "Lp",
     "Laplace",
     "Perceptual",
+    "LearnedFeatures",
     # weights
     "Weight",
     "Constant",
@@ -83,6 +87,8 @@ __all__ = [
     "InverseStep",
     "TruncatedSNR",
     "InverseGuidance",
+    "Denoising",
+    "ShiftedSNR",
     "Adaptive",
     "Learned",
     # guidance

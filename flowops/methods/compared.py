@@ -128,9 +128,11 @@ def average_velocity_sides(k: TermPoint, residual: Callable[..., Sides], *operan
 
 
 def advanced(k: TermPoint) -> Tensor:
-    r"""The state at $u$ that $x$ leads to: $I_u$ for the conditional velocity, else a solver's step."""
+    r"""The state at $u$ that $x$ leads to: $I_u$ for the conditional velocity, else a solver's step or its steps."""
     if k.source is CONDITIONAL:
         return k.interpolant(k.middle, k.x0, k.x1, k.z)
+    if k.path is not None:
+        return one_step(k).compose(k.path.unbind(1), k.x)
     return one_step(k)(k.s, k.middle, k.x)
 
 

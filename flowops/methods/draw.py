@@ -15,7 +15,7 @@ from flowops.methods.groups import groups_of
 from flowops.methods.guidance import PowerLaw, RandomInterval, whole_at_one
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
-from flowops.times import Diagonal, UpperTriangle
+from flowops.times import Diagonal, Leap, ThreeTimes, TimeLaw, UpperTriangle, ahead, as_drawn, behind
 from flowops.times.law import Request
 
 
@@ -41,6 +41,8 @@ class TermDraw(NamedTuple):
         given = {"guidance": self.guidance, "interval": self.interval}
         return {name: value for name, value in given.items() if value is not None}
 
+    path: Tensor | None = None
+
     def part(self, k: int, n: int) -> TermDraw | None:
         """The rows of the batch that are `k` modulo `n`, numbered anew; None if the term has none of them."""
         rows, own = share_of(self.rows, k, n)
@@ -53,7 +55,7 @@ class TermDraw(NamedTuple):
 class Draw(NamedTuple):
     """Everything random, or driven by the step, in one call of a method; None for a term without rows.
 
-    The factors are those of the terms with `balance="terms"`, the size of the joint batch over their rows in it.
+    The factors are those of the terms unless `balance="rows"`, the size of the joint batch over their rows in it.
     """
 
     terms: tuple[TermDraw | None, ...]
@@ -67,10 +69,10 @@ class Draw(NamedTuple):
         r"""Rows $k,k+n,k+2n,\dots$ of the batch, as the draw of a batch of that size.
 
         The loss of the whole draw is the mean of those of its `n` parts, and so is its gradient: ranks and accumulated
-        micro-batches that share one draw follow the same step as one machine. Two exceptions: `contrastive-fm` pairs a
+        micro-batches that share one draw follow the same step as one machine. Exceptions: `contrastive-fm` pairs a
         sample with another one of its own part, so there the equality is one in law; an adaptive solve shares its
-        steps among samples, so rows that solve an ODE agree to its tolerance. A part may have no row of a term, which
-        then is None and absent from the result's terms.
+        steps among samples, so rows that solve an ODE agree to its tolerance; with `balance="gradients"` every part has
+        a factor of its own. A part may have no row of a term, which then is None and absent from the result's terms.
 
         Raises:
             ValueError: unless `n` divides the batch and `0 <= k < n`.
@@ -134,7 +136,7 @@ def draw_terms(
     factors: list[float] = []
     for term in terms:
         rows = shares[term.share]
-        if o.balance == "terms":
+        if o.balance != "rows":
             factors.append(_factor(term.share, rows, joint.n, o.eta))
         drawn.append(None if rows.start == rows.stop else _drawn(term, terms[-1], o, joint, columns, rows, alpha, part))
     # filled on the device: a tensor made of a number on the host is copied, and the host waits for the copy
@@ -193,18 +195,7 @@ def _drawn(
         law = term.law or law
     if term.share == "eta" and o.diagonal is not None:
         law = Diagonal(o.diagonal)
-    size, device = rows.stop - rows.start, joint.device
-    pairs = size if o.particles is None else groups_of(size, o.particles)
-    s, t = law.draw(replace(joint, n=pairs))
-    fraction: Tensor | float = torch.rand(pairs, generator=joint.generator, dtype=joint.dtype, device=device)
-    if term.fraction == "alpha" and alpha is not None:
-        fraction = alpha
-    elif term.fraction and (given := getattr(o, term.fraction)) is not None:
-        fraction = given
-    s, u, t = term.middle(s, t, fraction)
-    if pairs < size:
-        shared = torch.arange(size, device=device) % pairs
-        s, u, t = s[shared], None if u is None else u[shared], t[shared]
+    s, u, t, path = _times(term, law, o, joint, rows.stop - rows.start, alpha)
     rows, within = share_of(rows, *part) if part[1] > 1 else (rows, slice(None))
     if rows.start == rows.stop:
         return None
@@ -223,7 +214,30 @@ def _drawn(
         guidance=scales,
         probes=probes[rows] if probes is not None and term.joint else None,
         interval=None if scales is None or intervals is None else whole_at_one(scales, intervals[rows]),
+        path=None if path is None else path[within],
     )
+
+
+def _times(term: Term, law: TimeLaw, o: Any, joint: Request, size: int, alpha: float | None) -> Leap:
+    """The times of a term on so many rows of the joint batch, shared within groups of particles."""
+    pairs = size if o.particles is None else groups_of(size, o.particles)
+    request = replace(joint, n=pairs)
+    three = law.triple(request) if isinstance(law, ThreeTimes) else None
+    s, t = law.draw(request) if three is None else (three.s, three.t)
+    fraction: Tensor | float = torch.rand(pairs, generator=joint.generator, dtype=joint.dtype, device=joint.device)
+    if term.fraction == "alpha" and alpha is not None:
+        fraction = alpha
+    elif term.fraction and (given := getattr(o, term.fraction)) is not None:
+        fraction = given
+    s, u, t = term.middle(s, t, fraction)
+    path = None
+    if three is not None and term.middle in ((as_drawn,) if three.u is None else (ahead, behind)):
+        u, path = three.u, three.path
+    if pairs < size:
+        shared = torch.arange(size, device=joint.device) % pairs
+        s, t = s[shared], t[shared]
+        u, path = (None if held is None else held[shared] for held in (u, path))
+    return Leap(s, u, t, path)
 
 
 def _factor(share: str, rows: slice, n: int, eta: float) -> float:

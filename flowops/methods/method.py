@@ -17,11 +17,12 @@ from flowops._compile import compile_loss
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import DifferencedMap, FlowMap, JointMap
+from flowops.methods.balance import balanced
 from flowops.methods.compared import invertibility
 from flowops.methods.draw import Draw, TermDraw, draw_terms
 from flowops.methods.groups import between_groups
 from flowops.methods.guidance import PowerLaw, RandomInterval
-from flowops.methods.norms import Squared
+from flowops.methods.norms import Norm, Squared
 from flowops.methods.options import check_together, values_of
 from flowops.methods.point import (
     TEACHER,
@@ -97,6 +98,13 @@ class Method(nn.Module):
             "auxiliary": bool(self.options.auxiliary),
         }
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Method:
+        """Moves the network of a norm along, which is no part of the state that is saved."""
+        network = getattr(self.options.norm, "network", None)
+        if isinstance(network, nn.Module):
+            network._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
     @property
     def solves(self) -> bool:
         """Whether its loss solves an ODE, so that it is no single graph to a compiler."""
@@ -106,6 +114,11 @@ class Method(nn.Module):
     def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options given, and where `paper` is among them those of the paper that are not."""
         return {**(self.row.paper if given.get("paper") is True else {}), **given}
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether its loss asks for gradients of its terms, which a compiler must be told."""
+        return bool(self.options.balance == "gradients")
 
     def with_options(self, **options: Any) -> Method:
         """The same row with further options."""
@@ -223,6 +236,7 @@ class Method(nn.Module):
         per_term: dict[str, Tensor] = {}
         starts: dict[int, Tensor] = {}  # of the last of several terms on the same rows
         ends: dict[int, Tensor] = {}
+        diagonal: list[str] = []
         for i, (term, drawn) in enumerate(zip(self.terms, draw.terms, strict=True)):
             if drawn is None:
                 continue
@@ -230,13 +244,16 @@ class Method(nn.Module):
             differences = [*term.residual(k).items()]
             if self.options.inverse and term is self.terms[-1]:
                 differences.append(("inverse", invertibility(k)))
+            diagonal += [name for name, _ in differences] if term.share == "eta" else []
             for name, difference in differences:
-                values = self._per_sample(k, difference)
+                values = self._per_sample(k, difference, self._norm_of(term))
                 if draw.factors is not None:
                     values = draw.factors[i] * values
                 values = nn.functional.pad(values, (drawn.rows.start, n - drawn.rows.stop))
                 per_term[name] = per_term[name] + values if name in per_term else values
             starts[drawn.rows.start], ends[drawn.rows.start] = k.s, k.t
+        if self.options.balance == "gradients" and 0 < len(diagonal) < len(per_term):
+            per_term = balanced(per_term, diagonal, X)
         per_sample = torch.stack(list(per_term.values())).sum(0)
         terms: dict[str, Tensor] = {}
         for name, values in per_term.items():
@@ -256,7 +273,7 @@ class Method(nn.Module):
 
         One compilation serves one batch size: keep it constant.
         """
-        return compile_loss(self.evaluate, **options)
+        return compile_loss(self.evaluate, differentiates=self.differentiates, **options)
 
     def extra_repr(self) -> str:
         """The name, and the options given."""
@@ -292,6 +309,7 @@ class Method(nn.Module):
             s=s,
             u=drawn.u,
             t=drawn.t,
+            path=drawn.path,
             x=x,
             x0=x0,
             x1=x1,
@@ -312,7 +330,12 @@ class Method(nn.Module):
             return held.X(zero, s, x0)
         return teacher_solution(held, zero, s, x0) if o.steps is None else stepped(held, o, interpolant)(zero, s, x0)
 
-    def _per_sample(self, k: TermPoint, difference: Difference) -> Tensor:
+    def _norm_of(self, term: Term) -> Norm:
+        """The norm of a term: one of features looks at states, not at the velocities on the diagonal."""
+        norm: Norm = self.options.norm
+        return Squared() if norm.of_sides and term.share == "eta" else norm
+
+    def _per_sample(self, k: TermPoint, difference: Difference, norm: Norm) -> Tensor:
         """Norm and weight of one difference, `[batch]`."""
         if difference.norm is not None:
             return difference.factor * difference.norm.between(difference.left, difference.right)
@@ -324,11 +347,11 @@ class Method(nn.Module):
             length = Squared()(held).sqrt().reshape(-1, *[1] * (held.ndim - 1))
             delta = delta - held + held / (length + o.normalize)
         if o.particles is not None:
-            loss = between_groups(o.norm, k, difference)
+            loss = between_groups(norm, k, difference)
         else:
-            loss = o.norm.between(left, right) if o.norm.of_sides else o.norm(delta)
+            loss = norm.between(left, right) if norm.of_sides else norm(delta)
         if self._weights and difference.weighted:
-            plain = isinstance(o.norm, Squared) and o.particles is None  # in a group a sample may add less than nothing
+            plain = isinstance(norm, Squared) and o.particles is None  # in a group a sample may add less than nothing
             squared = loss if plain else Squared()(delta)
             for weight in self._weights:
                 loss = weight(loss, squared, k.s, k.t, **{name: getattr(k, name) for name in weight.wants})

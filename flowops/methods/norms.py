@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flowops._arguments import number
+from flowops.methods.learned_features import NAME, LearnedFeatures
 
 
 class Norm(ABC):
@@ -86,25 +87,32 @@ class Perceptual(Norm):
 
     $\varphi_l(a)$ `[batch, channels, *positions]` are its features, $\hat\varphi_l$ those of unit length over the
     channels; the squares are summed over the channels and averaged over the positions. It is zero where the features
-    agree, which those of two different states may do: a row that vanishes at the flow map may vanish elsewhere. LPIPS
-    has learned weights of the channels besides: scale features of unit length by their roots, with `unit=False`.
+    agree, which those of two different states may do: a row that vanishes at the flow map may vanish elsewhere. On the
+    diagonal of a row of two terms, where velocities are compared, the squared norm stays. LPIPS has learned weights of
+    the channels besides, by whose roots features of unit length are scaled, with `unit=False`: `Perceptual("lpips")`.
 
     Args:
-        network: of a state, giving a tensor or several. Nothing moves or trains it: it should lie on the device of the
-            states, and its parameters should not require gradients.
-        unit: whether features are brought to unit length.
+        network: of a state, giving a tensor or several, or "lpips" for the `LearnedFeatures` of that package. Nothing
+            trains it, so that its parameters should not require gradients; it moves with the method.
+        unit: whether features are brought to unit length; those of "lpips" are.
+
+    Raises:
+        ImportError: for "lpips" without that package; the message names the extra.
 
     Source: Zhang et al. 1801.03924 (1); consistency models take it as their metric, 2303.01469 §5.
     """
 
     of_sides: ClassVar[bool] = True
-    network: Callable[[Tensor], Tensor | Sequence[Tensor]]
+    network: Callable[[Tensor], Tensor | Sequence[Tensor]] | str
     unit: bool = True
 
     def __post_init__(self) -> None:
+        if self.network == NAME:
+            object.__setattr__(self, "network", LearnedFeatures())
+            object.__setattr__(self, "unit", False)
         if not callable(self.network):
             raise TypeError(
-                f"`network` must be a function of a state, got {type(self.network).__name__}; pass a module."
+                f'`network` must be a function of a state or "{NAME}", got {self.network!r}; pass a module.'
             )
 
     def __call__(self, delta: Tensor) -> Tensor:
@@ -116,11 +124,11 @@ class Perceptual(Norm):
         pairs = zip(self._features(left), self._features(right), strict=True)
         total = torch.zeros(len(left), dtype=left.dtype, device=left.device)
         for a, b in pairs:
-            total = total + (a - b).square().flatten(2).sum(1).mean(1)
+            total = total + (a - b).square().flatten(2).sum(1).mean(1).to(left.dtype)
         return total
 
     def _features(self, x: Tensor) -> list[Tensor]:
-        found = self.network(x)
+        found = self.network(x)  # type: ignore[operator]
         features = [found] if isinstance(found, Tensor) else list(found)
         features = [f.flatten(2) if f.ndim > 2 else f[..., None] for f in features]
         if not self.unit:
@@ -167,6 +175,10 @@ def as_norm(value: str | Norm) -> Norm:
     """A norm, or one of `NAMED` by name."""
     if isinstance(value, Norm):
         return value
+    if value == NAME:
+        return Perceptual(NAME)
     if isinstance(value, str) and value in NAMED:
         return NAMED[value]
-    raise ValueError(f"`norm` must be a Norm or one of {', '.join(NAMED)}, got {value!r}; pass Lp(2.0), for instance.")
+    raise ValueError(
+        f"`norm` must be a Norm or one of {', '.join((*NAMED, NAME))}, got {value!r}; pass Lp(2.0), for instance."
+    )

@@ -119,7 +119,7 @@ WEIGHT = Option(
 NORM = Option(
     "norm",
     "squared",
-    "squared, mean-squared, pseudo-huber, l1, laplace, or a norm such as Lp(2.0)",
+    "squared, mean-squared, pseudo-huber, l1, laplace, lpips, or a norm such as Lp(2.0)",
     "a norm",
     anything,
     convert=as_norm,
@@ -245,9 +245,10 @@ BALANCE = Option(
     "balance",
     "rows",
     'what the loss is the mean of: "rows", so that the terms weigh eta : 1 - eta, or "terms", each the mean over its '
-    "own rows, so that they weigh 1 : 1",
-    '"rows" or "terms"',
-    among("rows", "terms"),
+    'own rows, so that they weigh 1 : 1; "gradients" then scales the diagonal so that both pull the last layer of the '
+    "network alike",
+    '"rows", "terms" or "gradients"',
+    among("rows", "terms", "gradients"),
 )
 OF_SHARES = (DIAGONAL, BALANCE)
 """Offered by every row with a term on the part `eta` of the batch."""

@@ -80,6 +80,7 @@ class TermPoint:
         s: start times `[batch]`.
         u: the time between, or None if the term has none.
         t: end times `[batch]`.
+        path: the times `[batch, m]` of a solver's steps from `s` to `u`, or None for a single step.
         x: the state at `s`.
         x0: base samples, or the user's states.
         x1: data samples; of the user's states the same.
@@ -104,6 +105,7 @@ class TermPoint:
     s: Tensor
     u: Tensor | None
     t: Tensor
+    path: Tensor | None
     x: Tensor
     x0: Tensor
     x1: Tensor

@@ -6,6 +6,7 @@ $e^{-w_{s,t}}L+w_{s,t}$ whose minimizer is $w_{s,t}=\log\mathbb E[L\mid s,t]$: i
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 
@@ -111,9 +112,7 @@ class InverseSpeed(Weight):
     def forward(
         self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, interpolant: Interpolant | None = None
     ) -> Tensor:
-        if interpolant is None:
-            raise ValueError("`interpolant` must be given to InverseSpeed, got None; pass interpolant=I.")
-        c = speed(interpolant, s if self.time == "start" else t)
+        c = speed(given(interpolant, self), s if self.time == "start" else t)
         return ((c**2 + self.floor**2) ** (-self.p / 2)).to(loss.dtype) * loss
 
 
@@ -181,9 +180,7 @@ class TruncatedSNR(Weight):
     def forward(
         self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, interpolant: Interpolant | None = None
     ) -> Tensor:
-        if interpolant is None:
-            raise ValueError("`interpolant` must be given to TruncatedSNR, got None; pass interpolant=I.")
-        I = interpolant
+        I = given(interpolant, self)
         step = I.beta(t) * I.alpha(s) - I.alpha(t) * I.beta(s)  # the gain of the data times alpha_s
         moves = step != 0
         weight = torch.maximum(I.beta(s) ** 2, I.alpha(s) ** 2) / torch.where(moves, step, 1) ** 2
@@ -216,6 +213,90 @@ class InverseGuidance(Weight):
 
     def forward(self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, guidance: Tensor | None = None) -> Tensor:
         return loss if guidance is None else (guidance.abs() ** -self.p).to(loss.dtype) * loss
+
+
+class Denoising(Weight):
+    r"""$\frac{\alpha_s^2+\sigma_d^2\beta_s^2}{\sigma_d^2(\alpha_s\dot\beta_s-\dot\alpha_s\beta_s)^2}L$ where $s=t$.
+
+    There it makes of a squared difference of velocities that of the denoisers with the weight
+    $\frac{\sigma^2+\sigma_d^2}{(\sigma\sigma_d)^2}$ of EDM, $\sigma=\alpha/\beta$; off the diagonal a loss stays as it
+    is.
+
+    Args:
+        sigma_data: $\sigma_d$, the deviation of the data.
+
+    Raises:
+        ValueError: unless `sigma_data` is positive; when it is called, without an interpolant.
+
+    Source: Karras et al. 2206.00364 Table 1; Kim et al. 2310.02279, whose code has it (`karras_weight`).
+    """
+
+    wants = ("interpolant",)
+
+    def __init__(self, sigma_data: float = 0.5) -> None:
+        super().__init__()
+        self.sigma_data = number(sigma_data, "sigma_data")
+        if self.sigma_data <= 0:
+            raise ValueError(f"`sigma_data` must be positive, got {sigma_data}; pass the deviation of the data.")
+
+    def extra_repr(self) -> str:
+        """The argument, so that the repr is the call."""
+        return f"sigma_data={self.sigma_data}"
+
+    def forward(
+        self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, interpolant: Interpolant | None = None
+    ) -> Tensor:
+        I = given(interpolant, self)
+        a, b = I.alpha(s), I.beta(s)
+        weight = ((a / self.sigma_data) ** 2 + b**2) / (a * I.beta_dot(s) - b * I.alpha_dot(s)) ** 2
+        return torch.where(s == t, weight, 1).to(loss.dtype) * loss
+
+
+class ShiftedSNR(Weight):
+    r"""$\sigma(b-\lambda_s)\,\dot\lambda_s\,\frac{\beta_s^a}{\alpha_s^2+\beta_s^2}L$, $\lambda=\log(\beta^2/\alpha^2)$.
+
+    With $\sigma$ the logistic function it is
+    $2\alpha\beta^{a-1}(\alpha\dot\beta-\dot\alpha\beta)\big/\big((\alpha^2+e^{-b}\beta^2)(\alpha^2+\beta^2)\big)$ at
+    $s$, finite for $a\ge1$ wherever the schedule's rates are. Half of it stands before the squared discrepancy in the
+    source.
+
+    Args:
+        b: the shift of the logarithm of the signal-to-noise ratio.
+        a: the power, 1 or 2 in the source.
+
+    Raises:
+        ValueError: unless `a` is at least 1; when it is called, without an interpolant.
+
+    Source: Zhou, Ermon, Song 2503.07565, as an independent implementation has it: $b=5$, $a=1$ for CIFAR-10.
+    """
+
+    wants = ("interpolant",)
+
+    def __init__(self, b: float = 5.0, a: float = 1.0) -> None:
+        super().__init__()
+        self.b, self.a = number(b, "b"), number(a, "a")
+        if self.a < 1:
+            raise ValueError(f"`a` must be at least 1, got {a}; below it the weight of noise alone is infinite.")
+
+    def extra_repr(self) -> str:
+        """The arguments, so that the repr is the call."""
+        return f"b={self.b}, a={self.a}"
+
+    def forward(
+        self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor, interpolant: Interpolant | None = None
+    ) -> Tensor:
+        I = given(interpolant, self)
+        alpha, beta = I.alpha(s), I.beta(s)
+        rate = alpha * I.beta_dot(s) - beta * I.alpha_dot(s)
+        shifted = (alpha**2 + math.exp(-self.b) * beta**2) * (alpha**2 + beta**2)
+        return (2 * alpha * beta ** (self.a - 1) * rate / shifted).to(loss.dtype) * loss
+
+
+def given(interpolant: Interpolant | None, weight: Weight) -> Interpolant:
+    """The interpolant that a weight wants."""
+    if interpolant is None:
+        raise ValueError(f"`interpolant` must be given to {type(weight).__name__}, got None; pass interpolant=I.")
+    return interpolant
 
 
 class Adaptive(Weight):

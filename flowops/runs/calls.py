@@ -30,6 +30,8 @@ WEIGHTS: Mapping[str, Any] = {
         methods.InverseStep,
         methods.TruncatedSNR,
         methods.InverseGuidance,
+        methods.Denoising,
+        methods.ShiftedSNR,
     )
 }
 GUIDANCE: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.PowerLaw, methods.RandomInterval)}

@@ -23,6 +23,7 @@ from flowops.times.pairs import (
     to_end,
 )
 from flowops.times.shrinking import Shrinking
+from flowops.times.triples import Decrement, Leap, Leaps, ThreeTimes
 
 __all__ = [
     # what a law is
@@ -57,6 +58,11 @@ __all__ = [
     "Doubling",
     "SquareRoot",
     "Shrinking",
+    # three times
+    "ThreeTimes",
+    "Leap",
+    "Leaps",
+    "Decrement",
     # what becomes of a pair
     "as_drawn",
     "on_diagonal",

@@ -150,7 +150,7 @@ class Ladder(TimeLaw):
 
     def draw(self, request: Request) -> Pair:
         count = self.count(request.step)
-        times = self._times(count, request)
+        times = self.times(count, request)
         if isinstance(self.law, LogNoise):
             mass = self._mass(self.law, times, request).cumsum(0)
             # unlike `multinomial` of one draw, this never asks the device for a value
@@ -159,7 +159,8 @@ class Ladder(TimeLaw):
             n = request.index(count - 1)
         return Pair(times[n], times[n + 1])
 
-    def _times(self, count: int, request: Request) -> Tensor:
+    def times(self, count: int, request: Request) -> Tensor:
+        """The times of so many rungs, `[count]`."""
         if not isinstance(self.spacing, Karras):
             return torch.arange(count, dtype=request.dtype, device=request.device) / (count - 1)
         I = request.schedule(self)

@@ -86,7 +86,8 @@ class LossModule(nn.Module):
         Args:
             whole: as one graph or not at all, unless the method solves an ODE.
         """
-        self._loss = compile_loss(self.evaluate, fullgraph=whole and not self.method.solves)
+        whole = whole and not self.method.solves
+        self._loss = compile_loss(self.evaluate, differentiates=self.method.differentiates, fullgraph=whole)
 
     def use_eager(self) -> None:
         """Evaluate without compilation from now on."""

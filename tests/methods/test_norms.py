@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from flowops.methods import METHODS, Lp, Perceptual, Squared, get_method
+from flowops.methods import METHODS, LearnedFeatures, Lp, Perceptual, Squared, get_method
+from flowops.methods.norms import as_norm
 from tests.examples import normal
 from tests.methods.rows import batch, call, learned
 
@@ -57,7 +60,101 @@ def test_a_consistency_model_sees_both_sides_by_the_features(name: str) -> None:
     exact = call(get_method(name, norm=Perceptual(lambda x: x, unit=False)), event=event, X=X)
     flat = (len(batch(6, event)[0]), 4 * 4)
     assert exact.per_sample.shape == flat[:1]
-    assert_close(exact.per_sample * 16, plain.per_sample)  # the mean over positions
+    rest = plain.s != plain.t  # on the diagonal velocities are compared, by their squares
+    assert_close(exact.per_sample[rest] * 16, plain.per_sample[rest])  # the mean over positions
+    assert_close(exact.per_sample[~rest], plain.per_sample[~rest])
+
+
+class Published(nn.Module):
+    """What the package `lpips` has: a network of classes, a layer before it, and weights of its channels."""
+
+    def __init__(self, net: str, pnet_rand: bool, verbose: bool) -> None:
+        super().__init__()
+        assert (net, verbose) == ("vgg", False)
+        self.random, self.scaling_layer = pnet_rand, nn.Tanh()
+        self.net = Trunk()
+        self.lins = nn.ModuleList(Channels(count) for count in (4, 5))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        total = torch.zeros(len(a))
+        for f, g, layer in zip(*(self.net(self.scaling_layer(x)) for x in (a, b)), self.lins, strict=True):
+            f, g = (h / (h.square().sum(1, keepdim=True).sqrt() + 1e-10) for h in (f, g))
+            total = total + layer.model((f - g) ** 2).mean((1, 2, 3))
+        return total
+
+
+class Trunk(nn.Module):
+    """Two layers of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.Conv2d(3, 5, 3, stride=2)])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [torch.relu(layer(x)) for layer in self.layers]
+
+
+class Channels(nn.Module):
+    """Weights of the channels of a layer, which are not negative."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        weights = nn.Conv2d(count, 1, 1, bias=False)
+        nn.init.uniform_(weights.weight)
+        self.model = nn.Sequential(nn.Dropout(), weights)
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package, which is no part of the tests' environment."""
+    package: Any = ModuleType("lpips")
+    package.LPIPS = Published
+    monkeypatch.setitem(sys.modules, "lpips", package)
+
+
+@pytest.mark.usefixtures("published")
+def test_by_its_name_it_is_the_metric_of_that_package() -> None:
+    norm, (a, b) = as_norm("lpips"), normal(2, 3, 3, 9, 9, dtype=torch.float32).clamp(-1, 1)
+    assert isinstance(norm, Perceptual)
+    assert isinstance(norm.network, LearnedFeatures)
+    metric = norm.network.inner
+    assert not metric.random
+    assert not metric.training
+    assert not any(p.requires_grad for p in norm.network.parameters())
+    large = [nn.functional.interpolate(x, (224, 224), mode="bilinear") for x in (a, b)]
+    assert_close(norm.between(a, b), metric(*large))
+    assert_close(norm.between(a, a), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"`x` must be images of 1 or 3 channels for LPIPS, got states of shape \[2\]"):
+        norm.between(normal(4, 2), normal(4, 2))
+
+
+@pytest.mark.usefixtures("published")
+def test_it_has_gradients_and_takes_images_of_one_channel_and_of_another_dtype() -> None:
+    features = LearnedFeatures(side=None, pretrained=False)
+    assert features.inner.random
+    norm, (a, b) = Perceptual(features, unit=False), normal(2, 3, 1, 9, 9)
+    found = norm.between(a, b)
+    assert found.dtype == torch.float64
+    assert_close(found.float(), features.inner(*(x.float().expand(-1, 3, -1, -1) for x in (a, b))))
+    a.requires_grad_()
+    (gradient,) = torch.autograd.grad(norm.between(a, torch.zeros_like(a)).sum(), a)
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() > 0
+
+
+@pytest.mark.usefixtures("published")
+def test_its_network_moves_with_the_method_and_is_not_saved_with_it() -> None:
+    method = get_method("ct", norm="lpips")
+    method.double()
+    assert all(p.dtype == torch.float64 for p in method.options.norm.network.parameters())
+    assert not method.state_dict()
+    assert not list(method.parameters())
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(ImportError, match=r"`lpips` must be installed for this, .* pip install 'flowops\[lpips\]'"):
+        get_method("cd", norm="lpips")
 
 
 def test_an_adaptive_weight_beside_it_is_that_of_the_squares() -> None:
@@ -82,7 +179,7 @@ def test_an_adaptive_weight_of_groups_is_that_of_the_squares_of_each_sample() ->
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_no_network_and_a_normalized_tangent_are_refused() -> None:
     wrong: Any = "vgg"
-    with pytest.raises(TypeError, match="`network` must be a function of a state, got str; pass a module."):
+    with pytest.raises(TypeError, match="`network` must be a function of a state or \"lpips\", got 'vgg'; pass a mod"):
         Perceptual(wrong)
     with pytest.raises(ValueError, match="`norm` must be of a difference with normalize, got Perceptual; pass squared"):
         get_method("scm", norm=Perceptual(torch.sin), normalize=0.1)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops import LearnedMap
+from flowops import Interpolant, LearnedMap
 from flowops.interpolants import cosine, encoding_decoding, linear, speed, variance_preserving
-from flowops.methods import METHODS, InverseSpeed, InverseStep, TruncatedSNR, get_method
+from flowops.methods import METHODS, Denoising, InverseSpeed, InverseStep, ShiftedSNR, TruncatedSNR, get_method
 from flowops.runs.calls import parse_weight
 from flowops.times import Diagonal, EndpointFixed, Step, Uniform, UniformAngle, UpperTriangle
 from tests.examples import normal
@@ -100,6 +100,35 @@ def test_a_ddim_step_weighs_as_its_data() -> None:
     assert_close(weighted.per_sample, signal / gain**2 * plain.per_sample)
 
 
+@pytest.mark.parametrize("I", [linear(), cosine()], ids=lambda I: I.name)
+def test_flow_matching_weighs_as_the_denoiser_of_edm(I: Interpolant) -> None:
+    X, sigma_data = learned(), 0.5
+    plain, weighted = (call(get_method("lsd", **o), interpolant=I, X=X) for o in ({}, {"weight": Denoising()}))
+    on = plain.s == plain.t
+    t = plain.t[on]
+    sigma = I.alpha(t) / I.beta(t)
+    # of one velocity the denoiser is an affine function: its gain is that of two velocities one apart
+    x, zero = torch.zeros(len(t), 1, dtype=t.dtype), torch.zeros(len(t), 1, dtype=t.dtype)
+    gain = (I.convert(t, x, zero + 1, "velocity", "denoiser") - I.convert(t, x, zero, "velocity", "denoiser"))[:, 0]
+    edm = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    assert_close(weighted.per_sample[on], edm * gain**2 * plain.per_sample[on])
+    assert_close(weighted.per_sample[~on], plain.per_sample[~on])
+
+
+@pytest.mark.parametrize(("b", "a"), [(5.0, 1.0), (4.0, 2.0)])
+def test_the_noise_levels_of_moment_matching_weigh_as_they_are_printed(b: float, a: float) -> None:
+    X, I = learned(), cosine()
+    weight = ShiftedSNR(b, a)
+    plain, weighted = (call(get_method("fm", **o), interpolant=I, X=X) for o in ({}, {"weight": weight}))
+    s = plain.s.requires_grad_()
+    log_snr = 2 * (I.beta(s) / I.alpha(s)).log()
+    (rate,) = torch.autograd.grad(log_snr.sum(), s)
+    wanted = torch.sigmoid(b - log_snr) * rate * I.beta(s) ** a / (I.alpha(s) ** 2 + I.beta(s) ** 2)
+    assert_close(weighted.per_sample, (wanted * plain.per_sample).detach())
+    ends, losses = torch.tensor([0.0, 1.0], dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    assert weight(losses, losses, ends, ends, interpolant=linear()).isfinite().all()
+
+
 @pytest.mark.parametrize("weight", [InverseStep(), TruncatedSNR()], ids=repr)
 def test_steps_of_length_zero_weigh_nothing(weight: Any) -> None:
     s = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
@@ -109,8 +138,12 @@ def test_steps_of_length_zero_weigh_nothing(weight: Any) -> None:
 
 
 def test_weights_of_steps_are_written_as_their_call_and_say_what_they_want() -> None:
-    for weight in (InverseStep(), InverseStep(80.0), TruncatedSNR()):
+    for weight in (InverseStep(), InverseStep(80.0), TruncatedSNR(), Denoising(0.3), ShiftedSNR(4.0, 2.0)):
         assert repr(parse_weight(repr(weight))) == repr(weight)
+    with pytest.raises(ValueError, match="`sigma_data` must be positive, got 0.0; pass the deviation"):
+        Denoising(0.0)
+    with pytest.raises(ValueError, match="`a` must be at least 1, got 0.5; below it"):
+        ShiftedSNR(a=0.5)
     with pytest.raises(ValueError, match="`most` must be positive, got 0"):
         InverseStep(0.0)
     with pytest.raises(ValueError, match="`weight` InverseStep must stand in a row with a time between s and t"):

@@ -23,6 +23,7 @@ from flowops.interpolants import (
 from flowops.times import (
     Annealed,
     DataRatio,
+    Decrement,
     Diagonal,
     Doubling,
     Dyadic,
@@ -33,6 +34,7 @@ from flowops.times import (
     Intervals,
     Karras,
     Ladder,
+    Leaps,
     LogitNormal,
     LogNoise,
     OneTime,
@@ -72,6 +74,8 @@ FORWARD: list[TimeLaw] = [
     Intervals(),
     Widening(),
     Ladder(SquareRoot(), Karras()),
+    Leaps(),
+    Decrement(),
 ]
 PAIRS: list[TimeLaw] = [FullSquare(), *FORWARD]
 GROWING = ("Annealed", "Halving", "Shrinking", "Widening", "Doubling", "SquareRoot")
@@ -223,6 +227,11 @@ def test_wrong_arguments_are_refused(options: dict[str, Any], error: type[Except
         (lambda: Widening(start=0.0), ValueError, r"`start` must lie in \(0, 1\], got 0.0; pass the longest"),
         (lambda: Widening(round_length=0), ValueError, "`round_length` must be a whole number of at least 1, got 0"),
         (lambda: Widening(SINGLE_LAW), TypeError, "`law` must be a law of pairs"),
+        (lambda: Leaps(1), ValueError, "`rungs` must be a whole number of at least 2, got 1"),
+        (lambda: Leaps(5, WORD), ValueError, r'`spacing` must be "uniform" or Karras\(...\), got \'karras\''),
+        (lambda: Decrement(PAIR_LAW), TypeError, "`law` must be a law of one time"),
+        (lambda: Decrement(step=0.0), ValueError, "`step` must be positive, got 0.0"),
+        (lambda: Decrement(last=1.5), ValueError, r"`last` must lie in \[0, 1\], got 1.5"),
         (lambda: Ladder(1), ValueError, "`rungs` must be a whole number of at least 2, got 1"),
         (lambda: Ladder(5, WORD), ValueError, r'`spacing` must be "uniform" or Karras\(...\), got \'karras\''),
         (lambda: Ladder(5, law=WORD), ValueError, r'`law` must be "uniform" or LogNoise\(mean, std\)'),
@@ -241,7 +250,7 @@ def test_wrong_parameters_are_refused(build: Any, error: type[Exception], senten
 def test_every_law_is_tested_here() -> None:
     laws = {name for name, value in vars(times).items() if isinstance(value, type) and issubclass(value, times.Law)}
     covered = {type(law).__name__ for law in (*ONE_TIME, *PAIRS)}
-    assert laws - covered == {"Law", "OneTime", "TimeLaw"}
+    assert laws - covered == {"Law", "OneTime", "ThreeTimes", "TimeLaw"}
 
 
 N = 20_000

@@ -44,11 +44,11 @@ cd = preset(
     replaced(discrete_emd, constant="X_u1(x_u)", law=Ladder(18), middle=to_end, fraction=""),
     options=(SOLVER("heun"), STOP_GRADIENT, EMA_TEACHER),
     paper={"law": Ladder(18, spacing=Karras()), "norm": "l1", "ema_teacher": True},
-    lacking="LPIPS, for which `norm=Perceptual(network)` takes features of your own; the preconditioning of its "
-    "network and the start from the teacher, which are settings of the run",
+    lacking="the preconditioning of its network and the start from the teacher, which are settings of the run",
     source="Song et al. 2303.01469, Alg. 2",
     summary=r"Consistency distillation: $X_{s,1}(I_s)$ against $X_{u,1}$ at one solver step of the teacher from $I_s$ "
-    r"to the next rung $u$. The paper's $t_{n+1}>t_n$ are our $s<u$.",
+    r"to the next rung $u$. The paper's $t_{n+1}>t_n$ are our $s<u$; of its metrics the best is LPIPS, "
+    r'`norm="lpips"`.',
 )
 
 ct = row(
@@ -64,10 +64,11 @@ ct = row(
     ),
     options=(STOP_GRADIENT, EMA_TEACHER, ONE_MASK),
     paper={"law": Ladder(SquareRoot(), Karras()), "norm": "l1", "ema_teacher": True, "decay": 0.9},
-    lacking="LPIPS, for which `norm=Perceptual(network)` takes features of your own; the preconditioning of its "
-    "network",
+    lacking="the preconditioning of its network, a setting of the run",
     source="Song et al. 2303.01469, Alg. 3",
-    summary=r"Consistency training: $X_{s,1}(I_s)$ against $X_{u,1}(I_u)$ with the same $x_0,x_1$.",
+    summary=r"Consistency training: $X_{s,1}(I_s)$ against $X_{u,1}(I_u)$ with the same $x_0,x_1$. The decay of its "
+    r"average follows the ladder, $\mu(k)=\exp(2\log0.9/N(k))$; of the paper's metrics its best is LPIPS, "
+    r'`norm="lpips"`.',
 )
 
 ict = preset(

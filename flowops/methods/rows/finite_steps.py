@@ -11,7 +11,8 @@ from flowops.methods.options import EMA_TEACHER, ETA, NORMALIZE, SOLVER, STOP_GR
 from flowops.methods.point import TEACHER, TEACHER_OR_OWN, Difference, Differences, TermPoint
 from flowops.methods.rows.matching import FLOW_MATCHING_PART
 from flowops.methods.term import Term
-from flowops.times import ahead, behind
+from flowops.methods.weights import Denoising
+from flowops.times import Leaps, ahead, behind
 
 EPSILON = Option(
     "epsilon",
@@ -88,12 +89,12 @@ ctm = row(
     ),
     teacher="optional field",
     options=(ETA(0.5), EPSILON(None), SOLVER("heun"), STOP_GRADIENT, EMA_TEACHER),
-    paper={"balance": "terms", "ema_teacher": True},
-    lacking="an adversary; LPIPS, for which `norm=Perceptual(network)` takes features of your own; the balance "
-    "of its terms by gradients of the last layer, and both on the whole batch; times on 18 rungs, with a step for each "
-    "rung between",
+    paper={"law": Leaps(), "balance": "gradients", "weight": Denoising(), "ema_teacher": True},
+    lacking="an adversary; both terms on the whole batch; half of the times of its flow matching uniform on its ladder",
     source="Kim et al. 2310.02279",
     summary=r"Consistency trajectory models without the adversary: $\bar X_{t,1}(X_{s,t}(I_s))$ against "
     r"$\bar X_{t,1}(X_{u,t}(y))$ with $y$ one solver step of the teacher, or of the map's own field, from $I_s$ to "
-    r"$u\in(s,t)$; and flow matching on the diagonal. The paper's $G(x,t,s)$ runs from $t$ down to $s$.",
+    r"$u\in(s,t)$; and flow matching on the diagonal. The paper's $G(x,t,s)$ runs from $t$ down to $s$. Its times lie "
+    r"on 18 rungs, with a step of the solver for each rung between (`Leaps`), it balances the two gradients of the "
+    r'last layer, and it measures images by LPIPS, `norm="lpips"`.',
 )
