@@ -31,7 +31,10 @@ MIDDLES = {  # with the options that say where the time between is
     (behind, "epsilon"),
     (behind, "gamma"),
 }
-LOCAL_ORDER = {"ddim": 2.0, "euler": 2.0, "midpoint": 3.0, "heun": 3.0, "heun3": 4.0, "rk4": 5.0}  # of one step
+LOCAL_ORDER = {  # of one step; of DPM-Solver's several, which remember each other, one above that of all
+    **{"ddim": 2.0, "euler": 2.0, "midpoint": 3.0, "heun": 3.0, "heun3": 4.0, "rk4": 5.0},
+    "dpm-solver": 3.0,
+}
 
 
 class UnclassifiedError(ValueError):

@@ -3,14 +3,15 @@ r"""Convergence: a fixed-step method of order p has error O(h^p).
 Hypotheses: a smooth field. Slopes of log error against log step within 0.2 of theory, above round-off, on problems with
 closed-form maps, forward and backward.
 
-Source: Hairer, Norsett, Wanner, Thm. II.3.4.
+Source: Hairer, Norsett, Wanner, Thm. II.3.4; Lu et al. 2211.01095 (DPM-Solver++(2M), order 2).
 """
 
 import pytest
 import torch
 
-from flowops import problems
+from flowops import interpolants, problems
 from flowops._solvers.fixed import TABLEAUS
+from flowops.maps import DDIMStep, DPMSolver
 from theory_checks.cases import draw, exact_map, pure_problems
 from theory_checks.verdicts import Check
 
@@ -32,6 +33,21 @@ def test_measured_order(check: Check, problem: problems.Problem, method: str, s:
     steps = [16, 32, 64, 128] if ORDERS[method] < 3 else [16, 32, 64]
     h = torch.tensor([1 / n for n in steps])
     check.order(errors(problem, method, steps, s, t).detach(), h, expected=ORDERS[method])
+
+
+@pytest.mark.parametrize("name", ["linear", "trigonometric", "variance_preserving"])
+@pytest.mark.parametrize(("solver", "order"), [(DDIMStep, 1), (DPMSolver, 2)])
+@pytest.mark.parametrize(("s", "t"), [(0.2, 0.9), (0.8, 0.3)])
+def test_measured_order_of_exponential_steps(
+    check: Check, name: str, solver: type[DDIMStep], order: int, s: float, t: float
+) -> None:
+    r"""Those that hold the denoiser, or extrapolate it in $\log(\beta/\alpha)$, against the exact Gaussian flow."""
+    I = interpolants.NAMED[name]()
+    problem = problems.gaussian([0.7, -0.3], 0.4, I)
+    x, steps = draw(problem, s, 4, seed=0), [64, 128, 256]
+    exact = exact_map(problem)(s, t, x)
+    found = torch.stack([(solver(problem.b, I, n)(s, t, x) - exact).norm() for n in steps])
+    check.order(found.detach(), torch.tensor([1 / n for n in steps]), expected=order)
 
 
 def test_negative_control(check: Check) -> None:

@@ -23,7 +23,7 @@ from flowops.maps.reschedule import reschedule
 from flowops.maps.second_derivative import second_derivative
 from flowops.maps.sensitivity import sensitivity
 from flowops.maps.solution_operator import SolutionOperator
-from flowops.maps.solver_step import DDIMStep, SolverStep
+from flowops.maps.solver_step import DDIMStep, DPMSolver, SolverStep
 from flowops.maps.splitting import Splitting
 from flowops.maps.staged import StagedMap
 from flowops.maps.stretching import lyapunov_exponents, lyapunov_spectrum, singular_values
@@ -37,6 +37,7 @@ __all__ = [
     "Statistics",
     "SolverStep",
     "DDIMStep",
+    "DPMSolver",
     # learned
     "LearnedMap",
     "JointMap",

@@ -15,7 +15,7 @@ from flowops.methods.groups import groups_of
 from flowops.methods.guidance import PowerLaw, RandomInterval, whole_at_one
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
-from flowops.times import Diagonal, Leap, ThreeTimes, TimeLaw, UpperTriangle, ahead, as_drawn, behind
+from flowops.times import Diagonal, Leap, ThreeTimes, TimeLaw, UpperTriangle, ahead, behind
 from flowops.times.law import Request
 
 
@@ -231,7 +231,7 @@ def _times(term: Term, law: TimeLaw, o: Any, joint: Request, size: int, alpha: f
         fraction = given
     s, u, t = term.middle(s, t, fraction)
     path = None
-    if three is not None and term.middle in ((as_drawn,) if three.u is None else (ahead, behind)):
+    if three is not None and (term.whole if three.u is None else term.middle in (ahead, behind)):
         u, path = three.u, three.path
     if pairs < size:
         shared = torch.arange(size, device=joint.device) % pairs

@@ -297,7 +297,7 @@ class Method(nn.Module):
         if term.pairs == "teacher flow":
             zero, one = torch.zeros_like(s), torch.ones_like(s)
             x1 = teacher_solution(held, zero, one, x0)
-        if interpolant is None:
+        if interpolant is None or (term.whole and drawn.path is not None):
             x = x0
         elif o.start == "interpolant" or term.share == "eta":
             x = interpolant.combination("value", s, x0, x1, drawn.z).to(x0.dtype)

@@ -302,6 +302,14 @@ SOLVER = Option(
 )
 
 
+SOLVERS_OF_STEPS = (*SOLVERS[:1], "dpm-solver", *SOLVERS[1:])
+SOLVER_OF_STEPS = replace(
+    SOLVER,
+    meaning="method that follows the velocity step by step: " + ", ".join(SOLVERS_OF_STEPS),
+    wanted="one of " + ", ".join(SOLVERS_OF_STEPS),
+    holds=among(*SOLVERS_OF_STEPS),
+)
+"""`SOLVER` of a row that takes several steps, which a multistep method remembers."""
 STEPS = Option(
     "steps",
     None,

@@ -5,7 +5,7 @@ A velocity comes from a teacher, from the map's own diagonal $v_{t,t}$, or from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from flowops._types import State, Times
 from flowops.fields import FrozenField, StoppedField, VelocityField, guided
 from flowops.interpolants import Interpolant
-from flowops.maps import DDIMStep, FlowMap, SolutionOperator, SolverStep
+from flowops.maps import DDIMStep, DPMSolver, FlowMap, SolutionOperator, SolverStep
 from flowops.methods.guidance import at_one, share_of_own
 from flowops.methods.norms import Norm
 
@@ -80,7 +80,7 @@ class TermPoint:
         s: start times `[batch]`.
         u: the time between, or None if the term has none.
         t: end times `[batch]`.
-        path: the times `[batch, m]` of a solver's steps from `s` to `u`, or None for a single step.
+        path: the times `[batch, m]` of a solver's steps from `s` to `u`, or of a whole trajectory; None for one step.
         x: the state at `s`.
         x0: base samples, or the user's states.
         x1: data samples; of the user's states the same.
@@ -180,13 +180,29 @@ def guided_teacher(k: Operators | TermPoint) -> VelocityField:
     return guided(b, teacher_field(k.unguided), k.guidance, k.interval)
 
 
+EXPONENTIAL = {"ddim": DDIMStep, "dpm-solver": DPMSolver}
+"""Solvers that step in an interpolant, by the names of the option."""
+
+
 def along(b: VelocityField, solver: str, interpolant: Interpolant | None, steps: int = 1) -> FlowMap:
     """Equal steps of the option `solver` along a field, as a map."""
-    if solver != "ddim":
+    if solver not in EXPONENTIAL:
         return SolverStep(b, solver, steps)
     if interpolant is None:
-        raise ValueError('`solver` must be another one with states=..., got "ddim", which steps in an interpolant.')
-    return DDIMStep(b, interpolant, steps)
+        raise ValueError(
+            f'`solver` must be another one with states=..., got "{solver}", which steps in an interpolant.'
+        )
+    return EXPONENTIAL[solver](b, interpolant, steps)
+
+
+def states_along(k: TermPoint, times: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+    """The states at all of these times, from `x` at the first on, a step of the solver or the teacher's map to each."""
+    if isinstance(k.teacher, FlowMap):
+        return list(_unguided(k.teacher, k.unguided).compose(times, x, trajectory=True))
+    step = along(guided_teacher(k), k.options.solver, k.schedule)
+    if isinstance(step, DDIMStep):
+        return step.trajectory(times, x)
+    return list(step.compose(times, x, trajectory=True))
 
 
 def stepped(k: Operators | TermPoint, o: Any, interpolant: Interpolant | None) -> FlowMap:

@@ -34,6 +34,7 @@ class Term:
         pairs: `"given"`, or `"teacher flow"` to replace the data by the teacher's flow of the base samples.
         guided: whether guidance can reach its velocity.
         solves: whether it solves an ODE, which no compiler takes whole.
+        whole: whether it takes every point of a trajectory from the base where the law draws one.
         joint: whether it looks at the rate of the log-determinant too, which a `JointMap` has.
 
     >>> from flowops.methods import CONDITIONAL, compared
@@ -56,6 +57,7 @@ class Term:
     pairs: str = "given"
     guided: bool = True
     solves: bool = False
+    whole: bool = False
     joint: bool = False
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import SolutionOperator, SolverStep
 from flowops.maps.schedule_change import angle_dot
+from flowops.maps.solver_step import multistep
 from flowops.sampling.cost import CountedField, in_chunks, per_sample
 from flowops.sampling.grids import check_grid, uniform
 
@@ -88,40 +89,22 @@ def solve(
         def along(own: VelocityField, x: Tensor) -> Tensor:
             if interpolant is None:
                 return SolverStep(own, method).compose(times, x)
-            return _multistep(own, interpolant, x, times, order=1 if method == "ddim" else 2)
+            return _exponential(own, interpolant, x, times, order=1 if method == "ddim" else 2)
 
     field = CountedField(b)
     x = torch.cat([along(own, part) for own, part, _ in in_chunks(field, x0, chunk)])
     return Solved(x, per_sample(field.count, x0))
 
 
-def _multistep(b: VelocityField, interpolant: Interpolant, x: Tensor, times: list[float], *, order: int) -> Tensor:
-    r"""Steps $x_t=rx_s+(\beta_t-r\beta_s)(D_s+\tfrac h{2h'}(D_s-D_{s'}))$, $r=\alpha_t/\alpha_s$, $s'$ before $s$.
-
-    The extrapolation in $\lambda$ is left out where it has no meaning: where $\lambda_{s'}=-\infty$ (noise alone) and
-    where $\lambda_t=\infty$ (data alone). The error of these steps is $O(\beta_t^2)$ and $O(\alpha_s^2)$: the order
-    stays two, up to a logarithm, if these are of the size of the steps; where $\alpha$ ends like a square root, take
-    the grid by noise levels.
-    """
+def _exponential(b: VelocityField, interpolant: Interpolant, x: Tensor, times: list[float], *, order: int) -> Tensor:
+    """The end of the steps of `maps.multistep`, which divide by the rate of the signal at time 0."""
     clock = torch.tensor(times, dtype=torch.float64, device=x.device)
     if not float(angle_dot(interpolant, clock[0])) > 0:
         raise ValueError(
             f"`interpolant` must have a rising beta / alpha at time 0 for the velocity to say what the data is, "
             f"got {interpolant!r}; use method='heun'."
         )
-    alphas, betas = interpolant.alpha(clock), interpolant.beta(clock)
-    lambdas = betas.log() - alphas.log()
-    h = lambdas.diff()
-    weights = torch.cat([torch.zeros_like(h[:1]), h[1:] / (2 * h[:-1])])
-    weights = torch.where(h.isfinite() & h.roll(1).isfinite(), weights, 0.0)
-    ratios = alphas[1:] / alphas[:-1]
-    gains = betas[1:] - ratios * betas[:-1]
-    previous = None
-    for s, ratio, gain, weight in zip(times[:-1], ratios.tolist(), gains.tolist(), weights.tolist(), strict=True):
-        denoised = interpolant.convert(s, x, b(s, x), "velocity", "denoiser")
-        ahead = denoised if previous is None or order == 1 else torch.lerp(previous, denoised, 1 + weight)
-        x, previous = ratio * x + gain * ahead, denoised
-    return x
+    return multistep(b, interpolant, list(clock), x, order=order)[-1]
 
 
 def times_of(

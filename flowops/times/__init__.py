@@ -6,7 +6,7 @@ A law is called with a number of draws, `law(n, interpolant=..., step=..., gener
 
 from flowops.times.dyadic import Dyadic, Grid, Halving
 from flowops.times.intervals import Intervals, Widening
-from flowops.times.ladder import Doubling, Karras, Ladder, SquareRoot
+from flowops.times.ladder import Doubling, Geometric, Karras, Ladder, SquareRoot
 from flowops.times.law import Law, LogitNormal, LogNoise, OneTime, Pair, Request, TimeLaw, Uniform, UniformAngle
 from flowops.times.pairs import (
     Annealed,
@@ -23,7 +23,7 @@ from flowops.times.pairs import (
     to_end,
 )
 from flowops.times.shrinking import Shrinking
-from flowops.times.triples import Decrement, Leap, Leaps, ThreeTimes
+from flowops.times.triples import Decrement, Leap, Leaps, ThreeTimes, Trajectory
 
 __all__ = [
     # what a law is
@@ -55,6 +55,7 @@ __all__ = [
     # ladders with a curriculum
     "Ladder",
     "Karras",
+    "Geometric",
     "Doubling",
     "SquareRoot",
     "Shrinking",
@@ -63,6 +64,7 @@ __all__ = [
     "Leap",
     "Leaps",
     "Decrement",
+    "Trajectory",
     # what becomes of a pair
     "as_drawn",
     "on_diagonal",

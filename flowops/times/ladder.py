@@ -47,6 +47,29 @@ class Karras:
 
 
 @dataclass(frozen=True)
+class Geometric:
+    r"""Noise levels, evenly spaced in their logarithm: $\sigma_n=\sigma_{\max}^{1-n/N}\,\sigma_{\min}^{n/N}$.
+
+    Raises:
+        ValueError: unless $0<\sigma_{\min}<\sigma_{\max}$.
+
+    Source: Lu et al. 2211.01095 (steps even in $\lambda=-\log\sigma$); the code of Hu et al. 2509.24526.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        Karras(1.0, self.sigma_min, self.sigma_max)
+
+    def levels(self, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """`count` noise levels, from `sigma_max` down to `sigma_min`."""
+        return torch.linspace(
+            math.log(self.sigma_max), math.log(self.sigma_min), count, dtype=dtype, device=device
+        ).exp()
+
+
+@dataclass(frozen=True)
 class Doubling:
     r"""iCT's number of rungs, $N(k)=\min(s_02^{\lfloor k/K'\rfloor},s_1)+1$: the steps between them double.
 
@@ -115,9 +138,9 @@ class Ladder(TimeLaw):
 
     * `rungs`: their number $N+1$, both ends included, or a curriculum: a callable of the training step (or None, for
       its end) such as `Doubling()`.
-    * `spacing`: `"uniform"` in time, $s_n=n/N$, or by noise levels, `Karras()`. There the first and the last rung are
-      moved to the times 0 and 1, where sampling starts and where $X_{1,1}$ is the identity; with the matching `edm`
-      interpolant they are there already, with the linear one they move by 0.012 and 0.002.
+    * `spacing`: `"uniform"` in time, $s_n=n/N$, or by noise levels, `Karras()` or `Geometric()`. There the first and
+      the last rung are moved to the times 0 and 1, where sampling starts and where $X_{1,1}$ is the identity; with the
+      matching `edm` interpolant they are there already, with the linear one they move by 0.012 and 0.002.
     * `law` of $n$: `"uniform"`, or `LogNoise(mean, std)`: the mass of that normal law of $\log\sigma$ between the two
       rungs, $\propto\mathrm{erf}\big(\tfrac{\log\sigma_n-m}{\sqrt2\,\mathrm{std}}\big)-\mathrm{erf}(\cdot_{n+1})$; iCT
       takes $(-1.1,2)$.
@@ -133,13 +156,13 @@ class Ladder(TimeLaw):
     """
 
     rungs: int | Callable[[int | None], int] = 18
-    spacing: Literal["uniform"] | Karras = "uniform"
+    spacing: Literal["uniform"] | Karras | Geometric = "uniform"
     law: Literal["uniform"] | LogNoise = "uniform"
 
     def __post_init__(self) -> None:
         if not callable(self.rungs):
             whole(self.rungs, "rungs", 2)
-        if self.spacing != "uniform" and not isinstance(self.spacing, Karras):
+        if self.spacing != "uniform" and not isinstance(self.spacing, Karras | Geometric):
             raise ValueError(f'`spacing` must be "uniform" or Karras(...), got {self.spacing!r}.')
         if self.law != "uniform" and not isinstance(self.law, LogNoise):
             raise ValueError(f'`law` must be "uniform" or LogNoise(mean, std), got {self.law!r}.')
@@ -161,7 +184,7 @@ class Ladder(TimeLaw):
 
     def times(self, count: int, request: Request) -> Tensor:
         """The times of so many rungs, `[count]`."""
-        if not isinstance(self.spacing, Karras):
+        if not isinstance(self.spacing, Karras | Geometric):
             return torch.arange(count, dtype=request.dtype, device=request.device) / (count - 1)
         I = request.schedule(self)
         times = time_of_noise_level(I, self.spacing.levels(count, request.dtype, request.device))
@@ -175,7 +198,7 @@ class Ladder(TimeLaw):
         return torch.where(distinct, times, torch.nan)
 
     def _mass(self, law: LogNoise, times: Tensor, request: Request) -> Tensor:
-        if isinstance(self.spacing, Karras):
+        if isinstance(self.spacing, Karras | Geometric):
             sigma = self.spacing.levels(len(times), request.dtype, request.device)
         else:
             sigma = noise_level(request.schedule(self), times).detach()

@@ -14,6 +14,7 @@ from flowops.fields import FrozenField, StoppedField
 from flowops.interpolants import NAMED, Interpolant, linear, noise_level, time_of_noise_level, trigonometric
 from flowops.maps import (
     DDIMStep,
+    DPMSolver,
     EDMPreconditioning,
     Endpoint,
     FrozenMap,
@@ -74,6 +75,7 @@ MAPS: dict[str, Callable[[], FlowMap]] = {
     "solved, fixed steps": lambda: SolutionOperator(field(), method="midpoint", steps=1),
     "one step of a solver": lambda: SolverStep(field(), "heun"),
     "one step of DDIM": lambda: DDIMStep(field(), trigonometric()),
+    "steps of DPM-Solver": lambda: DPMSolver(field(), trigonometric(), 3),
     "guided": lambda: GuidedMap(learned(), learned(), 1.5),
     "frozen": lambda: FrozenMap(learned()),
     "in an interval": lambda: IntervalMap(learned(), learned(), (0.2, 0.8)),

@@ -204,6 +204,7 @@ def of_maps() -> Iterator[Case]:
             )
     yield Case("SolverStep", "SolverStep", lambda s, t, x, w: maps.SolverStep(field(w), "heun3")(s, t, x), ST)
     yield Case("DDIMStep", "DDIMStep", lambda s, t, x, w: maps.DDIMStep(field(w), trigonometric())(s, t, x), ST)
+    yield Case("DPMSolver", "DPMSolver", lambda s, t, x, w: maps.DPMSolver(field(w), trigonometric(), 3)(s, t, x), ST)
     yield Case("StagedMap", "StagedMap", lambda s, t, x, w: maps.StagedMap(derived(w), learned(w), 0.5)(s, t, x), ST)
     for name, call in {
         "log_det_rate": lambda Y, s, t, x: Y.log_det_rate(s, t, x),

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from flowops import SolutionOperator, VelocityField
 from flowops._solvers.fixed import TABLEAUS
 from flowops.interpolants import Interpolant, cosine, edm, encoding_decoding, linear, trigonometric
-from flowops.maps import DDIMStep, SolverStep
+from flowops.maps import DDIMStep, DPMSolver, SolverStep
 from tests.examples import EVENT_IDS, EVENTS, Coupled, Cubic, CubicFlow, mild, normal, uniform
 
 
@@ -120,6 +120,39 @@ def test_several_steps_are_as_many_single_ones_from_and_to_times_of_each_sample(
     ):
         assert_close(three(s, t, x), one.compose(grid, x))
         assert not torch.allclose(three(s, t, x), one(s, t, x), rtol=1e-3)
+
+
+def test_a_single_step_of_dpm_solver_is_one_of_ddim_and_the_next_remembers_it() -> None:
+    s, t, x = torch.tensor([0.1, 0.8]).double(), torch.tensor([0.9, 0.3]).double(), normal(2, 2, seed=1)
+    b, I = Cubic(), trigonometric()
+    assert_close(DPMSolver(b, I)(s, t, x), DDIMStep(b, I)(s, t, x))
+    m = torch.lerp(s, t, 0.5)
+    first = DDIMStep(b, I)(s, m, x)
+    old, new = (I.convert(tau, y, b(tau, y), "velocity", "denoiser") for tau, y in ((s, x), (m, first)))
+    level = [(I.beta(tau) / I.alpha(tau)).log() for tau in (s, m, t)]
+    ahead = new + ((level[2] - level[1]) / (2 * (level[1] - level[0])))[:, None] * (new - old)
+    ratio = (I.alpha(t) / I.alpha(m))[:, None]
+    wanted = ratio * first + (I.beta(t)[:, None] - ratio * I.beta(m)[:, None]) * ahead
+    assert_close(DPMSolver(b, I, 2)(s, t, x), wanted)
+    states = DPMSolver(b, I).trajectory([s, m, t], x)
+    assert len(states) == 3
+    assert_close(states[1], first)
+    assert_close(states[2], wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_steps_of_dpm_solver_stay_where_they_have_no_length_and_are_finite_from_noise_to_data(
+    dtype: torch.dtype,
+) -> None:
+    x = normal(3, 2, 2, seed=1, dtype=dtype)
+    step = DPMSolver(OnePoint(linear(), torch.zeros(2, 2, dtype=dtype)), linear(), 3)
+    s = torch.tensor([0.0, 0.5, 0.999], dtype=dtype)
+    assert_close(step(s, s, x), x)
+    assert step(0.0, 1.0, x).dtype == dtype
+    assert_close(step(0.0, 1.0, x), torch.zeros_like(x))
+    half = torch.full_like(s, 0.5)  # a step of no length between two others is forgotten
+    paused = step.trajectory([s * 0, half, half, half + 0.25], x)
+    assert all(state.isfinite().all() for state in paused)
 
 
 def test_a_step_of_ddim_wants_two_terms() -> None:

@@ -29,6 +29,7 @@ from flowops.times import (
     Dyadic,
     EndpointFixed,
     FullSquare,
+    Geometric,
     Grid,
     Halving,
     Intervals,
@@ -44,6 +45,7 @@ from flowops.times import (
     SquareRoot,
     Step,
     TimeLaw,
+    Trajectory,
     Uniform,
     UniformAngle,
     UpperTriangle,
@@ -76,6 +78,8 @@ FORWARD: list[TimeLaw] = [
     Ladder(SquareRoot(), Karras()),
     Leaps(),
     Decrement(),
+    Trajectory(),
+    Ladder(12, Geometric()),
 ]
 PAIRS: list[TimeLaw] = [FullSquare(), *FORWARD]
 GROWING = ("Annealed", "Halving", "Shrinking", "Widening", "Doubling", "SquareRoot")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowops.interpolants import linear, noise_level, trigonometric
 from flowops.methods import METHODS, get_method
-from flowops.times import Decrement, Karras, Leap, Leaps, Request, ThreeTimes, Uniform
+from flowops.times import Decrement, Geometric, Karras, Leap, Leaps, Request, ThreeTimes, Uniform
 from tests.methods.rows import batch, call, learned, teacher_for
 
 RATE = 1e-6  # of a false alarm, at a fixed seed
@@ -22,7 +22,7 @@ def draw(law: ThreeTimes, n: int = N) -> Leap:
     return law.triple(Request(n, linear(), None, generator, torch.float64, torch.device("cpu")))
 
 
-def rungs(spacing: Karras, count: int) -> Tensor:
+def rungs(spacing: Karras | Geometric, count: int) -> Tensor:
     """The times of the rungs under the linear interpolant, where the noise level is (1-t)/t."""
     times = 1 / (1 + spacing.levels(count, torch.float64, torch.device("cpu")))
     times[0], times[-1] = 0.0, 1.0
@@ -32,8 +32,10 @@ def rungs(spacing: Karras, count: int) -> Tensor:
 def counts(law: Leaps) -> tuple[Tensor, ...]:
     """Which rungs the three times are."""
     drawn, times = draw(law), rungs(law.spacing, law.rungs)
-    found = [torch.searchsorted(times, t - 1e-9) for t in drawn[:3]]
-    for index, t in zip(found, drawn[:3], strict=True):
+    assert drawn.u is not None
+    three = (drawn.s, drawn.u, drawn.t)
+    found = [torch.searchsorted(times, t - 1e-9) for t in three]
+    for index, t in zip(found, three, strict=True):
         torch.testing.assert_close(times[index], t, rtol=0, atol=1e-9)
     return tuple(found)
 
@@ -53,6 +55,7 @@ def test_the_number_of_steps_has_a_chance_in_proportion_to_it_and_what_is_left_i
 def test_the_path_runs_from_the_start_over_every_rung_to_the_time_between() -> None:
     law = Leaps(5)
     s, u, _, path = draw(law, 50)
+    assert u is not None
     assert path is not None
     assert path.shape == (50, 5)
     assert torch.equal(path[:, 0], s)
@@ -66,6 +69,7 @@ def test_the_path_runs_from_the_start_over_every_rung_to_the_time_between() -> N
 def test_the_noise_level_is_lower_by_a_constant_up_to_the_end() -> None:
     law = Decrement(Uniform(0.1, 0.9), step=0.2, last=0.95)
     s, u, t, path = draw(law)
+    assert u is not None
     assert path is None
     assert ((s <= u) & (u <= t) & (t <= 0.95)).all()
     fallen = noise_level(linear(), s) - noise_level(linear(), u)

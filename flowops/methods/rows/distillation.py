@@ -11,6 +11,7 @@ from flowops.methods.options import (
     DERIVATIVES,
     NORMALIZE,
     SOLVER,
+    SOLVER_OF_STEPS,
     START,
     STEPS,
     STOP_GRADIENT,
@@ -18,10 +19,10 @@ from flowops.methods.options import (
     Option,
     count,
 )
-from flowops.methods.point import TEACHER, Difference, Differences, TermPoint
+from flowops.methods.point import TEACHER, Difference, Differences, TermPoint, states_along
 from flowops.methods.term import Term
 from flowops.methods.weights import TruncatedSNR
-from flowops.times import EndpointFixed, Halving, Intervals, LogitNormal, Widening
+from flowops.times import EndpointFixed, Halving, Intervals, LogitNormal, Trajectory, Widening
 
 K = Option("K", 2, "steps of the teacher map between s and t", "a number of steps, at least 1", count(1))
 POINTS = Option("points", 1, "number of times along the trajectory", "a number of times, at least 1", count(1))
@@ -43,6 +44,8 @@ def composed(k: TermPoint) -> Differences:
 
 def solution(k: TermPoint) -> Differences:
     r"""$X_{s,t_j}(x)$ against $\Phi_{s,t_j}(x)$ at `points` times up to $t$, averaged."""
+    if k.path is not None:
+        return every_point(k, k.path)
     n, points = len(k.x), k.options.points
     rows = torch.arange(n, device=k.x.device).repeat(points)
     fraction = torch.arange(1, points + 1, dtype=k.t.dtype, device=k.t.device).repeat_interleave(n) / points
@@ -52,6 +55,23 @@ def solution(k: TermPoint) -> Differences:
     left = k.X.subset(rows)(s, t, x) if points > 1 else k.X(s, t, x)
     left, right = (side.reshape(shape).movedim(0, 1) for side in (left, right))
     return {"solution": Difference(left, right, 1 / points)}
+
+
+def every_point(k: TermPoint, path: Tensor) -> Differences:
+    r"""$X_{\tau_j,\tau_k}(x_j)$ against $x_k$ at every point $x_j$ of a solver's trajectory but the last, averaged.
+
+    The end of the point $j$ of $N+1$ lies the part $(t-s)/(1-s)$ of the $N-j$ rungs ahead, at least one.
+    """
+    n, steps = len(k.x), path.shape[1] - 1
+    with torch.no_grad():
+        states = torch.stack(states_along(k, path.unbind(1), k.x))
+    left_over = 1 - k.s
+    part = torch.where(left_over > 0, (k.t - k.s) / torch.where(left_over > 0, left_over, 1), 1)
+    starts, rows = torch.arange(steps, device=path.device)[:, None], torch.arange(n, device=path.device)
+    ends = starts + (part * (steps - starts)).ceil().long().clamp(min=1)
+    s, t = (path[rows, index].flatten() for index in (starts, ends))
+    left = k.X.subset(rows.repeat(steps))(s, t, states[:-1].flatten(0, 1)).reshape(states[:-1].shape)
+    return {"solution": Difference(left.movedim(0, 1), states[ends, rows].movedim(0, 1), 1 / steps)}
 
 
 @torch.no_grad()
@@ -151,9 +171,9 @@ pd = preset(
 
 regression = row(
     "regression",
-    Term(residual=solution, solves=True, velocity=TEACHER, stop_gradient=True, constant="the solution"),
+    Term(residual=solution, solves=True, whole=True, velocity=TEACHER, stop_gradient=True, constant="the solution"),
     teacher="field or map",
-    options=(POINTS, START, SOLVER, STEPS),
+    options=(POINTS, START, SOLVER_OF_STEPS, STEPS),
     lacking="the Fourier layers in time of its networks",
     source="Zheng et al. 2211.13449; Li et al. 2010.08895",
     summary=r"Operator learning: $|X_{s,t}(I_s)-\Phi_{s,t}(I_s)|^2$ against the solution operator, at `points` "
@@ -165,14 +185,15 @@ cmt = preset(
     regression,
     "start=trajectory, solver=heun, steps=8",
     replaced(regression, constant="the trajectory of the solver"),
-    options=(POINTS, START("trajectory"), SOLVER("heun"), STEPS(8)),
-    paper={"law": EndpointFixed(), "steps": 16},
-    lacking="LPIPS, for which `norm=Perceptual(network)` takes features of your own; DPM-Solver++ as the solver, and "
-    "every point of one trajectory",
-    source="Hu et al. 2509.24526",
+    options=(POINTS, START("trajectory"), SOLVER_OF_STEPS("heun"), STEPS(8)),
+    paper={"law": Trajectory(law=EndpointFixed()), "solver": "dpm-solver"},
+    lacking="",
+    source="Hu et al. 2509.24526 and its code",
     summary=r"Consistency mid-training: $|X_{s,t}(x_s)-x_t|^2$ on a solver's trajectory of the teacher from the prior, "
     r"the stage between a teacher and self-distillation or consistency training, whose run starts from it with "
-    r"`init`. The paper's clock has the data at 0; its code, for $t=1$, trains on each of 16 steps of DPM-Solver++ "
-    r"evenly spaced in $\log\sigma$, and measures images by LPIPS. Ours takes `steps` steps to a random $s$ and as "
-    r"many to $t$; `points` shares them among several $t$.",
+    r"`init`. The paper's clock has the data at 0; its code trains on each of 16 steps of DPM-Solver++, even in "
+    r"$\log\sigma$, towards the last one: `Trajectory` gives every point of one solve, with `UpperTriangle()` towards "
+    r"any later one, and a batch has as many trajectories as samples. It measures images by LPIPS, "
+    r'`norm="lpips"`. The default takes `steps` steps to a random $s$ and as many to $t$; `points` shares them among '
+    r"several $t$.",
 )
