@@ -128,12 +128,13 @@ f2d2 = row(
     teacher="optional field",
     options=(PROBES(1), SCALE, GAMMA, ETA(0.5), STOP_GRADIENT, START, EMA_TEACHER),
     paper={"scale": 1e4},
-    lacking="its networks of images; the paper could not be read, the settings are those of its code for CelebA",
+    lacking="its networks of images; of the paper the abstract and its parametrization were read, the settings are "
+    "those of its code for CelebA",
     source="Ai et al. 2512.02636; code Keely-Ai/JAX-F2D2, Keely-Ai/F2D2",
     summary=r"Joint distillation of a state and its log-determinant, $\log|\det\nabla X_{s,t}|=(t-s)D_{s,t}$, with $D$ "
     r"a second output of the network of a `JointMap`. The diagonal is that of a teacher, or of the data and the map's "
     r"own divergence; both orders of the times are drawn, since a density is had by going from 1 to 0. Written after "
-    r"the authors' code, since the paper could not be read: its LSD is `form=lagrangian`, its shortcut model "
+    r"the authors' code: its LSD is `form=lagrangian`, its shortcut model "
     r"`form=semigroup, law=Dyadic(7), gamma=0.5`; it divides the rate by $10^4$ (CelebA), $2\cdot10^4$ (CIFAR-10), 10 "
     r"(in the plane).",
 )

@@ -186,7 +186,8 @@ alpha_flow = row(
     ),
     options=(ALPHA, ANNEAL, FOLLOW, *MEAN, MIX),
     paper=PAPER,
-    lacking=r"a constant of the adaptive weight that stays as $\alpha$ falls",
+    lacking=r"a constant of the adaptive weight that stays as $\alpha$ falls; in its released runs half of the batch "
+    "on the diagonal, squares averaged over the event, and with guidance a target that is clipped at 4",
     alpha=alpha_at,
     source="Zhang et al. 2510.20771",
     summary=r"$\alpha$-Flow: $\alpha^{-1}|v_{s,t}(I_s)-\mathrm{sg}(\alpha w+(1-\alpha)v_{u,t}(I_s+(u-s)w))|^2$ with "

@@ -177,7 +177,8 @@ split_meanflow = preset(
     FLOW_MATCHING_PART,
     replaced(psd_u, form="velocity"),
     options=(GAMMA, *SELF),
-    lacking="its law of the times and its weights, which were not read",
+    lacking="its law of the times and its weights: of the paper the abstract and the identity were read, and no code "
+    "of its authors is public",
     source="Guo et al. 2507.16884",
     summary=r"SplitMeanFlow: the splitting of an interval, $(t-s)\,v_{s,t}=(u-s)\,v_{s,u}+(t-u)\,v_{u,t}$, with the "
     r"paper's $\lambda$ our $\gamma$.",
