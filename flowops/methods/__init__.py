@@ -16,10 +16,9 @@ from flowops.methods.declare import preset, replaced, row
 from flowops.methods.draw import Draw, TermDraw
 from flowops.methods.guidance import PowerLaw, RandomInterval
 from flowops.methods.learned_features import LearnedFeatures
-from flowops.methods.method import Method
+from flowops.methods.method import Method, decay_of
 from flowops.methods.norms import Laplace, Lp, MeanSquared, Norm, Perceptual, PseudoHuber, Squared
 from flowops.methods.options import Option
-from flowops.methods.own_average import decay_of
 from flowops.methods.point import CONDITIONAL, OWN, TEACHER, Difference, TermPoint, VelocitySource
 from flowops.methods.result import MethodResult, NonFinite
 from flowops.methods.row import Row

@@ -15,7 +15,7 @@ from flowops.methods.groups import groups_of
 from flowops.methods.guidance import PowerLaw, RandomInterval, whole_at_one
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
-from flowops.times import Diagonal, Leap, ThreeTimes, TimeLaw, UpperTriangle, ahead, behind
+from flowops.times import Diagonal, Leap, ThreeTimes, UpperTriangle, ahead, behind
 from flowops.times.law import Request
 
 
@@ -195,7 +195,22 @@ def _drawn(
         law = term.law or law
     if term.share == "eta" and o.diagonal is not None:
         law = Diagonal(o.diagonal)
-    s, u, t, path = _times(term, law, o, joint, rows.stop - rows.start, alpha)
+    size, device = rows.stop - rows.start, joint.device
+    pairs = size if o.particles is None else groups_of(size, o.particles)
+    request = replace(joint, n=pairs)
+    three = law.triple(request) if isinstance(law, ThreeTimes) else None
+    s, t = law.draw(request) if three is None else (three.s, three.t)
+    fraction: Tensor | float = torch.rand(pairs, generator=joint.generator, dtype=joint.dtype, device=device)
+    if term.fraction == "alpha" and alpha is not None:
+        fraction = alpha
+    elif term.fraction and (given := getattr(o, term.fraction)) is not None:
+        fraction = given
+    s, u, t = term.middle(s, t, fraction)
+    u, path = (u, None) if three is None else _between(term, three, u)
+    if pairs < size:
+        shared = torch.arange(size, device=device) % pairs
+        s, t = s[shared], t[shared]
+        u, path = (None if held is None else held[shared] for held in (u, path))
     rows, within = share_of(rows, *part) if part[1] > 1 else (rows, slice(None))
     if rows.start == rows.stop:
         return None
@@ -218,26 +233,10 @@ def _drawn(
     )
 
 
-def _times(term: Term, law: TimeLaw, o: Any, joint: Request, size: int, alpha: float | None) -> Leap:
-    """The times of a term on so many rows of the joint batch, shared within groups of particles."""
-    pairs = size if o.particles is None else groups_of(size, o.particles)
-    request = replace(joint, n=pairs)
-    three = law.triple(request) if isinstance(law, ThreeTimes) else None
-    s, t = law.draw(request) if three is None else (three.s, three.t)
-    fraction: Tensor | float = torch.rand(pairs, generator=joint.generator, dtype=joint.dtype, device=joint.device)
-    if term.fraction == "alpha" and alpha is not None:
-        fraction = alpha
-    elif term.fraction and (given := getattr(o, term.fraction)) is not None:
-        fraction = given
-    s, u, t = term.middle(s, t, fraction)
-    path = None
-    if three is not None and (term.whole if three.u is None else term.middle in (ahead, behind)):
-        u, path = three.u, three.path
-    if pairs < size:
-        shared = torch.arange(size, device=joint.device) % pairs
-        s, t = s[shared], t[shared]
-        u, path = (None if held is None else held[shared] for held in (u, path))
-    return Leap(s, u, t, path)
+def _between(term: Term, three: Leap, u: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """The time between and the steps of a law of three times, where the term wants them."""
+    wanted = term.whole if three.u is None else term.middle in (ahead, behind)
+    return (three.u, three.path) if wanted else (u, None)
 
 
 def _factor(share: str, rows: slice, n: int, eta: float) -> float:

@@ -39,6 +39,7 @@ from flowops.methods.result import MethodResult
 from flowops.methods.row import TEACHERS, Row
 from flowops.methods.term import Term
 from flowops.methods.weights import Adaptive, Weight
+from flowops.times import Ladder
 
 
 class Method(nn.Module):
@@ -244,9 +245,12 @@ class Method(nn.Module):
             differences = [*term.residual(k).items()]
             if self.options.inverse and term is self.terms[-1]:
                 differences.append(("inverse", invertibility(k)))
-            diagonal += [name for name, _ in differences] if term.share == "eta" else []
+            norm = self.options.norm
+            if term.share == "eta":  # a norm of features looks at states, not at the velocities there
+                diagonal += dict(differences)
+                norm = Squared() if norm.of_sides else norm
             for name, difference in differences:
-                values = self._per_sample(k, difference, self._norm_of(term))
+                values = self._per_sample(k, difference, norm)
                 if draw.factors is not None:
                     values = draw.factors[i] * values
                 values = nn.functional.pad(values, (drawn.rows.start, n - drawn.rows.stop))
@@ -329,11 +333,6 @@ class Method(nn.Module):
         if o.start == "pushforward":
             return held.X(zero, s, x0)
         return teacher_solution(held, zero, s, x0) if o.steps is None else stepped(held, o, interpolant)(zero, s, x0)
-
-    def _norm_of(self, term: Term) -> Norm:
-        """The norm of a term: one of features looks at states, not at the velocities on the diagonal."""
-        norm: Norm = self.options.norm
-        return Squared() if norm.of_sides and term.share == "eta" else norm
 
     def _per_sample(self, k: TermPoint, difference: Difference, norm: Norm) -> Tensor:
         """Norm and weight of one difference, `[batch]`."""
@@ -424,3 +423,29 @@ def follows_a_teacher_alone(method: Method) -> bool:
         and method.options.start == "interpolant"
         and all(term.velocity in (TEACHER, None) and term.pairs == "given" for term in method.terms)
     )
+
+
+def decay_of(method: Method) -> Callable[[int], float] | None:
+    r"""$k\mapsto\mu^{N(0)/N(k)}$, the decay at step $k$ of the average of a row's own; None for that of the run.
+
+    $\mu$ is the option `decay` and $N(k)$ the number of rungs of the law of the times where that is a `Ladder`; under
+    another law the decay is $\mu$. After step $k$, counted from 0, the average is
+    $\mu_k\bar\theta+(1-\mu_k)\theta_{k+1}$.
+
+    >>> from flowops.methods import get_method
+    >>> decay = decay_of(get_method("ct", paper=True))
+    >>> [round(decay(k), 4) for k in (0, 10_000, 800_000)]
+    [0.9, 0.9877, 0.9986]
+
+    Source: Song et al. 2303.01469, App. C, $\mu(k)=\exp(s_0\log\mu_0/N(k))$: $N(0)=s_0$.
+    """
+    o = method.options
+    if not o.ema_teacher or o.decay is None:
+        return None
+    law = o.law or method.terms[-1].law
+
+    def decay(step: int) -> float:
+        growth = law.count(0) / law.count(step) if isinstance(law, Ladder) else 1.0
+        return float(o.decay) ** growth
+
+    return decay
