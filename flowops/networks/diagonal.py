@@ -11,15 +11,14 @@ from flowops.networks.unet import UNet
 
 PREFIXES = ("module.", "_orig_mod.")  # of wrappers for several processes, and of compiled modules
 SILENT = ("conditions.difference", "conditions.guidance", "conditions.interval")  # what a gain of zero leaves unseen
-HEAD = "log_det."  # a second output, which is zero at first
+HEADS = ("log_det.", "auxiliary.")  # of second outputs
 
 
 def load_diagonal(network: UNet, weights: Mapping[str, Tensor]) -> None:
     r"""Give a two-time network the weights of a one-time one, so that $v_{s,t}(x)=b_s(x)$ for all $t$, exactly.
 
     The gain of the embedding of $t-s$ is set to zero, and learns from there; so are those of guidance where the
-    weights know none; a head of `log_det=True` that they lack keeps its first weights, and says zero. A map that starts
-    so is the Euler step of the pretrained field, with the right diagonal.
+    weights know none; a second output that they lack keeps its first weights (`log_det=True` says zero). A map that starts so is the Euler step of the pretrained field, with the right diagonal.
 
     Args:
         network: a `UNet` with the options of the pretrained one, but `one_time=False`.
@@ -38,7 +37,7 @@ def load_diagonal(network: UNet, weights: Mapping[str, Tensor]) -> None:
     if wrong := [name for name, weight in given.items() if not isinstance(weight, Tensor)]:
         raise TypeError(f"`weights` must be tensors by name, got another type for {_listed(wrong)}; pass a state dict.")
     own = network.state_dict()
-    unknown = tuple(part for part in (*SILENT[1:], HEAD) if not any(name.startswith(part) for name in given))
+    unknown = tuple(part for part in (*SILENT[1:], *HEADS) if not any(name.startswith(part) for name in given))
     silent = SILENT[:1] + unknown
     expected = {name: value for name, value in own.items() if not name.startswith(silent)}
     _refuse("misses", sorted(expected.keys() - given.keys()))
