@@ -18,7 +18,8 @@ def load_diagonal(network: UNet, weights: Mapping[str, Tensor]) -> None:
     r"""Give a two-time network the weights of a one-time one, so that $v_{s,t}(x)=b_s(x)$ for all $t$, exactly.
 
     The gain of the embedding of $t-s$ is set to zero, and learns from there; so are those of guidance where the
-    weights know none; a second output that they lack keeps its first weights (`log_det=True` says zero). A map that starts so is the Euler step of the pretrained field, with the right diagonal.
+    weights know none; a second output that they lack keeps its first weights (`log_det=True` says zero). A map that
+    starts so is the Euler step of the pretrained field, with the right diagonal.
 
     Args:
         network: a `UNet` with the options of the pretrained one, but `one_time=False`.

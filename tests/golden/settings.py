@@ -132,6 +132,7 @@ OWN: dict[str, Any] = {
     "balance": "rows",
     "start": "interpolant",
     "ema_teacher": False,
+    "decay": None,
 }
 MEAN: dict[str, Any] = {
     "stop_gradient": True,
@@ -162,6 +163,7 @@ JOINT: dict[str, Any] = {
     "stop_gradient": True,
     "start": "interpolant",
     "ema_teacher": False,
+    "decay": None,
 }
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -187,21 +189,24 @@ ROWS: dict[str, dict[str, Any]] = {
         "solver": "heun",
         "stop_gradient": True,
         "ema_teacher": False,
+        "decay": None,
     },
-    "cd": {"law": LADDER, "solver": "heun", "stop_gradient": True, "ema_teacher": True},
-    "ct": {"law": LADDER, "stop_gradient": True, "ema_teacher": True},
+    "cd": {"law": LADDER, "solver": "heun", "stop_gradient": True, "ema_teacher": True, "decay": None},
+    "ct": {"law": LADDER, "stop_gradient": True, "ema_teacher": True, "decay": None, "one_mask": False},
     "ict": {
         "law": Ladder(
             rungs=Doubling(start=10, end=1280, steps=400_000), spacing=KARRAS, law=LogNoise(mean=-1.1, std=2.0)
         ),
         "norm": PseudoHuber(c=0.01),
         "stop_gradient": True,
+        "one_mask": False,
     },
     "ect": {
         "law": Shrinking(law=LogNoise(mean=-1.1, std=2.0), q=2.0, k=8.0, b=1.0, steps_per_stage=10, stages=8),
         "p": 0.5,
         "c": 1e-8,
         "stop_gradient": True,
+        "one_mask": False,
     },
     "scm": {**SCM, "form": "velocity"},
     "facm": {
@@ -225,6 +230,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "norm": Laplace(width=1.0),
         "particles": 3,
         "epsilon": 0.1,
+        "narrows": False,
         "stop_gradient": True,
     },
     "lsd": {**OWN, "guides": "target", "derivatives": "forward", "form": "map"},
@@ -243,6 +249,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "guides": "target",
         "finest": None,
         "clip": None,
+        "decay": None,
     },
     "meanflow": {**TWO_OUTPUTS, "law": LOGIT, "p": 1.0, "warmup": 0, "tangent": 1.0},
     "imf": {**TWO_OUTPUTS, "law": LOGIT, "tangent": 0.0},
