@@ -41,6 +41,7 @@ ORDER = [
     "pictures",
     "metrics",
     "methods",
+    "certificates",
     "sampling",
     "runs",
     "evaluation",
