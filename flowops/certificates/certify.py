@@ -76,7 +76,7 @@ def certify(
     on every step $1.5$ `nodes` residuals and five times as many Jacobians of `b`. Source: 2406.07507, 2505.18825;
     Dahlquist 1959. Checked by `theory_checks/test_certificates_hold.py`.
     """
-    grid_of_times = _checked(X, b, x, s, t, times)
+    grid_of_times = checked_times(X, b, x, s, t, times)
     whole(nodes, "nodes", 2)
     whole(grid, "grid", 0)
     Y = (b.flow_map() if flow is None else flow) if truth else None
@@ -93,7 +93,7 @@ def certify(
     return _certificate(Course.joined(parts), grid_of_times, x, over)
 
 
-def _checked(
+def checked_times(
     X: FlowMap, b: VelocityField, x: Tensor, s: TimeLike, t: TimeLike, times: Sequence[TimeLike] | Tensor | None
 ) -> Tensor:
     """The times of the sampler, `[k + 1, n]`; what does not fit is refused."""

@@ -12,12 +12,14 @@ from torch import Tensor
 from flowops import residuals
 from flowops._types import State
 from flowops.certificates.constant import ESTIMATED, PROVED, Status
-from flowops.certificates.growth import Segments, segment_rates
+from flowops.certificates.growth import SegmentRates, Segments, segment_rates
 from flowops.certificates.norms import Rates
 from flowops.certificates.quadrature import places, rule, spread
 from flowops.certificates.tangent import tangent_error
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
+
+_ROWS = 2**16  # numbers of states whose Jacobians are taken at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +103,17 @@ def follow(X: FlowMap, b: VelocityField, grid: Tensor, x: State, flow: FlowMap |
     steps, estimate = _estimates(X, b, grid, tau, starts)
     truth = None if flow is None else flow.path(grid[0], [*tau.flatten(0, 1), grid[-1]], x)
     other = y - estimate if truth is None else truth[:-1].reshape(y.shape)
-    rates, status, how = _rates(b, grid, tau, y, other, affine_only=truth is None)
-    moved, steep = _primitives(jumps, r[:, :nodes], rates.norm[:, :nodes], length, grid.diff(dim=0))
+    found = growth_over(b, grid, tau, y, other)
+    status = ESTIMATED if truth is None and found.status != PROVED else found.status
+    how = found.how if status == found.status else f"{found.how}; the true path is where the estimate says"
+    moved, steep = _primitives(jumps, r[:, :nodes], found.rates.norm[:, :nodes], length, grid.diff(dim=0))
     return Course(
         nodes,
         tau,
         length,
         _sizes(jumps, 2),
         _sizes(r, 3),
-        rates,
+        found.rates,
         status,
         how,
         moved,
@@ -167,24 +171,19 @@ def _bent(b: VelocityField, tau: Tensor, y: Tensor, e: Tensor) -> Tensor:
     return spread(left_out, places, tau.reshape(1, -1), x)[0].reshape(y.shape)
 
 
-def _rates(
-    b: VelocityField, grid: Tensor, tau: Tensor, y: Tensor, z: Tensor, affine_only: bool
-) -> tuple[Rates, Status, str]:
-    """Over the segments between two paths; where one of them is an estimate only what is proved everywhere stays so."""
-    k, m, n = tau.shape
-    rows = torch.arange(n, device=y.device).expand(k, m, n).reshape(-1)
+def growth_over(b: VelocityField, grid: Tensor, tau: Tensor, y: Tensor, z: Tensor) -> SegmentRates:
+    """The rates over the segments between two paths at times `[..., n]`, in the direction of the grid."""
+    n = tau.shape[-1]
+    rows = torch.arange(n, device=y.device).expand(tau.shape).reshape(-1)
     direction = torch.where(grid[-1] >= grid[0], 1.0, -1.0).double()[rows]
-    flat = (tau.reshape(-1), y.flatten(0, 2), z.flatten(0, 2), direction, rows)
-    size = max(1, 2**16 // max(1, y[0, 0, 0].numel()))
+    ends = [path.reshape(-1, *path.shape[tau.ndim :]) for path in (y, z)]
+    flat = (tau.reshape(-1), *ends, direction, rows)
+    size = max(1, _ROWS // max(1, ends[0][:1].numel()))
     found = [
-        segment_rates(b.subset(own), Segments(*some))
-        for *some, own in zip(*(part.split(size) for part in flat), strict=True)
+        segment_rates(b.subset(own), Segments(*some)) for *some, own in zip(*(p.split(size) for p in flat), strict=True)
     ]
-    joint = Rates(*(torch.cat(each).double().reshape(k, m, n) for each in zip(*(f.rates for f in found), strict=True)))
-    status, how = found[0].status, found[0].how
-    if affine_only and status != PROVED:
-        status, how = ESTIMATED, f"{how}; the true path is where the estimate says"
-    return joint, status, how
+    joint = (torch.cat(each).double().reshape(tau.shape) for each in zip(*(f.rates for f in found), strict=True))
+    return found[0]._replace(rates=Rates(*joint))
 
 
 def _primitives(jumps: Tensor, r: Tensor, norm: Tensor, length: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
