@@ -71,7 +71,7 @@ def wasserstein_bounds(
       \big)^{1/2}$ along the true path, without a constant.
 
     Args:
-        X: the map, the identity at equal times.
+        X: the map.
         b: the field.
         x: independent draws of the law at `s`, at least two.
         s: start time.
@@ -136,7 +136,7 @@ def self_distillation_bounds(
     printed form with 4 or 2: $(\sqrt a+\sqrt b)^2\le2(a+b)$. $\hat C$ is that of $\hat v$.
 
     Args:
-        X: the map, the identity at equal times.
+        X: the map.
         b: the true field.
         x: independent draws of the law at `s`, at least two.
         s: start time.
@@ -157,7 +157,7 @@ def self_distillation_bounds(
     v = X.velocity()
     tau = places(rule(nodes, x)[0], start, end)
     truth = (b.flow_map() if flow is None else flow).path(start, list(tau), x)
-    own = v.flow_map().path(start, list(tau), x)
+    *own, landed = v.flow_map().path(start, [*tau, end], x)
     rows = torch.arange(len(x), device=x.device)
     length = (end - start).abs().double()
 
@@ -168,22 +168,19 @@ def self_distillation_bounds(
         return residuals.lagrangian(X.subset(which), v.subset(which), start[which], when, x[which])
 
     learned = spread(mapped, rows, tau, x)
-    segments = [growth_over(v, times, tau, y, own) for y in (truth, learned)]
+    segments = [growth_over(v, times, tau, y, torch.stack(own)) for y in (truth, learned)]
     rate = torch.maximum(*(found.rates.growth.amax(1) for found in segments))
     constant = Constant("one-sided Lipschitz constant", float(rate.max()), segments[0].status, segments[0].how)
     factor = float(_positive_growth(rate, length.max()))
     differences = torch.stack([v(u, y) - b(u, y) for u, y in zip(tau, truth, strict=True)])
-    losses = [
-        _mean(_square(values), length)
-        for values in (
-            differences,
-            spread(residual, rows, tau, x),
-            torch.stack([residuals.eulerian(X, v, u, end, y) for u, y in zip(tau, own, strict=True)]),
-        )
-    ]
-    excess, lagrangian, eulerian = (
-        Interval.of_mean(loss, level) for loss in (losses[0], losses[1], length * losses[2])
+    backward = torch.stack([residuals.eulerian(X, v, u, end, y) for u, y in zip(tau, own, strict=True)])
+    first, last = (euclidean(X(u, u, y) - y).double() for u, y in ((start, x), (end, landed)))
+    losses = (
+        _mean(_square(differences), length),
+        first.square() + _mean(_square(spread(residual, rows, tau, x)), length),
+        (last + (length * _mean(_square(backward), length)).sqrt()).square(),
     )
+    excess, lagrangian, eulerian = (Interval.of_mean(loss, level) for loss in losses)
     carried = excess.through(lambda value: factor * value).root()
     return (
         WassersteinBound(
