@@ -1,12 +1,14 @@
 r"""Bounds of the error: exact <= logarithmic norm <= one-sided Lipschitz <= Lipschitz, and a bound of the estimate.
 
 With $y_\tau=\hat X_{s,\tau}(x)$, its Lagrangian residual $r$ and the true path $x_\tau$,
-$$|\hat X_{s,t}(x)-X_{s,t}(x)|\le e^{\int_s^t\mu}|\hat X_{s,s}(x)-x|+\int_s^te^{\int_\tau^t\mu_\sigma d\sigma}|r_\tau|\,d\tau$$
-for every $\mu_\tau$ that is at least $\mu_2(\nabla b_\tau)$ on the segment from $x_\tau$ to $y_\tau$: its maximum there,
-the maximum over all samples, or that of $\|\nabla b_\tau\|_2$. Backward in time with $-b$; along a sampler of several
-steps too, whose path is piecewise smooth. The estimate $\hat e$ that $\dot{\hat e}=\nabla b(y)\hat e+r$ gives is off by
-at most $\int e^{\int\mu}|b(y)-b(y-\hat e)-\nabla b(y)\hat e|$. A constant of a formula is proved or computed, one of
-points on the segment estimated.
+$$|\hat X_{s,t}(x)-X_{s,t}(x)|\le e^{\int_s^t\mu}|\hat X_{s,s}(x)-x|
+  +\int_s^te^{\int_\tau^t\mu_\sigma d\sigma}|r_\tau|\,d\tau$$
+for every $\mu_\tau$ that is at least $\mu_2(\nabla b_\tau)$ on the segment from $x_\tau$ to $y_\tau$: its maximum
+there, the maximum over all samples, or that of $\|\nabla b_\tau\|_2$. Backward in time with $-b$; along a sampler of
+several steps too, whose path is piecewise smooth. The estimate $\hat e$ of $\dot{\hat e}=\nabla b(y)\hat e+r$ is off
+by at most $\int e^{\int\mu}|b(y)-b(y-\hat e)-\nabla b(y)\hat e|$. The largest error on the way is at least
+$|\int_u^\tau r|/(2+\int_u^\tau L)$, $L=\|\nabla b\|_2$ on the segments. A constant of a formula is proved or computed,
+one of points on the segment estimated.
 
 Hypotheses: $b$ continuous in $t$ and once continuously differentiable in $x$.
 

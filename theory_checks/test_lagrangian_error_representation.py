@@ -1,7 +1,8 @@
 r"""Alekseev-Gröbner: the error of any map is its Lagrangian residual, carried on by the flow.
 
 $$\hat X_{s,t}(x)-X_{s,t}(x)=\big[X_{s,t}(\hat X_{s,s}(x))-X_{s,t}(x)\big]
-  +\int_s^t\nabla X_{\tau,t}(\hat X_{s,\tau}(x))\,\big(\partial_\tau\hat X_{s,\tau}(x)-b_\tau(\hat X_{s,\tau}(x))\big)\,d\tau$$
+  +\int_s^t\nabla X_{\tau,t}(\hat X_{s,\tau}(x))\,
+    \big(\partial_\tau\hat X_{s,\tau}(x)-b_\tau(\hat X_{s,\tau}(x))\big)\,d\tau$$
 
 for $s\le t$ and $s>t$: $\tau\mapsto X_{\tau,t}(\hat X_{s,\tau}(x))$ runs from the one to the other, and by the Eulerian
 equation its derivative is the integrand. Left, values of two maps; right, derivatives along the learned path only.

@@ -1,8 +1,8 @@
 r"""First order: the residual, carried on along the learned path, is the error up to its square.
 
-Two estimates need no truth: $\int_s^t\nabla\hat X_{\tau,t}(\hat X_{s,\tau}(x))\,r_\tau\,d\tau$, with the gradient of the
-wrong map, and the solution of $\dot e=\nabla b_\tau(\hat X_{s,\tau}(x))\,e+r_\tau$ from $\hat X_{s,s}(x)-x$. Of a map
-that is wrong by $\delta$ both miss the error by $O(\delta^2)$; the second, whose linearization leaves out
+Two estimates need no truth: $\int_s^t\nabla\hat X_{\tau,t}(\hat X_{s,\tau}(x))\,r_\tau\,d\tau$, with the gradient of
+the wrong map, and the solution of $\dot e=\nabla b_\tau(\hat X_{s,\tau}(x))\,e+r_\tau$ from $\hat X_{s,s}(x)-x$. Of a
+map that is wrong by $\delta$ both miss the error by $O(\delta^2)$; the second, whose linearization leaves out
 $\tfrac12\nabla^2b\,[e,e]$, is exact for a field that is affine in the state.
 
 Hypotheses: $b$ twice continuously differentiable in $x$; for the first, $\nabla\hat X$ wrong by $O(\delta)$ too.

@@ -2,7 +2,8 @@ r"""W2 of map and flow: at most the root mean square error, and that at most wha
 
 With $e=\hat X_{s,t}(x)-X_{s,t}(x)$, $x$ from the law at $s$, $r$ the Lagrangian residual along the learned path and
 $\rho$ the Eulerian one along the true path,
-$$W_2^2\le\mathbb E|e|^2\le\mathbb E\Big(\int e^{\int\mu}|r|\Big)^2\le e^{\int(1+2C_\tau)_+d\tau}\int\mathbb E|r_\tau|^2d\tau,
+$$W_2^2\le\mathbb E|e|^2\le\mathbb E\Big(\int e^{\int\mu}|r|\Big)^2
+  \le e^{\int(1+2C_\tau)_+d\tau}\int\mathbb E|r_\tau|^2d\tau,
   \qquad\mathbb E|e|^2\le|t-s|\int\mathbb E|\rho_\tau|^2d\tau,$$
 $C_\tau$ a one-sided Lipschitz constant of $b_\tau$: $\frac d{d\tau}|e|^2\le|r|^2+(1+2C)|e|^2$, and Cauchy-Schwarz on
 the Eulerian representation. The printed $e^{1+2\int|C|}$ is larger; without the positive part the bound is false for a

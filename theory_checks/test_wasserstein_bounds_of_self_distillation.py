@@ -4,12 +4,12 @@ With $\Phi$ the flow of the diagonal $\hat v_{\tau,\tau}$, $\hat C$ its one-side
 $\Lambda=\int(1+2\hat C)_+$,
 $$W_2\le e^{\Lambda/2}\big(\sqrt{\varepsilon_b}+\sqrt{\varepsilon_L}\big),\qquad
   W_2\le e^{\Lambda/2}\sqrt{\varepsilon_b}+\sqrt{\varepsilon_E},$$
-by the triangle $\hat X,\Phi,X$ from the same starts: $\varepsilon_b=\int\mathbb E|\hat v_{\tau,\tau}-b_\tau|^2$ over the
-true law, $\varepsilon_L$ the Lagrangian residual against $\hat v$ along $\hat X_{0,\tau}(x_0)$, $\varepsilon_E$ the
+by the triangle $\hat X,\Phi,X$ from the same starts: $\varepsilon_b=\int\mathbb E|\hat v_{\tau,\tau}-b_\tau|^2$ over
+the true law, $\varepsilon_L$ the Lagrangian residual against $\hat v$ along $\hat X_{0,\tau}(x_0)$, $\varepsilon_E$ the
 Eulerian one along $\Phi_{0,\tau}(x_0)$. Both imply the printed $4e^\Lambda\varepsilon$ and $2(1+e^\Lambda)\varepsilon$
 where each term is at most $\varepsilon$. Three readings fail: of the loss itself, which the conditional variance keeps
-from zero; of 4 as if both terms together were $\varepsilon$ (2 is enough); and of the Eulerian residual under the law of
-$I_\tau$, which is zero for maps as far as one likes.
+from zero; of 4 as if both terms together were $\varepsilon$ (2 is enough); and of the Eulerian residual under the law
+of $I_\tau$, which is zero for maps as far as one likes.
 
 Hypotheses: $b$ and $\hat v$ continuous in $t$, $\hat v$ one-sided Lipschitz, $\hat X$ once continuously differentiable,
 the residuals from $s=0$ or to $t=1$.

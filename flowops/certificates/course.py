@@ -78,7 +78,9 @@ class Course:
         return replace(first, rates=joint, **found)
 
 
-def follow(X: FlowMap, b: VelocityField, grid: Tensor, x: State, flow: FlowMap | None, nodes: int) -> Course:
+def follow(
+    X: FlowMap, b: VelocityField, grid: Tensor, x: State, flow: FlowMap | None, nodes: int, *, estimated: bool = True
+) -> Course:
     r"""The course of states `x` at the first time of the grid, `[k + 1, n]`, to the last.
 
     Args:
@@ -88,6 +90,9 @@ def follow(X: FlowMap, b: VelocityField, grid: Tensor, x: State, flow: FlowMap |
         x: states.
         flow: the flow map of `b`, for the true path; if None, it is where the estimate says.
         nodes: of the finer rule.
+        estimated: whether the estimate is wanted; without it, it is zero.
+
+    Cost: as `certify`; without the estimate that of the residuals, the true path and the rates.
     """
     points = torch.cat([rule(nodes, x)[0], rule(nodes // 2, x)[0]])
     length = (grid[1:] - grid[:-1]).abs().double()
@@ -100,7 +105,9 @@ def follow(X: FlowMap, b: VelocityField, grid: Tensor, x: State, flow: FlowMap |
         starts.append(X(s, t, starts[-1]))
     jumps = torch.stack([X(s, s, y) - y for s, y in zip(grid[:-1], starts[:-1], strict=True)])
     tau, y, r = torch.stack(times), torch.stack(paths), torch.stack(forces)
-    steps, estimate = _estimates(X, b, grid, tau, starts)
+    steps, estimate = x.new_zeros(len(length), *x.shape), torch.zeros_like(y)
+    if estimated or flow is None:
+        steps, estimate = _estimates(X, b, grid, tau, starts)
     truth = None if flow is None else flow.path(grid[0], [*tau.flatten(0, 1), grid[-1]], x)
     other = y - estimate if truth is None else truth[:-1].reshape(y.shape)
     found = growth_over(b, grid, tau, y, other)

@@ -17,6 +17,7 @@ from flowops.fields import VelocityField
 from flowops.maps import FlowMap
 
 _SOLVER = {"method": "dopri5", "rtol": 1e-4, "atol": 1e-4}  # in units of the residual
+_ROUNDINGS = 1e5  # of the state: the least unit, so that rounding of a residual is below the tolerance
 
 
 class TangentField(VelocityField):
@@ -82,8 +83,8 @@ def tangent_error(
     if start is not None:
         check_like(start, x, "start")
         begin = begin + start
-    unit = _unit(X, b, s, ends, x) * on + euclidean(begin)
-    unit = torch.where(unit > 0, unit, 1)
+    rounding = torch.finfo(x.dtype).eps * (1 + euclidean(x))
+    unit = torch.maximum(_unit(X, b, s, ends, x) * on + euclidean(begin), _ROUNDINGS * rounding)
     tangent = TangentField(X, b, s, x, on / unit)
     z = tangent.flow_map(**_SOLVER).path(s, list(ends), begin / per_event(unit, x))
     return z * per_event(unit, x)

@@ -88,7 +88,7 @@ def wasserstein_bounds(
     """
     times = checked_times(X, b, x, s, t, None)
     Y = b.flow_map() if flow is None else flow
-    course = follow(X, b, times, x, Y, nodes)
+    course = follow(X, b, times, x, Y, nodes, estimated=False)
     constant = _one_sided(course)
     squares = course.defect[0].square() + _mean(course.residual[0, :nodes].square(), course.length[0])
     growth = _positive_growth(course.rates.growth[0, :nodes].amax(-1), course.length[0].max())
@@ -232,7 +232,7 @@ def progressive_bound(
     """
     T = X if teacher is None else teacher
     grid = checked_times(T, b, x, times[0], times[-1], times)
-    course = follow(T, b, grid, x, b.flow_map() if flow is None else flow, nodes)
+    course = follow(T, b, grid, x, b.flow_map() if flow is None else flow, nodes, estimated=False)
     apart = euclidean(X(grid[0], grid[-1], x) - T.compose(list(grid), x)).square()
     below = upper_bounds(course)[0][NAMES[0]].square()
     value = Interval.of_mean(apart, level).root() + Interval.of_mean(below, level).root()
