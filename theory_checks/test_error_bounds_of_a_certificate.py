@@ -107,9 +107,9 @@ def test_without_the_truth_what_is_proved_stays_so(check: Check) -> None:
 
 
 def test_images_by_lanczos_and_single_precision(check: Check) -> None:
-    problem = problems.logistic(1.5, event=(3, 4, 4))
-    x = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    wrong = Family(problem.X, 48, 0.02)
+    problem = problems.logistic(1.5, event=(3, 32, 32))
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    wrong = Family(problem.X, 3072, 0.02)
     c = certify(wrong, problem.b + 0.0 * problem.b, x, flow=problem.X, nodes=8, grid=0)  # a sum has no formula
     assert c.estimate.dtype == c.bound.dtype == torch.float32
     assert not c.rigorous

@@ -61,6 +61,7 @@ PARTS: dict[str, Part] = {
     "stiff": Part("stiff equations"),
     "small": Part("a single small equation"),
     "sampling": Part("a map in few steps beside solvers, at equal distance"),
+    "certificates": Part("the certificate of a distilled planar map, its cost and how near it is"),
     "startup": Part("the start of a process"),
     "growth": Part("cost against dimension, batch, steps, size of images and processes"),
 }

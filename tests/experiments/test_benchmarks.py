@@ -145,6 +145,7 @@ SIZES: dict[str, tuple[list[str], int]] = {  # arguments, rows of all tables of 
     "unet": ([], 3),
     "detest": ([], 6 + 3),
     "small": ([], 6 + 5),
+    "certificates": ([], 4 + 5),
     "stiff": ([], 6),
     "solvers": (["--only", "flowops dopri.$|torchdiffeq"], 4),
 }
