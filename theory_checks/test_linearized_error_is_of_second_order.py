@@ -5,6 +5,9 @@ the wrong map, and the solution of $\dot e=\nabla b_\tau(\hat X_{s,\tau}(x))\,e+
 map that is wrong by $\delta$ both miss the error by $O(\delta^2)$; the second, whose linearization leaves out
 $\tfrac12\nabla^2b\,[e,e]$, is exact for a field that is affine in the state.
 
+With $\hat X$ in place of $X$ the Lagrangian and the Eulerian representation are one, since $\tau\mapsto
+\hat X_{\tau,t}(\hat X_{s,\tau}(x))$ has equal ends.
+
 Hypotheses: $b$ twice continuously differentiable in $x$; for the first, $\nabla\hat X$ wrong by $O(\delta)$ too.
 
 Source: Hairer, Nørsett, Wanner, Solving ODEs I, §I.14.
@@ -20,7 +23,7 @@ from torch import Tensor
 
 from flowops import FlowMap, problems
 from flowops._arguments import per_event
-from flowops.certificates import Integral, linearized_error, tangent_error
+from flowops.certificates import Integral, eulerian_error, linearized_error, tangent_error
 from theory_checks.cases import SINGLE
 from theory_checks.controls import Shifted
 from theory_checks.converses import Reference, named
@@ -62,6 +65,14 @@ def test_by_the_tangent_it_is_off_by_the_square(check: Check) -> None:
 def test_by_the_tangent_it_is_the_error_where_the_field_is_affine(check: Check, name: str) -> None:
     missed, error = misses(by_the_tangent, named(name), 0.3)
     check.vanishes(missed, SOLVE, scale=float(error.norm()))
+
+
+@pytest.mark.parametrize("name", ["logistic", "gaussian"])
+def test_both_representations_along_the_map_itself_are_one(check: Check, name: str) -> None:
+    r = named(name)
+    wrong = Family(r.X, r.size, 0.3)
+    eulerian = eulerian_error(wrong, r.b, r.s, r.t, r.x, flow=wrong, tolerance=1e-9)
+    check.vanishes(eulerian.value - along_itself(wrong, r), 1e-7)
 
 
 def test_a_small_error_has_an_effectivity_of_one(check: Check) -> None:

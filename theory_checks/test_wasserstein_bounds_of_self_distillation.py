@@ -111,12 +111,12 @@ def test_under_the_law_of_the_interpolant_the_eulerian_residual_says_nothing(che
 
 def test_the_loss_itself_is_no_excess() -> None:
     """The minimum of the velocity loss is the conditional variance, 1 for two standard normal laws."""
-    problem = problems.gaussian([0.0], 1.0, interpolants.trigonometric())
+    I = interpolants.trigonometric()
+    problem = problems.gaussian([0.0], 1.0, I)
     x = draw(problem, 0.0, 200, seed=1)
     bound = self_distillation_bounds(Flow(problem), problem.b, x, flow=problem.X, nodes=8)[0]
     assert bound.value.value < 1e-6, "the excess of the true field is zero"
     x0, x1 = draw(problem, 0.0, 2000, seed=2), draw(problem, 1.0, 2000, seed=3)
-    I = problem.interpolant
     losses = [(problem.b(t, I(t, x0, x1)) - I.velocity(t, x0, x1)).square().mean() for t in (0.2, 0.5, 0.8)]
     assert min(losses) > 1, "and its loss is the square of pi/2"
 

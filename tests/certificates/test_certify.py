@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowops import FlowMap, problems
+from flowops import FlowMap, problems, residuals
 from flowops.certificates import Certificate, certify
 
 PROBLEM = problems.linear([[0.2, -1.0], [0.7, -0.4]])
@@ -40,6 +40,8 @@ def test_chunks_change_nothing_but_rounding() -> None:
 
 def test_shapes() -> None:
     c = whole()
+    assert c.error is not None
+    assert c.grid is not None
     assert c.estimate.shape == c.error.shape == STATES.shape
     assert c.steps.shape == (2, 5, 2)
     assert c.shares.shape == (2,)
@@ -49,6 +51,16 @@ def test_shapes() -> None:
     below = torch.ones(4, 4).tril(-1).bool()
     for part in (c.grid.lagrangian, c.grid.eulerian):
         assert part.isnan().equal(below)
+
+
+def test_the_grid_holds_root_mean_squares_of_residuals_on_the_way_of_the_map() -> None:
+    grid = whole().grid
+    assert grid is not None
+    s, t = (float(grid.times[k]) for k in (1, 2))
+    y = X(0.0, s, STATES)
+    for found, residual in ((grid.lagrangian, residuals.lagrangian), (grid.eulerian, residuals.eulerian)):
+        size = residual(X, PROBLEM.b, s, t, y).square().mean().sqrt()
+        assert torch.allclose(found[1, 2], size)
 
 
 def test_it_is_printed_and_written_as_json() -> None:
@@ -67,16 +79,8 @@ def test_it_is_printed_and_written_as_json() -> None:
 
 def test_without_the_truth_and_the_grid() -> None:
     c = certify(X, PROBLEM.b, STATES[:1], truth=False, nodes=4, grid=0)
-    assert (
-        c.error
-        is c.error_size
-        is c.effectivity
-        is c.overestimation
-        is c.violations
-        is c.grid
-        is c.profile.error
-        is None
-    )
+    unknown = (c.error, c.error_size, c.effectivity, c.overestimation, c.violations, c.grid, c.profile.error)
+    assert all(value is None for value in unknown)
     assert "estimate over error" not in str(c)
 
 
