@@ -19,11 +19,12 @@ Source: 2505.18825 Prop. 2.4 (16), (17), E.3, E.4.
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from flowops import FlowMap, VelocityField, interpolants, problems, residuals
-from flowops.certificates import self_distillation_bounds
+from flowops.certificates import self_distillation_bounds, wasserstein_bounds
 from theory_checks.cases import draw
 from theory_checks.converses import named
 from theory_checks.method_families import Family
@@ -57,6 +58,17 @@ def test_a_consistent_map_is_off_by_its_diagonal_alone(check: Check) -> None:
     check.vanishes(torch.tensor(lagrangian.value.value - eulerian.value.value), 1e-6)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_map_is_off_at_equal_times_counts(check: Check, late: bool) -> None:
+    """A flow of moved states has no Lagrangian residual, a moved flow no Eulerian one; the bounds see both."""
+    problem = problems.REFERENCE["linear"](interpolants.linear())
+    r, wrong = named("linear"), Moved(problem, late)
+    apart = root_mean_square(wrong(0.0, 1.0, r.x) - r.X(0.0, 1.0, r.x))
+    for bounds in (self_distillation_bounds, wasserstein_bounds):
+        by_name = {bound.name.split()[0]: bound.value.value for bound in bounds(wrong, r.b, r.x, flow=r.X, nodes=8)}
+        check.at_most(apart / by_name["Eulerian" if late else "Lagrangian"], 1 + 1e-9, where=bounds.__name__)
+
+
 class Flow(FlowMap):
     """The map of a problem with its field as diagonal."""
 
@@ -69,6 +81,17 @@ class Flow(FlowMap):
 
     def velocity(self) -> VelocityField:
         return self.b
+
+
+class Moved(Flow):
+    """The flow of moved states, or the moved flow."""
+
+    def __init__(self, problem: problems.Problem, late: bool) -> None:
+        super().__init__(problem)
+        self.late = late
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        return self.X(s, t, x) + 0.1 if self.late else self.X(s, t, x + 0.1)
 
 
 class Beyond(FlowMap):
