@@ -80,7 +80,7 @@ def certify(
     whole(nodes, "nodes", 2)
     whole(grid, "grid", 0)
     Y = (b.flow_map() if flow is None else flow) if truth else None
-    size = chunk or max(1, min(_AT_ONCE, ELEMENTS // max(1, x[:1].numel())))
+    size = chunk or at_once(x)
     parts, done = [], 0
     for own in torch.arange(len(x), device=x.device).split(size):
         flows = None if Y is None else Y.subset(own)
@@ -109,13 +109,19 @@ def checked_times(
         raise ValueError("`times` must go from `s` to `t`, both included; pass [s, ..., t].")
     if not bool((found.diff(dim=0) * (t - s) >= 0).all()):
         raise ValueError("`times` must not turn back on the way from `s` to `t`; sort them.")
-    for name, call in (("X", lambda: X(s, t, x)), ("b", lambda: b(s, x))):
-        _finite(name, call, x)
+    for own in torch.arange(len(x), device=x.device).split(at_once(x)):
+        _finite("X", lambda own=own: X.subset(own)(s[own], t[own], x[own]), x, own)  # type: ignore[misc]
+        _finite("b", lambda own=own: b.subset(own)(s[own], x[own]), x, own)  # type: ignore[misc]
     return found
 
 
-def _finite(name: str, call: Callable[[], Tensor], x: State) -> None:
-    """Refuse an operator that fails at the states, or is not finite there."""
+def at_once(x: State) -> int:
+    """How many samples are looked at together."""
+    return max(1, min(_AT_ONCE, ELEMENTS // max(1, x[:1].numel())))
+
+
+def _finite(name: str, call: Callable[[], Tensor], x: State, own: Tensor) -> None:
+    """Refuse an operator that fails at some of the states, or is not finite there."""
     try:
         value = call()
     except RuntimeError as error:
@@ -123,11 +129,11 @@ def _finite(name: str, call: Callable[[], Tensor], x: State) -> None:
         raise ValueError(
             f"`{name}` must take states {x.dtype} of shape {list(x.shape)}, it failed ({said}); check dtype and shapes."
         ) from error
-    wrong = ~value.isfinite().reshape(len(x), -1).all(1)
+    wrong = ~value.isfinite().reshape(len(own), -1).all(1)
     if bool(wrong.any()):
-        first = int(wrong.nonzero()[0])
+        first = int(own[wrong][0])
         raise ValueError(
-            f"`{name}` must be finite at the states, it is not at {int(wrong.sum())} of {len(x)}, the first of them "
+            f"`{name}` must be finite at the states, it is not at {int(wrong.sum())} of {len(own)}, the first of them "
             f"number {first}; leave them out or look at {name} there."
         )
 

@@ -13,13 +13,11 @@ from flowops import residuals
 from flowops._types import State
 from flowops.certificates.constant import ESTIMATED, PROVED, Status
 from flowops.certificates.growth import SegmentRates, Segments, segment_rates
-from flowops.certificates.norms import Rates
-from flowops.certificates.quadrature import places, rule, spread
+from flowops.certificates.norms import SMALL, Rates
+from flowops.certificates.quadrature import ELEMENTS, places, rule, spread
 from flowops.certificates.tangent import tangent_error
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
-
-_ROWS = 2**16  # numbers of states whose Jacobians are taken at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +33,8 @@ class Course:
         defect: $|\hat X_{s,s}(y)-y|$ at the start of every step, `[k, n]`.
         residual: its size, `[k, m, n]`.
         rates: over the segments between the paths, `[k, m, n]` each.
-        status, how: what is known of the rates.
+        status: what is known of the rates.
+        how: the formula, or what was looked at.
         moved: $\int_s^\tau r$ and the defects, before and after the start of every step, at its finer nodes and at its
             end, `[k * (nodes + 2) + 1, n, *event]`.
         steep: $\int_s^\tau\|\nabla b\|_2$ there.
@@ -185,7 +184,8 @@ def growth_over(b: VelocityField, grid: Tensor, tau: Tensor, y: Tensor, z: Tenso
     direction = torch.where(grid[-1] >= grid[0], 1.0, -1.0).double()[rows]
     ends = [path.reshape(-1, *path.shape[tau.ndim :]) for path in (y, z)]
     flat = (tau.reshape(-1), *ends, direction, rows)
-    size = max(1, _ROWS // max(1, ends[0][:1].numel()))
+    event = max(1, ends[0][:1].numel())
+    size = max(1, ELEMENTS // (event**2 if event <= SMALL else event))
     found = [
         segment_rates(b.subset(own), Segments(*some)) for *some, own in zip(*(p.split(size) for p in flat), strict=True)
     ]

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from flowops import residuals
-from flowops._types import TimeLike
+from flowops._types import State, TimeLike
 from flowops.certificates.bounds import NAMES, upper_bounds
 from flowops.certificates.certify import checked_times
 from flowops.certificates.constant import Constant
@@ -153,34 +154,9 @@ def self_distillation_bounds(
     `theory_checks/test_wasserstein_bounds_of_self_distillation.py`.
     """
     times = checked_times(X, b, x, s, t, None)
-    start, end = times[0], times[-1]
-    v = X.velocity()
-    tau = places(rule(nodes, x)[0], start, end)
-    truth = (b.flow_map() if flow is None else flow).path(start, list(tau), x)
-    *own, landed = v.flow_map().path(start, [*tau, end], x)
-    rows = torch.arange(len(x), device=x.device)
-    length = (end - start).abs().double()
-
-    def mapped(which: Tensor, when: Tensor) -> Tensor:
-        return X.subset(which)(start[which], when, x[which])
-
-    def residual(which: Tensor, when: Tensor) -> Tensor:
-        return residuals.lagrangian(X.subset(which), v.subset(which), start[which], when, x[which])
-
-    learned = spread(mapped, rows, tau, x)
-    segments = [growth_over(v, times, tau, y, torch.stack(own)) for y in (truth, learned)]
-    rate = torch.maximum(*(found.rates.growth.amax(1) for found in segments))
-    constant = Constant("one-sided Lipschitz constant", float(rate.max()), segments[0].status, segments[0].how)
-    factor = float(_positive_growth(rate, length.max()))
-    differences = torch.stack([v(u, y) - b(u, y) for u, y in zip(tau, truth, strict=True)])
-    backward = torch.stack([residuals.eulerian(X, v, u, end, y) for u, y in zip(tau, own, strict=True)])
-    first, last = (euclidean(X(u, u, y) - y).double() for u, y in ((start, x), (end, landed)))
-    losses = (
-        _mean(_square(differences), length),
-        first.square() + _mean(_square(spread(residual, rows, tau, x)), length),
-        (last + (length * _mean(_square(backward), length)).sqrt()).square(),
-    )
-    excess, lagrangian, eulerian = (Interval.of_mean(loss, level) for loss in losses)
+    seen = _seen_by_self_distillation(X, b, times, x, b.flow_map() if flow is None else flow, nodes)
+    constant, factor = seen.constant, seen.factor
+    excess, lagrangian, eulerian = (Interval.of_mean(loss, level) for loss in seen.losses)
     carried = excess.through(lambda value: factor * value).root()
     return (
         WassersteinBound(
@@ -193,6 +169,42 @@ def self_distillation_bounds(
             "Eulerian self-distillation", carried + eulerian.root(), constant, "2505.18825 Prop. 2.4 (17), E.4"
         ),
     )
+
+
+class _Seen(NamedTuple):
+    r"""What self-distillation sees of every sample, `[n]` each, and $e^{\int(1+2\hat C)_+}$ with its constant."""
+
+    losses: tuple[Tensor, Tensor, Tensor]
+    factor: float
+    constant: Constant
+
+
+def _seen_by_self_distillation(
+    X: FlowMap, b: VelocityField, times: Tensor, x: State, flow: FlowMap, nodes: int
+) -> _Seen:
+    """The excess of the diagonal and both residuals against it, each along its own law."""
+    start, end, v = times[0], times[-1], X.velocity()
+    tau = places(rule(nodes, x)[0], start, end)
+    truth = flow.path(start, list(tau), x)
+    *own, landed = v.flow_map().path(start, [*tau, end], x)
+    rows, length = torch.arange(len(x), device=x.device), (end - start).abs().double()
+    learned = torch.stack([X(start, u, x) for u in tau])
+
+    def residual(which: Tensor, when: Tensor) -> Tensor:
+        return residuals.lagrangian(X.subset(which), v.subset(which), start[which], when, x[which])
+
+    segments = [growth_over(v, times, tau, y, torch.stack(own)) for y in (truth, learned)]
+    rate = torch.maximum(*(found.rates.growth.amax(1) for found in segments))
+    differences = torch.stack([v(u, y) - b(u, y) for u, y in zip(tau, truth, strict=True)])
+    backward = torch.stack([residuals.eulerian(X, v, u, end, y) for u, y in zip(tau, own, strict=True)])
+    first, last = (euclidean(X(u, u, y) - y).double() for u, y in ((start, x), (end, landed)))
+    losses = (
+        _mean(_square(differences), length),
+        first.square() + _mean(_square(spread(residual, rows, tau, x)), length),
+        (last + (length * _mean(_square(backward), length)).sqrt()).square(),
+    )
+    constant = Constant("one-sided Lipschitz constant", float(rate.max()), segments[0].status, segments[0].how)
+    return _Seen(losses, float(_positive_growth(rate, length.max())), constant)
 
 
 @torch.no_grad()

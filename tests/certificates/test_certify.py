@@ -117,3 +117,10 @@ def test_what_does_not_fit_is_refused_in_one_sentence(change: dict, error: type[
         certify(arguments.pop("X"), arguments.pop("b"), arguments.pop("x"), **arguments)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_of_an_exact_map_is_no_violation(dtype: torch.dtype) -> None:
+    c = certify(PROBLEM.X, PROBLEM.b, STATES.to(dtype), nodes=4, grid=0)  # against a truth that is solved
+    assert c.violations == 0
+    assert c.estimate_size.max() < torch.finfo(dtype).eps ** 0.6
