@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowops import FlowMap, problems, residuals
+from flowops import FlowMap, LearnedMap, problems, residuals
 from flowops.certificates import Certificate, certify
+from flowops.networks import MLP
 
 PROBLEM = problems.linear([[0.2, -1.0], [0.7, -0.4]])
 TIMES = [0.0, 0.4, 1.0]
@@ -124,3 +125,18 @@ def test_rounding_of_an_exact_map_is_no_violation(dtype: torch.dtype) -> None:
     c = certify(PROBLEM.X, PROBLEM.b, STATES.to(dtype), nodes=4, grid=0)  # against a truth that is solved
     assert c.violations == 0
     assert c.estimate_size.max() < torch.finfo(dtype).eps ** 0.6
+
+
+def test_conditions_go_with_their_samples() -> None:
+    network = MLP(2, width=8, depth=1, labels=3, generator=torch.Generator().manual_seed(0)).double()
+    learned = LearnedMap(network).requires_grad_(False).given(label=torch.tensor([0, 2, 1, 1, 0]))
+    whole, parts = (
+        certify(learned, learned.velocity(), STATES, times=TIMES, nodes=4, grid=3, chunk=chunk) for chunk in (5, 2)
+    )
+    assert torch.allclose(whole.estimate, parts.estimate, rtol=1e-3, atol=1e-9)
+    other = certify(
+        learned.given(label=0), learned.given(label=0).velocity(), STATES[1:2], times=TIMES, nodes=4, grid=0
+    )
+    assert not torch.allclose(whole.estimate[1], other.estimate[0], rtol=1e-2)
+    assert whole.effectivity is not None
+    assert torch.allclose(whole.effectivity, torch.ones(5).double(), atol=0.1)
