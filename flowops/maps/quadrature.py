@@ -32,10 +32,15 @@ class Nodes(NamedTuple):
         return (self.weights[:, None] * values.reshape(len(self.weights), -1)).sum(0)
 
 
+def places(s: Times, t: Times, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Times $\tau$ and rows, `[nodes * batch]`, and weights, `[nodes]`, of Gauss-Legendre rules from `s` to `t`."""
+    rule = np.polynomial.legendre.leggauss(nodes)
+    points, weights = (torch.as_tensor(a, dtype=s.dtype).to(s.device, non_blocking=True) for a in rule)
+    tau = torch.lerp(s, t, (points[:, None] + 1) / 2).reshape(-1)
+    return tau, torch.arange(len(s), device=s.device).repeat(nodes), weights / 2
+
+
 def along(X: FlowMap, s: Times, t: Times, x: Tensor, nodes: int) -> Nodes:
     r"""The nodes of the trajectories $\tau\mapsto X_{s,\tau}(x)$ between checked times. Cost: one call of `X`."""
-    rule = np.polynomial.legendre.leggauss(nodes)
-    points, weights = (torch.as_tensor(a, dtype=s.dtype).to(x.device, non_blocking=True) for a in rule)
-    tau = torch.lerp(s, t, (points[:, None] + 1) / 2).reshape(-1)
-    rows = torch.arange(len(x), device=x.device).repeat(nodes)
-    return Nodes(tau, X.subset(rows)(s[rows], tau, x[rows]), rows, weights / 2)
+    tau, rows, weights = places(s, t, nodes)
+    return Nodes(tau, X.subset(rows)(s[rows], tau, x[rows]), rows, weights)

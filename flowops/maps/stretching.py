@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_state, expand_time, expand_times
-from flowops._types import TimeLike
+from flowops._arguments import check_state, expand_time, expand_times, whole
+from flowops._types import PerSample, TimeLike
 from flowops.fields.strain import matrices, strain
+from flowops.maps.bidiagonal import bidiagonalize
 from flowops.maps.flow_map import FlowMap, grid_of
 
 
@@ -21,6 +22,34 @@ def singular_values(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor) -> Tensor:
     Cost: one Jacobian and a singular value decomposition of a $d\times d$ matrix, cubic in $d$.
     """
     return torch.linalg.svdvals(matrices(X.jacobian(s, t, x), x))
+
+
+def lipschitz(
+    X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor, *, steps: int = 8, generator: torch.Generator | None = None
+) -> PerSample:
+    r"""$\|\nabla X_{s,t}(x)\|_2$ of each sample from below, `[batch]`: how fast neighbours part, for large events.
+
+    It is the largest singular value of `steps` of Golub-Kahan bidiagonalization from a random direction, exact for $d$
+    of them. Its largest over a convex set is the Lipschitz constant there.
+
+    Args:
+        X: the map.
+        s: the time of `x`.
+        t: the time wanted.
+        x: state.
+        steps: at most $d$ are taken.
+        generator: source of the direction.
+
+    Raises:
+        ValueError: unless `steps` is a positive whole number.
+
+    Cost: `steps` of `jvp` and `vjp`. Source: Golub, Kahan 1965. Checked by
+    `theory_checks/test_local_lipschitz_constants.py`.
+    """
+    check_state(x)
+    s, t = expand_times(s, t, x)
+    start = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+    return bidiagonalize(X, s, t, x, start, whole(steps, "steps", 1)).singular_values()[:, 0]
 
 
 def lyapunov_exponents(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor) -> Tensor:

@@ -252,6 +252,12 @@ def of_measurements() -> Iterator[Case]:
     calls: dict[str, Callable[..., Any]] = {
         "action": lambda s, t, x, w: maps.action(derived(w), field(w), s, t, x, nodes=3),
         "singular_values": lambda s, t, x, w: maps.singular_values(derived(w), s, t, x),
+        "arc_length": lambda s, t, x, w: maps.arc_length(derived(w), s, t, x, nodes=3),
+        "curvature": lambda s, t, x, w: maps.curvature(derived(w), s, t, x),
+        "principal_variances": lambda s, t, x, w: maps.principal_variances(derived(w), s, t, x, nodes=3),
+        "straightness": lambda s, t, x, w: maps.straightness(derived(w), s, t, x, nodes=3),
+        "tangent_norms": lambda s, t, x, w: maps.tangent_norms(derived(w), s, [t, 0.5], x),
+        "turning": lambda s, t, x, w: maps.turning(derived(w), s, t, x, nodes=3),
         "lyapunov_exponents": lambda s, t, x, w: maps.lyapunov_exponents(derived(w), s, t, x),
         "lyapunov_spectrum": lambda s, t, x, w: maps.lyapunov_spectrum(derived(w), [s, 0.5, t], x),
         "second_derivative": lambda s, t, x, w: maps.second_derivative(derived(w), s, t, x, U, W),
@@ -261,6 +267,31 @@ def of_measurements() -> Iterator[Case]:
     }
     for name, call in calls.items():
         yield Case(name, name, call, ST)
+    yield from of_densities()
+
+
+def of_densities() -> Iterator[Case]:
+    """Densities and determinants of maps; signs are the same at every call."""
+
+    def seeded() -> dict[str, Any]:
+        return {"probes": 2, "generator": torch.Generator().manual_seed(0)}
+
+    random: dict[str, Callable[..., Any]] = {
+        "lipschitz": lambda s, t, x, w: maps.lipschitz(derived(w), s, t, x, generator=seeded()["generator"]),
+        "LogDetSeries": lambda s, t, x, w: maps.LogDetSeries(terms=3, **seeded())(derived(w), s, t, x).value,
+        "LogDetLanczos": lambda s, t, x, w: maps.LogDetLanczos(steps=2, **seeded())(derived(w), s, t, x).value,
+    }
+    for name, call in random.items():
+        yield Case(name, name, call, ST, random=True)
+    for name in ("pushforward_log_prob", "pullback_log_prob"):
+
+        def density(s: Tensor, t: Tensor, x: Tensor, w: Tensor, name: str = name) -> tuple[Tensor, Tensor]:
+            found = getattr(maps, name)(derived(w), [s, 0.5, t], x)
+            return found.state, found.value
+
+        yield Case(name, name, density, ST)
+
+    yield Case("preimage", "preimage", lambda s, t, x, w: maps.preimage(learned(w), [s, t], x), ONE, adaptive=True)
 
 
 def of_schedules() -> Iterator[Case]:
