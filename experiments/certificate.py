@@ -1,0 +1,209 @@
+r"""How wrong is a trained map, for which samples, and where? Estimates without a solve of the truth, and the truth.
+
+    python -m experiments.certificate digits checkerboard --write experiments/results/certificate.md
+
+Every map is held to the flow of its own field $v_{t,t}$ from the same base samples. The *estimate* of the error of a
+sample is the linear equation of the error along the path that the sampler itself takes, driven by its residual
+(`flowops.certificates.tangent_error`): the true path is not solved for. The *error* is that against a solve, on a
+subset. Sizes are root mean squares over the entries of a sample. *Effectivity* is estimate over error (5 %, median,
+95 % of the samples), *rank* Spearman's correlation of the two: whether the estimate says which samples are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments import checkerboard, cifar10_cpu, digits_lsd
+from experiments._certified import STEPS, Measured, densities, measured, trajectories
+from experiments._recipes import stage, status
+from experiments.benchmarks.page import about, table
+from flowops._files import write_text
+from flowops.cli.console import to_stderr
+from flowops.pictures import new_figure, save_figure
+from flowops.training import LogConfig, Run, TrainConfig
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run and how much of it is looked at.
+
+    Attributes:
+        config: of the run.
+        n: samples whose error is estimated.
+        subset: of them are held to a solve.
+        cells: of the map of errors over (s, t), a side.
+        said: what the page says of the run.
+        dense: samples whose densities are had; 0 for none.
+    """
+
+    config: TrainConfig
+    n: int
+    subset: int
+    cells: int
+    said: str
+    dense: int = 0
+
+
+CASES: Mapping[str, Case] = {
+    "digits": Case(digits_lsd.CONFIG, 1_000, 100, 8, "`flowops train digits`, 2,000 steps of 256, 8 x 8 pixels", 40),
+    "checkerboard": Case(
+        replace(checkerboard.CONFIG, minutes=0.0, steps=3_500, data_options=("pairs=65536",)),
+        1_000,
+        200,
+        8,
+        "`experiments.checkerboard`, 3,500 steps of 2,048",
+        40,
+    ),
+    "cifar10": Case(
+        replace(cifar10_cpu.CONFIG, steps=20, batch=16, checkpoint_every=0),
+        8,
+        8,
+        2,
+        "`experiments.cifar10_cpu`, 20 steps of 16 only: the command, not a map worth its name",
+    ),
+}
+
+
+def number(value: float | None) -> str:
+    """Three digits, or nothing."""
+    return "" if value is None else f"{value:.3g}" if abs(value) >= 1e-3 else "0"
+
+
+def quantiles(values: torch.Tensor, *places: float) -> str:
+    """Some of them, side by side."""
+    return " / ".join(number(float(v)) for v in values.double().quantile(torch.tensor(places).double()))
+
+
+def of_errors(found: Measured) -> str:
+    """The table of estimates and errors by number of steps."""
+    head = ("steps", "estimate, 5 / 50 / 95 %", "largest", "error, median", "effectivity", "rank")
+    rows = [
+        (
+            k,
+            quantiles(found.estimate[k], 0.05, 0.5, 0.95),
+            number(float(found.estimate[k].max())),
+            number(float(found.error[k].median())),
+            quantiles(found.effectivity(k), 0.05, 0.5, 0.95),
+            f"{found.correlation(k):.3f}",
+        )
+        for k in STEPS
+    ]
+    return table(head, rows)
+
+
+def of_shares(found: Measured) -> str:
+    """What each step of the longest sampler adds."""
+    k = len(found.shares)
+    places = [f"{i / k:g} to {(i + 1) / k:g}" for i in range(k)]
+    return table(("step", *places), [("share", *(f"{float(v):.2f}" for v in found.shares))])
+
+
+def of_records(records: Sequence[Mapping[str, float]], first: Sequence[str] = ()) -> str:
+    """Records of numbers as a table, each behind its name if it has one."""
+    head = list(dict.fromkeys(key for record in records for key in record))
+    rows = [[*first[i : i + 1], *(number(record.get(key)) for key in head)] for i, record in enumerate(records)]
+    return table((*([""] if first else []), *head), rows)
+
+
+def section(name: str, case: Case, run: Run, found: Measured) -> str:
+    """What the page says of a run."""
+    parts = [
+        f"## {name}",
+        f"{case.said}. {case.n:,} base samples, {case.subset} of them held to a solve.",
+        of_errors(found),
+        f"Shares of the steps of the sampler of {STEPS[-1]} in the mean square of the estimate at the end:",
+        of_shares(found),
+    ]
+    if case.dense:
+        shapes = trajectories(run, case.subset, case.subset)
+        parts += [
+            "Trajectories from 0 to 1: kinetic energy, its gaps of curves and of pairing above $W_2^2$ between the "
+            "samples, length over chord and angle turned (medians), variance on the first axes (medians), local "
+            "Lipschitz constants.",
+            of_records(list(shapes.values()), list(shapes)),
+            f"Log-density in nats of {case.dense} states that the field carries, as samples of the map: the part with a "
+            "preimage, how far the exact determinants are off the density of the field (median, root mean square), and "
+            "how far 8 random signs are off those, root mean square and as stated, for the part whose truncation is "
+            "less than the stated error.",
+            of_records(densities(run, case.dense)),
+        ]
+    return "\n\n".join(parts)
+
+
+def save_certificates(path: Path, every: Mapping[str, Measured]) -> None:
+    """For each run: estimate against error, estimates, errors of single steps, shares of the steps."""
+    figure = new_figure(16.0, 3.8 * len(every))
+    panels = figure.subplots(len(every), 4, squeeze=False)
+    for (scatter, spread, jumps, shares), (name, found) in zip(panels, every.items(), strict=True):
+        for k in STEPS:
+            error, label = found.error[k].log10(), f"{k} steps" if k > 1 else "1 step"
+            scatter.plot(error, found.estimate[k][: len(error)].log10(), ".", markersize=4, label=label)
+            spread.hist(found.estimate[k].log10(), bins=30, histtype="step", linewidth=1.5, label=label)
+        ends = torch.stack([v.log10() for v in found.error.values()]).aminmax()
+        scatter.plot(ends, ends, color="black", linewidth=0.8, zorder=0)
+        scatter.set(title=f"{name}: which samples are wrong, $\\log_{{10}}$", xlabel="true error", ylabel="estimate")
+        scatter.legend(fontsize="small")
+        spread.set(title="estimates", xlabel="$\\log_{10}$ of the estimate", ylabel="samples")
+        image = jumps.imshow(found.jumps[:, 1:].T.log10(), origin="lower", extent=(0, 1, 0, 1), cmap="viridis")
+        jumps.set(title="error of one step, $\\log_{10}$", xlabel="start time $s$", ylabel="end time $t$")
+        figure.colorbar(image, ax=jumps)
+        k = len(found.shares)
+        shares.bar([(i + 0.5) / k for i in range(k)], found.shares, width=0.9 / k, color="#34558b")
+        shares.set(title=f"share of each of {k} steps", xlabel="$t$", xlim=(0, 1))
+    save_figure(path, figure, dpi=90)
+
+
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line says."""
+    each = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    each.add_argument("cases", nargs="*", default=["digits", "checkerboard"], help=f"of {', '.join(CASES)}")
+    each.add_argument("--out", type=Path, default=Path("runs/certificate"), help="folder of the runs")
+    each.add_argument("--write", type=Path, help="a Markdown file, beside which the figure goes; else into --out")
+    each.add_argument("--data", help="data of cifar10, folder:PATH")
+    for name, what in (("n", "samples"), ("subset", "samples held to a solve"), ("steps", "of training")):
+        each.add_argument(f"--{name}", type=int, help=what)
+    found = each.parse_args(words)
+    for name in found.cases:
+        if name not in CASES:
+            raise ValueError(f"`cases` must be of {', '.join(CASES)}, got {name!r}.")
+    return found
+
+
+def chosen(name: str, args: argparse.Namespace) -> Case:
+    """A case with what the command line changes."""
+    changed: dict[str, Any] = {key: getattr(args, key) for key in ("n", "subset") if getattr(args, key)}
+    case = replace(CASES[name], **changed)
+    case = replace(case, subset=min(case.subset, case.n), dense=min(case.dense, case.subset))
+    config = replace(case.config, out=str(args.out / name), log=LogConfig(progress=False))
+    if args.steps:
+        config = replace(config, steps=args.steps)
+    return replace(case, config=replace(config, dataset=args.data) if name == "cifar10" and args.data else config)
+
+
+def go(words: Sequence[str] | None = None, report: Callable[[str], None] = to_stderr) -> None:
+    """Train what is not trained, measure, write."""
+    args, parts, every = arguments(words), [], {}
+    for name in args.cases:
+        case = chosen(name, args)
+        run = stage(case.config)
+        report(f"{name}: errors of {case.n:,} samples")
+        every[name] = measured(run, case.n, case.subset, case.cells)
+        parts.append(section(name, case, run, every[name]))
+    path = args.write or args.out / "certificate.md"
+    intent = (__doc__ or "").split("\n\n", 2)[2].strip()
+    picture = f"![estimates against errors, where errors are made]({path.with_suffix('.png').name})"
+    write_text(path, "\n\n".join(["# Certificates of trained maps", intent, about(), picture, *parts]) + "\n")
+    save_certificates(path.with_suffix(".png"), every)
+    report(f"wrote {path} and {path.with_suffix('.png')}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(status(go, "certificate"))
