@@ -57,6 +57,7 @@ def pushforward_log_prob(
         log_det: how log-determinants are had, a callable of `(X, s, t, x)`; `LogDetSeries` or `LogDetLanczos` for large
             events, `JointMap.learned_log_det` for what a joint map claims, exact ones if not given.
 
+    >>> import torch
     >>> X = FlowMap.from_function(lambda s, t, x: x * torch.exp(t - s)[:, None])
     >>> pushforward_log_prob(X, [0.0, 0.5, 1.0], torch.zeros(1, 2)).value  # of the normal law of deviation e
     tensor([-3.8379])
@@ -90,6 +91,7 @@ def pullback_log_prob(
         base: $\rho$, as in `pushforward_log_prob`.
         log_det: likewise.
 
+    >>> import torch
     >>> X = FlowMap.from_function(lambda s, t, x: x * torch.exp(t - s)[:, None])
     >>> pullback_log_prob(X, [1.0, 0.0], torch.zeros(1, 2)).value
     tensor([-3.8379])

@@ -50,7 +50,7 @@ def preimage(
     >>> x = torch.tensor([[0.5, 2.0]]).double()
     >>> y = X(0.0, 1.0, x)
     >>> X(1.0, 0.0, y), preimage(X, [0.0, 1.0], y)
-    (tensor([[0.4070, 2.1382]], dtype=torch.float64), tensor([[0.5000, 2.0000]], dtype=torch.float64))
+    (tensor([[0.4027, 2.1376]], dtype=torch.float64), tensor([[0.5000, 2.0000]], dtype=torch.float64))
 
     Raises:
         ValueError: for an option that is none, and for samples of which no preimage is found.
