@@ -89,7 +89,7 @@ def principal_variances(X: FlowMap, s: TimeLike, t: TimeLike, x: Tensor, *, node
     `arc_length`.
 
     Cost: one call on a batch `nodes` times as large, and a singular value decomposition of `nodes` states a sample.
-    Source: Chen, Zhou, Wang, Lyu 2405.11326, which found three to be enough for images.
+    Source: 2405.11326, for the trajectories of diffusion models.
     """
     s, t = _ends(s, t, x)
     path = along(X, s, t, x, whole(nodes, "nodes", 1))
