@@ -3,6 +3,7 @@ r"""What is measured of a trained map against its own field: estimates of its er
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,6 @@ from flowops.maps import (
 from flowops.metrics import wasserstein2
 from flowops.sampling import grids
 
-STEPS = (1, 2, 4, 8)
 Sizes = dict[int, Tensor]
 
 
@@ -103,16 +103,16 @@ def jump_errors(X: FlowMap, b: VelocityField, x: Tensor, cells: int) -> Tensor:
 
 
 @torch.no_grad()
-def measured(run: Run, n: int, subset: int, cells: int) -> Measured:
+def measured(run: Run, n: int, subset: int, cells: int, steps: Sequence[int]) -> Measured:
     """Estimates at `n` base samples, the truth at the first of them."""
     X, b, x = operators(run, n)
     small, field, first = operators(run, subset)
     truth = field.flow_map()(0.0, 1.0, first)
     estimate, error = {}, {}
-    for k in STEPS:
+    for k in steps:
         end, off = sampled(X, b, grids.uniform(k), x)
         estimate[k], error[k] = size(off), size(end[:subset] - truth)
-    each = shares(small, field, grids.uniform(STEPS[-1]), first)
+    each = shares(small, field, grids.uniform(steps[-1]), first)
     return Measured(estimate, error, each, jump_errors(small, field, first, cells))
 
 
@@ -142,7 +142,7 @@ def trajectories(run: Run, n: int, pairs: int) -> dict[str, dict[str, float]]:
 
 
 @torch.no_grad()
-def densities(run: Run, n: int, steps: tuple[int, ...] = STEPS) -> list[dict[str, float]]:
+def densities(run: Run, n: int, steps: Sequence[int]) -> list[dict[str, float]]:
     """Log-densities of the map's samples at states of the flow of its field, against that of the flow, in nats."""
     X, b, x = operators(run, n)
     y = b.flow_map()(0.0, 1.0, x)

@@ -21,12 +21,12 @@ from typing import Any
 import torch
 
 from experiments import checkerboard, cifar10_cpu, digits_lsd
-from experiments._certified import STEPS, Measured, densities, measured, trajectories
+from experiments._certified import Measured, densities, measured, trajectories
+from experiments._certified_figure import save_certificates
 from experiments._recipes import stage, status
 from experiments.benchmarks.page import about, table
 from flowops._files import write_text
 from flowops.cli.console import to_stderr
-from flowops.pictures import new_figure, save_figure
 from flowops.training import HardwareConfig, LogConfig, NetworkConfig, Run, TrainConfig
 
 
@@ -40,7 +40,8 @@ class Case:
         subset: of them are held to a solve.
         cells: of the map of errors over (s, t), a side.
         said: what the page says of the run.
-        dense: samples whose densities are had; 0 for none.
+        dense: samples whose densities are had, and whether trajectories are; 0 for none.
+        steps: of the samplers.
     """
 
     config: TrainConfig
@@ -49,6 +50,7 @@ class Case:
     cells: int
     said: str
     dense: int = 0
+    steps: tuple[int, ...] = (1, 2, 4, 8)
 
 
 CASES: Mapping[str, Case] = {
@@ -70,11 +72,18 @@ CASES: Mapping[str, Case] = {
         40,
     ),
     "cifar10": Case(
-        replace(cifar10_cpu.CONFIG, steps=20, batch=16, checkpoint_every=0),
+        replace(
+            cifar10_cpu.CONFIG,
+            steps=30,
+            batch=16,
+            checkpoint_every=0,
+            network=NetworkConfig("unet", channels=8, multipliers=(1, 2), blocks=1, attention=()),
+        ),
         8,
         8,
         2,
-        "`experiments.cifar10_cpu`, 20 steps of 16 only: the command, not a map worth its name",
+        "CIFAR-10 (JPEG), a U-Net of 8 channels after 30 steps of 16: the command on images, not a map worth its name",
+        steps=(1, 2),
     ),
 }
 
@@ -101,7 +110,7 @@ def of_errors(found: Measured) -> str:
             quantiles(found.effectivity(k), 0.05, 0.5, 0.95),
             f"{found.correlation(k):.3f}",
         )
-        for k in STEPS
+        for k in found.error
     ]
     return table(head, rows)
 
@@ -126,7 +135,7 @@ def section(name: str, case: Case, run: Run, found: Measured) -> str:
         f"## {name}",
         f"{case.said}. {case.n:,} base samples, {case.subset} of them held to a solve.",
         of_errors(found),
-        f"Shares of the steps of the sampler of {STEPS[-1]} in the mean square of the estimate at the end:",
+        f"Shares of the steps of the sampler of {case.steps[-1]} in the mean square of the estimate at the end:",
         of_shares(found),
     ]
     if case.dense:
@@ -140,32 +149,9 @@ def section(name: str, case: Case, run: Run, found: Measured) -> str:
             "a preimage, how far the exact determinants are off the density of the field (median, root mean square), "
             "and how far 8 random signs are off those, root mean square and as stated, for the part whose truncation "
             "is less than the stated error.",
-            of_records(densities(run, case.dense)),
+            of_records(densities(run, case.dense, case.steps)),
         ]
     return "\n\n".join(parts)
-
-
-def save_certificates(path: Path, every: Mapping[str, Measured]) -> None:
-    """For each run: estimate against error, estimates, errors of single steps, shares of the steps."""
-    figure = new_figure(16.0, 3.8 * len(every))
-    panels = figure.subplots(len(every), 4, squeeze=False)
-    for (scatter, spread, jumps, shares), (name, found) in zip(panels, every.items(), strict=True):
-        for k in STEPS:
-            error, label = found.error[k].log10(), f"{k} steps" if k > 1 else "1 step"
-            scatter.plot(error, found.estimate[k][: len(error)].log10(), ".", markersize=4, label=label)
-            spread.hist(found.estimate[k].log10(), bins=30, histtype="step", linewidth=1.5, label=label)
-        ends = torch.stack([v.log10() for v in found.error.values()]).aminmax()
-        scatter.plot(ends, ends, color="black", linewidth=0.8, zorder=0)
-        scatter.set(title=f"{name}: which samples are wrong, $\\log_{{10}}$", xlabel="true error", ylabel="estimate")
-        scatter.legend(fontsize="small")
-        spread.set(title="estimates", xlabel="$\\log_{10}$ of the estimate", ylabel="samples")
-        image = jumps.imshow(found.jumps[:, 1:].T.log10().numpy(), origin="lower", extent=(0, 1, 0, 1), cmap="viridis")
-        jumps.set(title="error of one step, $\\log_{10}$", xlabel="start time $s$", ylabel="end time $t$")
-        figure.colorbar(image, ax=jumps)
-        k = len(found.shares)
-        shares.bar([(i + 0.5) / k for i in range(k)], found.shares, width=0.9 / k, color="#34558b")
-        shares.set(title=f"share of each of {k} steps", xlabel="$t$", xlim=(0, 1))
-    save_figure(path, figure, dpi=90)
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -174,6 +160,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     each.add_argument("cases", nargs="*", default=["digits", "checkerboard"], help=f"of {', '.join(CASES)}")
     each.add_argument("--out", type=Path, default=Path("runs/certificate"), help="folder of the runs")
     each.add_argument("--write", type=Path, help="a Markdown file, beside which the figure goes; else into --out")
+    each.add_argument("--run", type=Path, help="a run that is there, in place of training one")
+    each.add_argument("--device", default="cpu", help="where that run computes")
     each.add_argument("--data", help="data of cifar10, folder:PATH")
     for name, what in (("n", "samples"), ("subset", "samples held to a solve"), ("steps", "of training")):
         each.add_argument(f"--{name}", type=int, help=what)
@@ -189,6 +177,8 @@ def chosen(name: str, args: argparse.Namespace) -> Case:
     changed: dict[str, Any] = {key: getattr(args, key) for key in ("n", "subset") if getattr(args, key)}
     case = replace(CASES[name], **changed)
     case = replace(case, subset=min(case.subset, case.n), dense=min(case.dense, case.subset))
+    if args.run:
+        return replace(case, said="A run of its own")
     config = replace(case.config, out=str(args.out / name), log=LogConfig(progress=False))
     if args.steps:
         config = replace(config, steps=args.steps)
@@ -200,9 +190,9 @@ def go(words: Sequence[str] | None = None, report: Callable[[str], None] = to_st
     args, parts, every = arguments(words), [], {}
     for name in args.cases:
         case = chosen(name, args)
-        run = stage(case.config)
+        run = Run.load(args.run, device=args.device) if args.run else stage(case.config)
         report(f"{name}: errors of {case.n:,} samples")
-        every[name] = measured(run, case.n, case.subset, case.cells)
+        every[name] = measured(run, case.n, case.subset, case.cells, case.steps)
         parts.append(section(name, case, run, every[name]))
     path = args.write or args.out / "certificate.md"
     intent = (__doc__ or "").split("\n\n", 2)[2].strip()

@@ -72,9 +72,7 @@ def test_a_page_and_its_figure_are_written(tmp_path: Path, monkeypatch: pytest.M
     case = certificate.CASES["digits"]
     network = NetworkConfig("mlp", options=("width=8", "depth=1"))
     config = replace(case.config, batch=16, network=network, audit=False)
-    monkeypatch.setitem(certificate.CASES, "digits", replace(case, config=config, cells=2, dense=2))
-    monkeypatch.setattr(certificate, "STEPS", (1, 2))
-    monkeypatch.setattr("experiments._certified.STEPS", (1, 2))
+    monkeypatch.setitem(certificate.CASES, "digits", replace(case, config=config, cells=2, dense=2, steps=(1, 2)))
     page = tmp_path / "page.md"
     words = ["digits", "--steps", "3", "--n", "12", "--subset", "6", "--out", str(tmp_path), "--write", str(page)]
     assert status(lambda: certificate.go(words, report=lambda _: None), "certificate") == 0
