@@ -1,8 +1,7 @@
-"""The figure of certified runs: which samples are wrong, by how much, where, and by which step."""
+"""The figure of a certified run: which samples are wrong, by how much, where, and by which step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,24 +10,23 @@ from experiments._certified import Measured
 from flowops.pictures import new_figure, save_figure
 
 
-def save_certificates(path: Path, every: Mapping[str, Measured]) -> None:
-    """For each run: estimate against error, estimates, errors of single steps, shares of the steps."""
-    figure = new_figure(16.0, 3.8 * len(every))
-    panels = figure.subplots(len(every), 4, squeeze=False)
-    for (scatter, spread, jumps, shares), (name, found) in zip(panels, every.items(), strict=True):
-        for k in found.error:
-            error, label = found.error[k].log10(), f"{k} steps" if k > 1 else "1 step"
-            scatter.plot(error, found.estimate[k][: len(error)].log10(), ".", markersize=4, label=label)
-            spread.hist(found.estimate[k].log10(), bins=30, histtype="step", linewidth=1.5, label=label)
-        ends = torch.stack([v.log10() for v in found.error.values()]).aminmax()
-        scatter.plot(ends, ends, color="black", linewidth=0.8, zorder=0)
-        scatter.set(title=f"{name}: which samples are wrong, $\\log_{{10}}$", xlabel="true error", ylabel="estimate")
-        scatter.legend(fontsize="small")
-        spread.set(title="estimates", xlabel="$\\log_{10}$ of the estimate", ylabel="samples")
-        image = jumps.imshow(found.jumps[:, 1:].T.log10().numpy(), origin="lower", extent=(0, 1, 0, 1), cmap="viridis")
-        jumps.set(title="error of one step, $\\log_{10}$", xlabel="start time $s$", ylabel="end time $t$")
-        figure.colorbar(image, ax=jumps)
-        k = len(found.shares)
-        shares.bar([(i + 0.5) / k for i in range(k)], found.shares, width=0.9 / k, color="#34558b")
-        shares.set(title=f"share of each of {k} steps", xlabel="$t$", xlim=(0, 1))
+def save_certificate(path: Path, found: Measured) -> None:
+    """Estimate against error, estimates, errors of single steps, shares of the steps."""
+    figure = new_figure(16.0, 3.8)
+    scatter, spread, jumps, shares = figure.subplots(1, 4)
+    for k in found.error:
+        error, label = found.error[k].log10(), f"{k} steps" if k > 1 else "1 step"
+        scatter.plot(error, found.estimate[k][: len(error)].log10(), ".", markersize=4, label=label)
+        spread.hist(found.estimate[k].log10(), bins=30, histtype="step", linewidth=1.5, label=label)
+    ends = torch.stack([v.log10() for v in found.error.values()]).aminmax()
+    scatter.plot(ends, ends, color="black", linewidth=0.8, zorder=0)
+    scatter.set(title="which samples are wrong, $\\log_{10}$", xlabel="true error", ylabel="estimate")
+    scatter.legend(fontsize="small")
+    spread.set(title="estimates", xlabel="$\\log_{10}$ of the estimate", ylabel="samples")
+    image = jumps.imshow(found.jumps[:, 1:].T.log10().numpy(), origin="lower", extent=(0, 1, 0, 1), cmap="viridis")
+    jumps.set(title="error of one step, $\\log_{10}$", xlabel="start time $s$", ylabel="end time $t$")
+    figure.colorbar(image, ax=jumps)
+    k = len(found.shares)
+    shares.bar([(i + 0.5) / k for i in range(k)], found.shares, width=0.9 / k, color="#34558b")
+    shares.set(title=f"share of each of {k} steps", xlabel="$t$", xlim=(0, 1))
     save_figure(path, figure, dpi=90)

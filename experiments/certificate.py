@@ -22,7 +22,7 @@ import torch
 
 from experiments import checkerboard, cifar10_cpu, digits_lsd
 from experiments._certified import Measured, densities, measured, trajectories
-from experiments._certified_figure import save_certificates
+from experiments._certified_figure import save_certificate
 from experiments._recipes import stage, status
 from experiments.benchmarks.page import about, table
 from flowops._files import write_text
@@ -129,12 +129,13 @@ def of_records(records: Sequence[Mapping[str, float]], first: Sequence[str] = ()
     return table((*([""] if first else []), *head), rows)
 
 
-def section(name: str, case: Case, run: Run, found: Measured) -> str:
+def section(name: str, case: Case, run: Run, found: Measured, picture: str) -> str:
     """What the page says of a run."""
     parts = [
         f"## {name}",
         f"{case.said}. {case.n:,} base samples, {case.subset} of them held to a solve.",
         of_errors(found),
+        f"![estimates against errors, estimates, errors over (s, t), shares of the steps]({picture})",
         f"Shares of the steps of the sampler of {case.steps[-1]} in the mean square of the estimate at the end:",
         of_shares(found),
     ]
@@ -159,7 +160,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     each = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     each.add_argument("cases", nargs="*", default=["digits", "checkerboard"], help=f"of {', '.join(CASES)}")
     each.add_argument("--out", type=Path, default=Path("runs/certificate"), help="folder of the runs")
-    each.add_argument("--write", type=Path, help="a Markdown file, beside which the figure goes; else into --out")
+    each.add_argument("--write", type=Path, help="a Markdown file, beside which the figures go; else into --out")
     each.add_argument("--run", type=Path, help="a run that is there, in place of training one")
     each.add_argument("--device", default="cpu", help="where that run computes")
     each.add_argument("--data", help="data of cifar10, folder:PATH")
@@ -187,19 +188,19 @@ def chosen(name: str, args: argparse.Namespace) -> Case:
 
 def go(words: Sequence[str] | None = None, report: Callable[[str], None] = to_stderr) -> None:
     """Train what is not trained, measure, write."""
-    args, parts, every = arguments(words), [], {}
+    args, parts = arguments(words), []
+    path = args.write or args.out / "certificate.md"
     for name in args.cases:
         case = chosen(name, args)
         run = Run.load(args.run, device=args.device) if args.run else stage(case.config)
         report(f"{name}: errors of {case.n:,} samples")
-        every[name] = measured(run, case.n, case.subset, case.cells, case.steps)
-        parts.append(section(name, case, run, every[name]))
-    path = args.write or args.out / "certificate.md"
+        found = measured(run, case.n, case.subset, case.cells, case.steps)
+        picture = path.with_name(f"{path.stem}_{name}.png")
+        save_certificate(picture, found)
+        parts.append(section(name, case, run, found, picture.name))
     intent = (__doc__ or "").split("\n\n", 2)[2].strip()
-    picture = f"![estimates against errors, where errors are made]({path.with_suffix('.png').name})"
-    write_text(path, "\n\n".join(["# Certificates of trained maps", intent, about(), picture, *parts]) + "\n")
-    save_certificates(path.with_suffix(".png"), every)
-    report(f"wrote {path} and {path.with_suffix('.png')}")
+    write_text(path, "\n\n".join(["# Certificates of trained maps", intent, about(), *parts]) + "\n")
+    report(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def test_a_page_and_its_figure_are_written(tmp_path: Path, monkeypatch: pytest.M
     text = page.read_text()
     assert all(f"\n| {k} | " in text for k in (1, 2))
     assert "| its field | " in text
-    assert page.with_suffix(".png").stat().st_size > 10_000
+    assert (tmp_path / "page_digits.png").stat().st_size > 10_000
 
 
 def test_a_run_that_is_none_gets_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
