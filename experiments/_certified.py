@@ -124,14 +124,14 @@ def trajectories(run: Run, n: int, pairs: int) -> dict[str, dict[str, float]]:
     for name, Y in {"the map": X, "its field": SolutionOperator(b, method="rk4", steps=20)}.items():
         y = Y(0.0, 1.0, x)
         chord, spent = inner(y - x, y - x), straightness(Y, 0.0, 1.0, x).mean()
-        assigned = float(wasserstein2(x[:pairs], y[:pairs])) ** 2
+        crossed = float(chord[:pairs].mean() - wasserstein2(x[:pairs], y[:pairs]) ** 2)
         axes = principal_variances(Y, 0.0, 1.0, x).double()
         part = (axes.cumsum(1) / axes.sum(1, keepdim=True)).median(0).values
         local = lipschitz(Y, 0.0, 1.0, x, generator=torch.Generator().manual_seed(0))
         found[name] = {
             "energy": float(spent + chord.mean()),
             "of curves": float(spent),
-            "of pairing": float(chord[:pairs].mean()) - assigned,
+            "of pairing": crossed if crossed > 1e-5 * float(chord.mean()) else 0.0,  # rounding
             "length over chord": float((arc_length(Y, 0.0, 1.0, x) / chord.sqrt()).median()),
             "angle": float(turning(Y, 0.0, 1.0, x).median()),
             **{f"{k} axes" if k > 1 else "1 axis": float(part[min(k, len(part)) - 1]) for k in (1, 2, 3)},

@@ -16,9 +16,9 @@ def save_certificate(path: Path, found: Measured) -> None:
     scatter, spread, jumps, shares = figure.subplots(1, 4)
     for k in found.error:
         error, label = found.error[k].log10(), f"{k} steps" if k > 1 else "1 step"
-        scatter.plot(error, found.estimate[k][: len(error)].log10(), ".", markersize=4, label=label)
-        spread.hist(found.estimate[k].log10(), bins=30, histtype="step", linewidth=1.5, label=label)
-    ends = torch.stack([v.log10() for v in found.error.values()]).aminmax()
+        scatter.plot(error.numpy(), found.estimate[k][: len(error)].log10().numpy(), ".", markersize=4, label=label)
+        spread.hist(found.estimate[k].log10().numpy(), bins=30, histtype="step", linewidth=1.5, label=label)
+    ends = [float(z) for z in torch.stack([v.log10() for v in found.error.values()]).aminmax()]
     scatter.plot(ends, ends, color="black", linewidth=0.8, zorder=0)
     scatter.set(title="which samples are wrong, $\\log_{10}$", xlabel="true error", ylabel="estimate")
     scatter.legend(fontsize="small")
@@ -27,6 +27,6 @@ def save_certificate(path: Path, found: Measured) -> None:
     jumps.set(title="error of one step, $\\log_{10}$", xlabel="start time $s$", ylabel="end time $t$")
     figure.colorbar(image, ax=jumps)
     k = len(found.shares)
-    shares.bar([(i + 0.5) / k for i in range(k)], found.shares, width=0.9 / k, color="#34558b")
+    shares.bar([(i + 0.5) / k for i in range(k)], found.shares.tolist(), width=0.9 / k, color="#34558b")
     shares.set(title=f"share of each of {k} steps", xlabel="$t$", xlim=(0, 1))
     save_figure(path, figure, dpi=90)

@@ -6,7 +6,9 @@ Every map is held to the flow of its own field $v_{t,t}$ from the same base samp
 sample is the linear equation of the error along the path that the sampler itself takes, driven by its residual
 (`flowops.certificates.tangent_error`): the true path is not solved for. The *error* is that against a solve, on a
 subset. Sizes are root mean squares over the entries of a sample. *Effectivity* is estimate over error (5 %, median,
-95 % of the samples), *rank* Spearman's correlation of the two: whether the estimate says which samples are wrong.
+95 % of the samples), *rank* Spearman's correlation of the two: whether the estimate says which samples are wrong. A
+few estimates far above all errors belong to samples on whose way the field is so steep that the equation is not linear
+any more, as between the cells of the board: there it says that a sample is wrong, and not by how much.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ CASES: Mapping[str, Case] = {
 
 def number(value: float | None) -> str:
     """Three digits, or nothing."""
-    return "" if value is None else f"{value:.3g}" if abs(value) >= 1e-3 else "0"
+    return "" if value is None else f"{value:.3g}"
 
 
 def quantiles(values: torch.Tensor, *places: float) -> str:
