@@ -13,7 +13,7 @@ from flowops._solvers import SolverError
 from flowops.checks.budget import Budget, OutOfTime
 from flowops.checks.growth import size
 from flowops.checks.report import Report
-from flowops.checks.verdict import FAILS, HOLDS, UNDECIDED, Outcome, Place, Verdict
+from flowops.checks.verdict import FAILS, HOLDS, MEASURED, UNDECIDED, Outcome, Place, Verdict
 
 _CERTAIN = 1e-2  # what may be allowed of the size of a side; where errors grow beyond, nothing is said
 _MAGNIFIED = 100.0  # a growth of errors that does not count as beyond, however loose the tolerance
@@ -86,12 +86,14 @@ class Statement:
         source: where it is stated.
         compare: the sides, of one equation or of several.
         factor: its tolerance in units of that of the whole report.
+        measured: whether it is told as a size, since it is never exact.
     """
 
     text: str
     source: str
     compare: Callable[[], Compared | Iterable[Compared]]
     factor: float = 1.0
+    measured: bool = False
 
 
 def examine(
@@ -131,7 +133,23 @@ def _verdict(statement: Statement, tolerance: float, budget: Budget) -> Verdict:
     except Exception as error:  # whatever a user's object raises is a finding, not a crash
         reason = f"it raised {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
         return Verdict(text, source, FAILS, tolerance=tolerance, reason=reason.rstrip(". "))
-    return judge(text, source, found, tolerance)
+    return measured(text, source, found, tolerance) if statement.measured else judge(text, source, found, tolerance)
+
+
+def measured(text: str, source: str, found: Sequence[Compared], tolerance: float) -> Verdict:
+    """The size of what is never exact: the root mean square of the difference over that of the larger side.
+
+    Sides that are both less than the tolerance are measured in units of it: they may be rounding.
+    """
+    compared = [one.detached() for one in found]
+    left, right = (
+        torch.cat([side.double().reshape(-1) for side in sides])
+        for sides in ([one.left for one in compared], [one.right for one in compared])
+    )
+    if not bool((left - right).isfinite().all()):
+        return Verdict(text, source, FAILS, reason="a side is not finite")
+    least = tolerance * len(left) ** 0.5
+    return Verdict(text, source, MEASURED, float((left - right).norm() / max(left.norm(), right.norm(), least)))
 
 
 def judge(text: str, source: str, found: Sequence[Compared], tolerance: float) -> Verdict:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from flowops.checks.verdict import DIFFERS, FAILS, HOLDS, UNDECIDED, Verdict
+from flowops.checks.verdict import DIFFERS, FAILS, HOLDS, MEASURED, UNDECIDED, Verdict
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,37 @@ class Report:
                 "" if worst is None else f"; the largest residual is {worst.size:.2g} of its tolerance, {worst.name}"
             )
             decided = "everything holds" if not self.undecided else "what could be decided holds"
+            if any(v.outcome == MEASURED for v in self.verdicts):
+                decided = "what must be exact holds" + ", as far as it could be decided" * bool(self.undecided)
             said = f"{self.name}: {decided}{where}."
         else:
             said = f"{self.name}: nothing could be decided."
+        sizes = [f"{v.name} {v.residual:.2g}" for v in self.verdicts if v.outcome == MEASURED]
+        measured = [f"Measured, root mean squares over those of the larger sides: {', '.join(sizes)}."] if sizes else []
         beside = (v for v in self.verdicts if v.outcome in (UNDECIDED, DIFFERS) or (v.outcome == HOLDS and v.reason))
-        return " ".join([said, *map(str, beside)])
+        return " ".join([said, *measured, *map(str, beside)])
 
     def __str__(self) -> str:
         """The table, the sentence, and the remarks."""
         return "\n".join([*table(self.verdicts), "", self.sentence(), *(f"Note: {said}." for said in self.remarks)])
 
 
-def table(verdicts: tuple[Verdict, ...]) -> list[str]:
+class Row(Protocol):
+    """What a line of a table tells."""
+
+    @property
+    def statement(self) -> str: ...
+    @property
+    def residual(self) -> float: ...
+    @property
+    def tolerance(self) -> float: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
+def table(verdicts: Sequence[Row]) -> list[str]:
     """Lines of equal columns: statement, worst residual, tolerance, verdict, source."""
     rows = [("statement", "residual", "tolerance", "verdict", "source")]
     rows += [(v.statement, _number(v.residual), _number(v.tolerance), v.outcome, v.source) for v in verdicts]

@@ -13,7 +13,8 @@ HOLDS: Final = "holds"
 FAILS: Final = "FAILS"
 UNDECIDED: Final = "not decided"
 DIFFERS: Final = "differs"
-Outcome = Literal["holds", "FAILS", "not decided", "differs"]
+MEASURED: Final = "measured"
+Outcome = Literal["holds", "FAILS", "not decided", "differs", "measured"]
 _SHOWN: Final = 6  # numbers of a state that are printed; of a larger one the worst
 
 
@@ -53,10 +54,12 @@ class Verdict:
     Attributes:
         statement: its name and its equation.
         source: where it is stated.
-        outcome: "holds", "FAILS", "not decided", or "differs" for what does not hold and was not asked for.
+        outcome: "holds", "FAILS", "not decided", "differs" for what does not hold and was not asked for, or "measured"
+            for what is never exact and is told as a size.
         residual: the largest difference of the two sides, in units of their size and of what errors grow by on the way;
-            NaN where nothing was compared.
-        tolerance: what the residual may reach.
+            of what is measured the root mean square of the difference over that of the larger side; NaN where nothing
+            was compared.
+        tolerance: what the residual may reach; NaN where nothing is asked of it.
         place: where it is largest.
         reason: why it is not decided, or why it fails where there is no place; a remark where it holds.
     """
@@ -79,10 +82,18 @@ class Verdict:
         """The residual in units of its tolerance."""
         return self.residual / self.tolerance
 
+    @property
+    def detail(self) -> str:
+        """Where it fails and why, what one should know where it holds; empty if nothing."""
+        where = [str(self.place)] if self.outcome == FAILS and self.place is not None else []
+        return "; ".join([*where, *[self.reason] * bool(self.reason)])
+
     def __str__(self) -> str:
         """One sentence."""
         if self.outcome == HOLDS:
             return f"{self.statement} holds" + (f" ({self.reason})." if self.reason else ".")
+        if self.outcome == MEASURED:
+            return f"{self.statement} is off by {self.residual:.3g}, relatively."
         if self.outcome != FAILS or self.place is None:
             said = {UNDECIDED: "is not decided", FAILS: "fails", DIFFERS: "differs"}[self.outcome]
             return f"{self.statement} {said}: {self.reason}."

@@ -56,3 +56,11 @@ def turning() -> Problem:
 
 def broken() -> VelocityField:
     raise RuntimeError("no weights")
+
+
+def wide() -> VelocityField:
+    return VelocityField.from_function(lambda _, x: torch.cat([x, x], 1))
+
+
+def nowhere() -> FlowMap:
+    return FlowMap.from_function(lambda _s, _t, x: x * float("nan"))
