@@ -15,6 +15,7 @@ import torch
 from flowops._arguments import whole
 from flowops._files import write_text
 from flowops.evaluation.measures import Factory
+from flowops.evaluation.plain import finite
 from flowops.evaluation.residual_sizes import ResidualSizes, residual_sizes
 from flowops.evaluation.scores import LEAST, ImageScores, PointScores, Scores
 from flowops.evaluation.seen import Seen
@@ -108,7 +109,7 @@ class Evaluation:
     def save(self, path: Path | str) -> None:
         """Write `path`, Markdown, and beside it the same as JSON."""
         write_text(path, self.markdown() + "\n")
-        write_text(Path(path).with_suffix(".json"), json.dumps(_finite(asdict(self)), indent=2) + "\n")
+        write_text(Path(path).with_suffix(".json"), json.dumps(finite(asdict(self)), indent=2) + "\n")
 
 
 def evaluate(
@@ -245,12 +246,3 @@ def _digits(value: float) -> str:
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     numbers = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
     return f"| {' | '.join([cells[0].ljust(widths[0]), *numbers])} |"
-
-
-def _finite(value: Any) -> Any:
-    """The same with null in place of NaN, which is no JSON."""
-    if isinstance(value, dict):
-        return {name: _finite(held) for name, held in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(held) for held in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,6 +3,7 @@
 from flowops.pictures.archive import open_archive
 from flowops.pictures.drawing import (
     drawable,
+    image_grid,
     is_image,
     new_figure,
     save_comparison,
@@ -19,6 +20,7 @@ __all__ = [
     # some of them to be looked at
     "drawable",
     "is_image",
+    "image_grid",
     "save_pictures",
     "save_comparison",
     # figures

@@ -46,7 +46,7 @@ def save_pictures(path: Path | str, x: Tensor, *, columns: int | None = None, sc
         _scatter(figure.subplots(), x)
         save_figure(path, figure)
         return
-    picture = _grid(x, columns or math.ceil(math.sqrt(len(x))), scale)
+    picture = image_grid(x, columns or math.ceil(math.sqrt(len(x))), scale)
     image = require("PIL.Image", "images").fromarray(picture)
     with written(path) as temporary:
         image.save(temporary)
@@ -147,8 +147,18 @@ def _kind(x: Tensor, name: str) -> Literal["images", "points"]:
     )
 
 
-def _grid(x: Tensor, columns: int, scale: int | None) -> NDArray[np.uint8]:
-    """Images in rows with a thin frame: bytes `[h, w, 3]`."""
+def image_grid(x: Tensor, columns: int, scale: int | None = None) -> NDArray[np.uint8]:
+    """Images `[n, c, h, w]` in rows with a thin frame: bytes `[h, w, 3]`.
+
+    Args:
+        x: finite images.
+        columns: images in a row.
+        scale: pixels for the side of one of an image; None enlarges small images to about 64 pixels.
+
+    Raises:
+        ValueError: for images that are not finite.
+        ImportError: without torchvision; the message names the extra.
+    """
     scale = scale or max(1, SIDE // max(x.shape[-2:]))
     pixels = to_uint8(x.detach().cpu()).repeat_interleave(scale, -2).repeat_interleave(scale, -1)
     grid: Tensor = require("torchvision.utils", "images").make_grid(pixels, nrow=columns, padding=2, pad_value=128)
@@ -157,7 +167,7 @@ def _grid(x: Tensor, columns: int, scale: int | None) -> NDArray[np.uint8]:
 
 def _image_rows(rows: Mapping[str, Tensor]) -> Any:
     columns = min(COLUMNS, max(len(x) for x in rows.values()))
-    pictures = [_grid(x[:SHOWN], columns, None) for x in rows.values()]
+    pictures = [image_grid(x[:SHOWN], columns, None) for x in rows.values()]
     height, width = pictures[0].shape[0] / 100, max(picture.shape[1] for picture in pictures) / 100
     figure = new_figure(width + 0.2, (height + 0.4) * len(rows))
     for axes, label, picture in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, pictures, strict=True):
