@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache, partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
@@ -59,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, option in options().items():
         group.addoption(FLAG[name], dest=f"own_{name}", default=None, **option)
     group.addoption("--all", action="store_true", dest="own_all", help="the library's own cases beside your object")
+    group.addoption("--report", type=Path, metavar="FILE", help="write the verdicts as a page, such as theory.html")
     group.addoption("--profile", choices=sorted(EXAMPLES), default="quick", help="how many examples are drawn")
 
 
@@ -91,7 +93,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(in_words(error)) from None
     if (problem := request.reference) is not None:
         register(f"own {problem.name}", lambda _: problem)
-    config.pluginmanager.register(Verdicts(), "flowops-verdicts")
+    verdicts = Verdicts()
+    config.pluginmanager.register(verdicts, "flowops-verdicts")
+    if (path := config.getoption("--report")) is not None:
+        from theory_checks.report import HtmlReport, writable  # the figures are wanted by it alone
+
+        told = {"profile": config.getoption("--profile"), "seed": str(request.seed)}
+        config.pluginmanager.register(HtmlReport(writable(path.absolute()), verdicts, told), "flowops-report")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

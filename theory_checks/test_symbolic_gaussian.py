@@ -11,6 +11,7 @@ Source: 2505.18825 Prop. 2.2.
 import pytest
 import sympy
 import torch
+from sympy.printing import mathml as presentation
 
 from flowops import Interpolant, problems
 from theory_checks.cases import CLOSED_FORM, exact_map
@@ -56,11 +57,18 @@ IDENTITIES = {
 }
 
 
+def mathml(expression: sympy.Expr) -> str:
+    """An expression as a browser shows it."""
+    told: str = presentation(sympy.sympify(expression), printer="presentation")
+    return told.replace("<mi>alpha</mi>", "<mi>α</mi>").replace("<mi>beta</mi>", "<mi>β</mi>").replace("&dd;", "d")
+
+
 @pytest.mark.parametrize("name", list(IDENTITIES))
 def test_identity_reduces_to_zero(check: Check, name: str) -> None:
     formula, left, right = IDENTITIES[name]
     reduced = sympy.simplify(left - right)
     check.latex(rf"{formula} = \Big({sympy.latex(left)}\Big) - \Big({sympy.latex(right)}\Big) = {sympy.latex(reduced)}")
+    check.formula(formula, f"{mathml(left)}<mo>-</mo><mo>(</mo>{mathml(right)}<mo>)</mo><mo>=</mo>{mathml(reduced)}")
     check.at_most(float(reduced != 0), 0.5, where=f"for the {name} identity: {reduced}")
 
 

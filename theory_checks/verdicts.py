@@ -64,11 +64,16 @@ class Check:
         """A proof to print below the table."""
         self.node.user_properties.append(("latex", formula))
 
+    def formula(self, identity: str, mathml: str) -> None:
+        """The same for a page: an identity in LaTeX, and its proof in MathML."""
+        self.node.user_properties.append(("formula", [identity, f'<math display="block">{mathml}</math>']))
+
     def report(self, report: Report) -> None:
         """The verdicts on a user's object; each is a line of the table."""
         self.node.user_properties.append(("object", [report.name, report.sentence()]))
         for v in report.verdicts:
-            self.node.user_properties.append(("verdict", [v.statement, v.source, v.residual, v.tolerance, v.outcome]))
+            told = [v.statement, v.source, v.residual, v.tolerance, v.outcome, v.detail]
+            self.node.user_properties.append(("verdict", told))
         if not report.holds:
             pytest.fail(report.sentence(), pytrace=False)
 
@@ -85,6 +90,7 @@ class Line:
     tolerance: float = math.inf
     checks: int = 0
     outcome: str = "holds"
+    why: str = ""
 
     def add(self, passed: bool) -> None:
         """One more check."""
@@ -110,28 +116,34 @@ class Verdicts:
     def __init__(self) -> None:
         self.lines: dict[tuple[str, str], Line] = {}  # by object, if it is a user's, and statement
         self.proofs: list[str] = []
+        self.formulas: list[list[str]] = []
         self.sentences: list[str] = []
+        self.objects: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped or not (report.when == "call" or report.failed):
             return
         properties: list[tuple[str, Any]] = report.user_properties
         self.proofs += [value for name, value in properties if name == "latex"]
+        self.formulas += [value for name, value in properties if name == "formula"]
         if "object" in dict(properties):
             self._of_an_object(report, *dict(properties)["object"])
         elif "statement" in dict(properties):
             statement, source = dict(properties)["statement"]
             line = self.lines.setdefault(("", statement), Line(source))
             line.add(report.passed)
+            if report.failed and not line.why:
+                line.why = f"{report.nodeid.partition('::')[2]}: {_last_line(report)}"
             for worst, tolerance in [value for name, value in properties if name == "residual"]:
                 line.measure(worst, tolerance)
 
     def _of_an_object(self, report: pytest.TestReport, name: str, sentence: str) -> None:
+        self.objects[name] = sentence
         self.sentences += [sentence] if report.passed else []
         for key, value in report.user_properties:
             if key == "verdict":
-                statement, source, worst, tolerance, outcome = cast(list[Any], value)
-                self.lines[name, statement] = Line(source, worst, tolerance, 1, outcome)
+                statement, source, worst, tolerance, outcome, why = cast(list[Any], value)
+                self.lines[name, statement] = Line(source, worst, tolerance, 1, outcome, why)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.lines:
@@ -152,6 +164,13 @@ class Verdicts:
             terminalreporter.section("symbolic proofs")
             for proof in self.proofs:
                 terminalreporter.write_line(f"$${proof}$$")
+
+
+def _last_line(report: pytest.TestReport) -> str:
+    """What a failed check says, in a line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    said = crash.message if crash is not None else str(report.longrepr)
+    return next((line for line in said.splitlines() if line.strip()), "")
 
 
 def _size(worst: float, tolerance: float) -> float:

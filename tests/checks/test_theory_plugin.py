@@ -13,6 +13,7 @@ import pytest
 
 import flowops
 from flowops.checks import Request
+from tests.evaluation.report.pages import check_self_contained
 from theory_checks.plugin import FLAG
 
 pytestmark = pytest.mark.slow
@@ -118,3 +119,12 @@ def test_fixtures_and_problems_of_ones_own_work_in_a_file_elsewhere(tmp_path: Pa
     assert "[encoding_decoding]" in said
     assert "Volume: the determinant of an exact map is positive" in said
     assert "3 passed" in said
+
+
+def test_the_verdicts_are_written_as_a_page(tmp_path: Path) -> None:
+    own = ("--flow-map", f"{HERE}:euler", "--field", f"{HERE}:field", "--samples", "2")
+    code, said = pytest_says(ROOT, "theory_checks", *own, "--report", str(tmp_path / "theory.html"))
+    assert code == 1
+    assert f"The report: {tmp_path / 'theory.html'}" in said
+    page = check_self_contained((tmp_path / "theory.html").read_text(encoding="utf-8"))
+    assert "first broken equation: Lagrangian" in page.text
