@@ -86,32 +86,37 @@ def grid_of(kind: str, steps: int | None, interpolant: Interpolant, name: str = 
     """The times of a grid: equal steps, EDM's noise levels, or those in a file, whose number of steps decides.
 
     Raises:
-        ValueError: for a number of steps below 1, or beside a file that holds another; it was given as `name`.
+        ValueError: for a number of steps below 1, or beside a file that holds none of so many; it was given as `name`.
     """
     count = 1 if steps is None else whole(steps, name)
     if kind == "uniform":
         return grids.uniform(count)
     if kind == "noise-levels":
         return grids.noise_levels(count, interpolant)
-    found = grids.load_grid(kind)
-    if steps is not None and steps != len(found) - 1:
-        raise ValueError(f"`{name}` must be left out beside a grid of {len(found) - 1} steps in {kind}, got {steps}.")
-    return found
+    found = grids.load_grids(kind)
+    if len(found) == 1 and steps not in (None, *found):
+        raise ValueError(
+            f"`{name}` must be left out beside a grid of {next(iter(found))} steps in {kind}, got {steps}."
+        )
+    if len(found) > 1 and steps not in found:
+        held, given = ", ".join(map(str, found)), "none" if steps is None else steps
+        raise ValueError(f"`{name}` must be one of {held} for the grids in {kind}, got {given}; pass one of them.")
+    return found[steps] if steps in found else next(iter(found.values()))
 
 
 def grids_of(
     kind: str, steps: Sequence[int] | None, default: Sequence[int], interpolant: Interpolant
 ) -> list[list[float]]:
-    """A grid for each number of steps, or the one in a file.
+    """A grid for each number of steps, or all that are in a file.
 
     Raises:
-        ValueError: without any number of steps, and for other numbers than that of a file.
+        ValueError: without any number of steps, and for other numbers than those of a file.
     """
     if steps is not None and not steps:
         raise ValueError("`steps` must hold at least one number of steps, got none; pass 1, 2 and 4, say.")
     if kind in NAMED_GRIDS:
         return [grid_of(kind, k, interpolant) for k in (default if steps is None else steps)]
-    return [grid_of(kind, k, interpolant) for k in (steps or (None,))]
+    return [grid_of(kind, k, interpolant) for k in (steps or grids.load_grids(kind))]
 
 
 def _device(name: str) -> torch.device:

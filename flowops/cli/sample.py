@@ -19,8 +19,13 @@ from flowops.cli.parsing import Flag, parse
 from flowops.pictures import drawable, is_image, save_comparison, save_pictures
 from flowops.pictures.drawing import SHOWN
 from flowops.runs import Drawn, Run, Written, write_samples
+from flowops.runs.processes import on_first
 from flowops.runs.progress import EVERY
+from flowops.sampling import optimal_grids
+from flowops.sampling.grids import save_grids
 
+OPTIMAL = "optimal"  # the name of the grids that are measured
+MEASURED = 64  # samples that they are measured on
 STEPS = (1, 2, 4)
 SOLVER_STEPS = 18
 
@@ -44,7 +49,9 @@ class Sample(Sampling):
         n: samples of each sampler.
         out: the picture, .png; a file .npz; or a folder, as in samples/; RUN/samples.png if left out.
         tensor: file for the samples themselves, .safetensors or .npz, a tensor for each sampler.
-        grid: times of the steps; uniform, noise-levels as in EDM, or a JSON file with the times themselves.
+        grid: times of the steps; uniform, noise-levels as in EDM, optimal for those at which the map errs least, which
+            are measured and written to RUN/grids.json, or a JSON file with the times themselves.
+        tolerance: of what more steps would change, in place of steps and grid; that of dopri5 beside it.
         solver: solvers of the map's own diagonal field to compare with, or the one whose samples are written.
         solver_steps: steps of the solvers that have a fixed number of them; 18 if left out.
         label: class of all samples; all classes in turn if left out.
@@ -60,6 +67,7 @@ class Sample(Sampling):
     out: str | None = None
     tensor: str | None = None
     grid: str = "uniform"
+    tolerance: float | None = None
     solver: tuple[Literal["dopri5", "heun", "euler", "ddim", "dpm-solver"], ...] = ()
     solver_steps: int | None = None
     label: int | None = None
@@ -73,6 +81,7 @@ class Sample(Sampling):
 def run(args: Sequence[str]) -> int:
     """Sample, and say what was written and what it cost."""
     shown = {"steps": "[INT ...]", "tensor": "FILE", "restart": "U V TIMES", "interval": "LOW HIGH", "out": "PATH"}
+    shown["grid"] = "{uniform,noise-levels,optimal,FILE}"
     flags = {**FLAGS, **{name: Flag(shown=value) for name, value in shown.items()}}
     given = parse(Sample, args, "sample", flags=flags, also={"path": "--out", "between": "--restart"})
     picture = _is_picture(given.out)
@@ -100,30 +109,58 @@ def _is_picture(out: str | None) -> bool:
 def _ways(given: Sample, chosen: Run, steps: Sequence[int]) -> list[dict[str, Any]]:
     """The samplers in the order of the rows, as arguments of `Run.draw`; `steps` along the map where none are given."""
     ways: list[dict[str, Any]] = []
-    mapped = bool(given.steps is not None or steps or (given.grid not in NAMED_GRIDS and not given.solver))
+    chosen_by = given.tolerance if not given.solver else None
+    filed = given.grid not in (*NAMED_GRIDS, OPTIMAL)
+    mapped = bool(given.steps is not None or steps or (filed and not given.solver) or chosen_by is not None)
     _check_used(given, mapped)
     if mapped:
-        times = grids_of(given.grid, given.steps, steps, chosen.interpolant)
-        ways += [{"grid": grid, "gamma": given.gamma, "restart": given.restart} for grid in times]
+        noised = {"gamma": given.gamma, "restart": given.restart}
+        if chosen_by is not None:
+            ways.append({"tolerance": chosen_by, **noised})
+        else:
+            ways += [{"grid": grid, **noised} for grid in _times(given, chosen, steps)]
     for method in given.solver:
         count = given.solver_steps
         if count is None and given.grid in NAMED_GRIDS:
             count = SOLVER_STEPS
         grid_ = None if method == "dopri5" else grid_of(given.grid, count, chosen.interpolant, "solver_steps")
-        ways.append({"solver": method, "grid": grid_})
+        ways.append({"solver": method, "grid": grid_, "tolerance": given.tolerance if method == "dopri5" else None})
     shared = {name: getattr(given, name) for name in ("seed", "label", "guidance", "interval", "chunk")}
     return [{**way, **shared} for way in ways]
+
+
+def _times(given: Sample, chosen: Run, steps: Sequence[int]) -> list[list[float]]:
+    """The grids of the rows of the map; the optimal ones are measured on some of its samples, and written down."""
+    if given.grid != OPTIMAL:
+        return grids_of(given.grid, given.steps, steps, chosen.interpolant)
+    counts = steps if given.steps is None else given.steps
+    conditioning = chosen.conditioning(MEASURED, given.label, given.guidance)
+    found = optimal_grids(conditioning.map(), chosen.base(MEASURED, seed=given.seed), counts)
+    path = chosen.folder.path / "grids.json"
+    on_first(lambda: save_grids(path, found))
+    to_stderr(f"{path}: grids of {', '.join(map(str, counts))} steps, measured on {MEASURED} samples")
+    return [found[k] for k in counts]
 
 
 def _check_used(given: Sample, mapped: bool) -> None:
     """Refuse what no sampler takes: noise on the way without the map, steps and their times without a solver of any."""
     stepped = bool(set(given.solver) - {"dopri5"})
+    if given.tolerance is not None and not given.solver:
+        for name in ("steps", "grid"):
+            if getattr(given, name) != getattr(Sample, name):
+                raise ValueError(
+                    f"`tolerance` and `{name}` must not be given together, since a tolerance chooses the steps; drop "
+                    f"one of them."
+                )
+    if given.grid == OPTIMAL and stepped:
+        raise ValueError("`grid` must not be optimal beside a solver, since it is that of the map; drop one of them.")
     timed = mapped or stepped or not given.solver
     for name, taken, sampler in (
         ("gamma", mapped, "steps=4"),
         ("restart", mapped, "steps=4"),
         ("solver_steps", stepped, "solver=heun"),
         ("grid", timed, "solver=heun"),
+        ("tolerance", not given.solver or "dopri5" in given.solver, "solver=dopri5"),
     ):
         if not taken and (value := getattr(given, name)) != getattr(Sample, name):
             raise ValueError(

@@ -215,6 +215,7 @@ class Run:
         *,
         steps: int | None = None,
         grid: Sequence[float] | None = None,
+        tolerance: float | None = None,
         seed: int = 0,
         label: int | Sequence[int] | Tensor | None = None,
         guidance: float | None = None,
@@ -227,8 +228,9 @@ class Run:
 
         Args:
             n: how many; 64, or as many as `x0` holds.
-            steps: equal steps from 0 to 1, the number of network calls; one if neither steps nor a grid are given.
+            steps: equal steps from 0 to 1, the number of network calls; one if nothing else is given.
             grid: times from 0 to 1, in place of equal steps.
+            tolerance: in place of both, as many steps as each sample needs; see `sampling.adaptive_sample`.
             seed: seed of the base samples.
             label: a class or one per sample, numbers or a tensor; None for all classes in turn.
             guidance: scale of classifier-free guidance; see `Conditioning`.
@@ -241,8 +243,8 @@ class Run:
             ValueError: for a class that does not exist, labels of a run without, and numbers that are not positive.
         """
         return self.draw(
-            n, steps=steps, grid=grid, seed=seed, label=label, guidance=guidance, interval=interval, x0=x0, chunk=chunk,
-            start=start,
+            n, steps=steps, grid=grid, tolerance=tolerance, seed=seed, label=label, guidance=guidance,
+            interval=interval, x0=x0, chunk=chunk, start=start,
         ).x  # fmt: skip
 
     def solve(
@@ -297,9 +299,9 @@ class Run:
         Args:
             n: how many.
             solver: None for the map, or a solver of its field as in `solve`.
-            steps: equal steps from 0 to 1; one if neither steps nor a grid are given to the map.
+            steps: equal steps from 0 to 1; one if nothing else is given to the map.
             grid: times from 0 to 1, in place of equal steps.
-            tolerance: tolerance of dopri5.
+            tolerance: tolerance of dopri5, or of the map without steps and grid, as in `sample`.
             gamma: noise that `gamma_sample` puts back after each step of the map; None for none.
             restart: times u < v of the grid, and how often `restart_sample` goes from v back to u; None for none.
             seed: seed of the base samples, and of noise on the way.

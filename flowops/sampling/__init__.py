@@ -1,11 +1,15 @@
 """Samples from a flow map: seeded noise, grids of times, samplers, baselines that solve the ODE, and export."""
 
 from flowops.sampling import grids
+from flowops.sampling.adaptive import Adapted, adaptive_sample
 from flowops.sampling.baselines import SOLVERS, Solved, solve
 from flowops.sampling.cost import Count, CountedField, CountedMap, blocks, chunk_size
 from flowops.sampling.drawing import Conditioning, Drawn, Way, labels_of
 from flowops.sampling.export import export_sampler, load_sampler
+from flowops.sampling.extrapolation import Extrapolated, extrapolated, measured_orders
 from flowops.sampling.noise import noise
+from flowops.sampling.optimal_grids import StepErrors, optimal_grids, step_errors
+from flowops.sampling.parareal import Corrected, parareal
 from flowops.sampling.sampler import gamma_sample, renoise, restart_sample, sample
 from flowops.sampling.tilted import Langevin, Tilted, tilt
 
@@ -14,8 +18,16 @@ __all__ = [
     "noise",
     # times
     "grids",
+    "optimal_grids",
+    "step_errors",
+    "StepErrors",
     # along a flow map
     "sample",
+    "adaptive_sample",
+    "Adapted",
+    "extrapolated",
+    "Extrapolated",
+    "measured_orders",
     "gamma_sample",
     "restart_sample",
     "renoise",
@@ -27,6 +39,8 @@ __all__ = [
     "SOLVERS",
     "solve",
     "Solved",
+    "parareal",
+    "Corrected",
     # labels and guidance
     "Conditioning",
     "labels_of",

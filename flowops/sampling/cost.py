@@ -23,9 +23,20 @@ MOST = 2**14  # samples of a chunk, where they are small and the layers of the n
 
 @dataclass
 class Count:
-    """Evaluations so far, summed over samples; shared by an operator and what is made of it by `given`."""
+    """Evaluations so far; shared by an operator and what is made of it by `given`.
+
+    Attributes:
+        evaluations: summed over samples.
+        sequential: calls, however many samples each had; one waits for the other.
+    """
 
     evaluations: int = 0
+    sequential: int = 0
+
+    def add(self, cost: int, x: Tensor) -> None:
+        """One more call."""
+        self.evaluations += cost * len(x)
+        self.sequential += 1
 
 
 class CountedField(VelocityField):
@@ -37,7 +48,7 @@ class CountedField(VelocityField):
         self.cost = leaves(b)
 
     def forward(self, t: Times, x: State) -> State:
-        self.count.evaluations += self.cost * len(x)
+        self.count.add(self.cost, x)
         return self.b(t, x)
 
 
@@ -50,7 +61,7 @@ class CountedMap(FlowMap):
         self.cost = leaves(X)
 
     def forward(self, s: Times, t: Times, x: State) -> State:
-        self.count.evaluations += self.cost * len(x)
+        self.count.add(self.cost, x)
         return self.X(s, t, x)
 
 

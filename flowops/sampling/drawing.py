@@ -14,6 +14,7 @@ from flowops.fields import VelocityField, guided
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, GuidedMap, IntervalMap
 from flowops.sampling import grids
+from flowops.sampling.adaptive import adaptive_sample, check_tolerance
 from flowops.sampling.baselines import solve, times_of
 from flowops.sampling.cost import CountedMap, per_sample
 from flowops.sampling.sampler import gamma_sample, restart_sample
@@ -188,7 +189,7 @@ class Way:
         if self.steps is not None and self.grid is not None:
             raise ValueError("`steps` and `grid` must not be given together; drop one of them.")
         if self.tolerance is not None:
-            raise ValueError("`tolerance` must not be given to the map, which has steps; name a solver, or drop it.")
+            return self._to_tolerance(check_tolerance(self.tolerance))
         if self.restart is not None and len(self.restart) != 3:
             raise ValueError(f"`restart` must be times u < v and how often, got {self.restart}; pass (0.2, 0.7, 2).")
         times = (
@@ -209,6 +210,20 @@ class Way:
             return x, per_sample(X.count, x0)
 
         return f"map, {_steps(times)}", draw
+
+    def _to_tolerance(self, tolerance: float) -> tuple[str, Draw]:
+        for name in ("steps", "grid", "gamma", "restart"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"`tolerance` and `{name}` must not be given together, since a tolerance chooses the steps; drop "
+                    f"one of them."
+                )
+
+        def draw(conditioning: Conditioning, x0: Tensor, _: int) -> tuple[Tensor, float]:
+            found = adaptive_sample(conditioning.map(), x0, tolerance, chunk=len(x0))
+            return found.x, float(found.calls.double().mean())
+
+        return f"map, tolerance {tolerance:g}", draw
 
     def _along_field(self, solver: str, interpolant: Interpolant) -> tuple[str, Draw]:
         for name in ("gamma", "restart"):

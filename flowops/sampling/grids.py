@@ -7,12 +7,13 @@ on every interpolant; `noise_levels` translates them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from flowops._arguments import number, whole
+from flowops._files import write_text
 from flowops.interpolants import Interpolant, time_of_noise_level
 
 
@@ -55,15 +56,35 @@ def noise_levels(
     return check_grid(grid, "The grid of these noise levels")
 
 
-def load_grid(path: Path | str) -> list[float]:
-    """A grid from a JSON file that holds a list of strictly increasing times from 0 to 1, such as `[0, 0.4, 1]`.
+def load_grid(path: Path | str, steps: int | None = None) -> list[float]:
+    """A grid from a JSON file: a list of strictly increasing times from 0 to 1, or one of several by their steps.
+
+    Args:
+        path: the file, with `[0, 0.4, 1]`, or `{"1": [0, 1], "2": [0, 0.4, 1]}` as `optimal_grids(...).save` writes it.
+        steps: which of several; may be left out for a single one.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no such list; the sentence names the file.
+        ValueError: if it is no such list, or holds no grid of so many steps; the sentence names the file.
+    """
+    found = load_grids(path)
+    if steps is None and len(found) == 1:
+        return next(iter(found.values()))
+    if steps not in found:
+        held, given = ", ".join(map(str, found)), "no number" if steps is None else steps
+        raise ValueError(f"`steps` must be {'one of ' * (len(found) > 1)}{held} for the grids in {path}, got {given}.")
+    return found[steps]
+
+
+def load_grids(path: Path | str) -> dict[int, list[float]]:
+    """The grids in a JSON file by their numbers of steps, as `load_grid` reads one of them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds no grids; the sentence names the file.
     """
     try:
-        grid = json.loads(Path(path).read_text(encoding="utf-8"))
+        held = json.loads(Path(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(
             f"`grid` must name a file with a list of times, and {path} is none; check the path."
@@ -72,9 +93,22 @@ def load_grid(path: Path | str) -> list[float]:
         raise ValueError(
             f"{path} must hold a JSON list of times, and is not JSON ({error}); write [0, 0.5, 1]."
         ) from None
-    if not isinstance(grid, list):
-        raise ValueError(f"{path} must hold a JSON list of times, got {type(grid).__name__}; write [0, 0.5, 1].")
-    return check_grid(grid, str(path))
+    if isinstance(held, dict) and held and all(name.isdecimal() for name in held):
+        every = {name: check_grid(grid, f"Grid {name} in {path}") for name, grid in held.items()}
+        for name, grid in every.items():
+            if name != str(len(grid) - 1):
+                raise ValueError(f"Grid {name} in {path} must have {name} steps, got {len(grid) - 1}; rename it.")
+        return {int(name): grid for name, grid in every.items()}
+    if not isinstance(held, list):
+        raise ValueError(f"{path} must hold a JSON list of times, got {type(held).__name__}; write [0, 0.5, 1].")
+    grid = check_grid(held, str(path))
+    return {len(grid) - 1: grid}
+
+
+def save_grids(path: Path | str, found: Mapping[int, Sequence[float]]) -> None:
+    """Write grids to a JSON file, by their numbers of steps, as `load_grids` reads them."""
+    lines = [f'"{steps}": {json.dumps(check_grid(list(grid)))}' for steps, grid in sorted(found.items())]
+    write_text(path, "{\n " + ",\n ".join(lines) + "\n}\n")
 
 
 def check_grid(grid: object, name: str = "`grid`") -> list[float]:

@@ -1,0 +1,157 @@
+r"""Samples to a tolerance: the steps of a sample are halved until two results agree.
+
+A flow map composes, so that $X_{u,t}\circ X_{s,u}-X_{s,t}$ tells what a step is wrong by. With $x^{(k)}$ the end along
+$k$ steps, $x^{(2k)}-x^{(k)}$ is this defect at the end of the way, where an error made early has grown to what it
+is. What $k,2k,4k$ steps have in common is extrapolated (Romberg's table)
+
+$$ T_{i,0}=x^{(2^ik)},\qquad T_{i,j}=T_{i,j-1}+\frac{T_{i,j-1}-T_{i-1,j-1}}{2^j-1}, $$
+
+and each sample takes the entry of the last row that changed least, of higher order where that helps it and no other.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from flowops._arguments import check_state, number, whole
+from flowops.maps import FlowMap
+from flowops.sampling.cost import in_chunks, leaves
+from flowops.sampling.extrapolation import halved
+from flowops.sampling.grids import check_grid
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Samples to a tolerance, and what each of them took; `[batch]` but for `x`.
+
+    Attributes:
+        x: states at time 1, `[batch, *event]`.
+        error: the estimate, how much the result of a sample changed when its steps were last halved.
+        reached: whether that is at most the tolerance.
+        steps: the most steps that a sample took from 0 to 1.
+        order: 1 where the result is that of these steps, 2 and more where it is extrapolated.
+        calls: evaluations of networks, coarser passes included.
+    """
+
+    x: Tensor
+    error: Tensor
+    reached: Tensor
+    steps: Tensor
+    order: Tensor
+    calls: Tensor
+
+
+@torch.no_grad()
+def adaptive_sample(
+    X: FlowMap,
+    x0: Tensor,
+    tolerance: float,
+    *,
+    grid: Sequence[float] = (0.0, 1.0),
+    halvings: int = 6,
+    order: int = 3,
+    chunk: int | None = None,
+) -> Adapted:
+    r"""Samples along as many steps as each of them needs for its result to change by at most the tolerance.
+
+    The change is a root mean square over the event, relative to $1+|x|$: absolute for small states, relative for large
+    ones. It measures the map against itself. A map that composes, continuous in its times, is the flow of its own
+    diagonal $v_{t,t}$, and it is this flow that is approached; how far it is from the data, or from a teacher's, no
+    defect can tell. $X_{s,t}(x)=x$ has none and is taken at once. Two coarse results that agree by chance are taken
+    too: begin with a finer grid where that must not be.
+
+    Args:
+        X: the map; condition it before with `X.given(label=...)`, one entry per sample.
+        x0: base samples `[batch, *event]`.
+        tolerance: of the change.
+        grid: steps of the first pass, strictly increasing times from 0 to 1; those that follow have their middles too.
+        halvings: at most so many; a sample that has not reached the tolerance then is told in `reached`.
+        order: the highest order of an entry, 1 for none that is extrapolated; 3 supposes two powers of the step.
+        chunk: samples that go through the map at once; None for as many as `chunk_size` says.
+
+    Raises:
+        TypeError, ValueError: for a tolerance that is not positive, a grid or a state that is none.
+
+    Warns:
+        UserWarning: if samples have not reached the tolerance; their number is in the sentence.
+
+    Cost: $(2^{i+1}-1)k$ calls of the map for a sample that stops at $2^ik$ steps; one that has stopped costs no more.
+    Source: Hairer, Nørsett, Wanner, Solving ODEs I, §II.9 (extrapolation, step by step). Checked by
+    `theory_checks/test_adaptive_sampling_reaches_its_tolerance.py`.
+    """
+    if not isinstance(X, FlowMap):
+        raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap a network as LearnedMap(network).")
+    check_state(x0, "x0")
+    if not len(x0):
+        raise ValueError("`x0` must hold at least one state, got none; draw some.")
+    tolerance, times = check_tolerance(tolerance), check_grid(grid)
+    whole(halvings, "halvings"), whole(order, "order")
+    parts = [_Table(own, x, times, order).run(tolerance, halvings) for own, x, _ in in_chunks(X, x0, chunk)]
+    found = Adapted(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Adapted)))
+    if missed := int((~found.reached).sum()):
+        warnings.warn(
+            f"{missed} of {len(x0)} samples did not reach the tolerance {tolerance:g} in {int(found.steps.max())} "
+            f"steps; raise it, or `halvings`.",
+            stacklevel=3,
+        )
+    return found
+
+
+class _Table:
+    """The last rows of the tables of all samples that are under way, `[order, batch, *event]` with fewer at first."""
+
+    def __init__(self, X: FlowMap, x0: Tensor, times: list[float], order: int) -> None:
+        self.X, self.x0, self.times, self.order = X, x0, times, order
+        self.rows = torch.arange(len(x0), device=x0.device)
+        self.row = [X.compose(times, x0)]
+        self.calls = len(times) - 1
+
+    def run(self, tolerance: float, halvings: int) -> Adapted:
+        """Halve the steps until every sample has reached the tolerance, at most so often."""
+        x, n, cost = self.row[0].clone(), len(self.rows), leaves(self.X)
+        error = torch.full((n,), torch.inf, device=x.device, dtype=x.dtype)
+        steps, order, calls = (torch.zeros_like(self.rows) for _ in range(3))
+        for _ in range(halvings):
+            value, change, column = self._refined()
+            x[self.rows], error[self.rows], order[self.rows] = value, change, column + 1
+            steps[self.rows], calls[self.rows] = len(self.times) - 1, self.calls * cost
+            going = ~(change <= tolerance)
+            if not bool(going.any()):
+                break
+            self.rows, self.row = self.rows[going], [entry[going] for entry in self.row]
+        return Adapted(x, error, error <= tolerance, steps, order, calls)
+
+    def _refined(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The next row; the entry of it that changed least from the row before, by how much, and its column."""
+        self.times = halved(self.times)
+        self.calls += len(self.times) - 1
+        X = self.X if len(self.rows) == len(self.x0) else self.X.subset(self.rows)
+        row = [X.compose(self.times, self.x0[self.rows])]
+        for j, before in enumerate(self.row[: self.order - 1], 1):
+            row.append(row[-1] + (row[-1] - before) / (2**j - 1))
+        changes = torch.stack([distance(new, old) for new, old in zip(row, self.row, strict=False)])
+        least, column = changes.nan_to_num(nan=torch.inf).min(0)
+        self.row = row
+        return torch.stack(row)[column, torch.arange(len(column), device=column.device)], least, column
+
+
+def distance(x: Tensor, y: Tensor) -> Tensor:
+    r"""Root mean square over the event of $(x-y)/(1+\max(|x|,|y|))$, `[batch]`."""
+    return ((x - y) / (1 + torch.maximum(x.abs(), y.abs()))).reshape(len(x), -1).square().mean(1).sqrt()
+
+
+def check_tolerance(tolerance: object) -> float:
+    """A tolerance.
+
+    Raises:
+        TypeError, ValueError: unless it is a positive number.
+    """
+    value = number(tolerance, "tolerance")
+    if value <= 0:
+        raise ValueError(f"`tolerance` must be positive, got {tolerance}; pass 1e-2, say.")
+    return value
