@@ -161,5 +161,7 @@ def _carried(X: FlowMap, s: Tensor, t: Tensor, x: Tensor, size: int) -> Tensor:
     m, n = x.shape[:2]
     rows = torch.arange(m * n, device=x.device)
     states, s, t = x.reshape(m * n, *x.shape[2:]), s.repeat_interleave(n), t.repeat_interleave(n)
+    if not m:
+        return x
     parts = [X.subset(some % n)(s[some], t[some], states[some]) for some in rows.split(size)]
-    return torch.cat(parts).reshape(x.shape) if parts else x
+    return torch.cat(parts).reshape(x.shape)

@@ -156,6 +156,11 @@ def test_what_is_no_class_is_refused(
         ({"solver": "dopri5", "tolerance": float("nan")}, "`tolerance` must be finite"),
         ({"steps": 0}, "`steps` must be a whole number of at least 1, got 0"),
         ({"grid": [0.0, 0.5]}, "`grid` must run from 0 to 1, got 0 to 0.5"),
+        ({"tolerance": 0.0}, "`tolerance` must be positive, got 0.0"),
+        ({"tolerance": 0.1, "steps": 4}, "`tolerance` and `steps` must not be given together, since a tolerance"),
+        ({"tolerance": 0.1, "grid": [0.0, 1.0]}, "`tolerance` and `grid` must not be given together"),
+        ({"tolerance": 0.1, "gamma": 0.5}, "`tolerance` and `gamma` must not be given together"),
+        ({"tolerance": 0.1, "restart": (0.2, 0.7, 2)}, "`tolerance` and `restart` must not be given together"),
     ],
 )
 def test_times_and_tolerances_are_looked_at_before_there_are_states(way: dict[str, Any], message: str) -> None:
@@ -171,6 +176,7 @@ def test_times_and_tolerances_are_looked_at_before_there_are_states(way: dict[st
         ({"solver": "heun", "steps": 1}, "heun, 1 step"),
         ({"solver": "heun", "grid": [0.0, 0.5, 1.0]}, "heun, 2 steps"),
         ({"solver": "dopri5"}, "dopri5"),
+        ({"tolerance": 0.01}, "map, tolerance 0.01"),
     ],
 )
 def test_a_sampler_is_called_by_its_steps(way: dict[str, Any], name: str) -> None:

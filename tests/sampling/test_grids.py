@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from flowops import Interpolant, interpolants
-from flowops.sampling.grids import check_grid, load_grid, noise_levels, uniform
+from flowops.sampling.grids import check_grid, load_grid, load_grids, noise_levels, save_grids, uniform
 
 
 def test_uniform_grids_have_equal_steps_and_exact_ends() -> None:
@@ -54,6 +54,9 @@ def test_a_grid_comes_back_from_its_file(tmp_path: Path) -> None:
         ("[0, 1", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ('{"grid": [0, 1]}', "must hold a JSON list of times, got dict"),
+        ("{}", "must hold a JSON list of times, got dict"),
+        ('{"1": [0, 1], "2": [0, 1]}', "Grid 2 in .* must have 2 steps, got 1; rename it"),
+        ('{"1": [0, 0.5]}', "Grid 1 in .* must run from 0 to 1"),
         ("[]", "must run from 0 to 1, got 0 times"),
         ("[0]", "must run from 0 to 1, got 1 time;"),
         ("[0.1, 1]", "must run from 0 to 1, got 0.1 to 1"),
@@ -104,3 +107,18 @@ def test_what_is_no_grid_is_refused() -> None:
         noise_levels(4, interpolants.variance_exploding())  # ends at the noise level 0.01
     with pytest.raises(ValueError, match="gamma term"):
         noise_levels(4, Interpolant.from_expressions("1-t", "t", "t*(1-t)"))
+
+
+def test_grids_of_several_lengths_are_read_by_their_steps(tmp_path: Path) -> None:
+    path, found = tmp_path / "grids.json", {2: [0.0, 0.3, 1.0], 1: [0.0, 1.0]}
+    save_grids(path, found)
+    assert load_grids(path) == found
+    assert [load_grid(path, k) for k in (1, 2)] == [found[1], found[2]]
+    with pytest.raises(ValueError, match=r"`steps` must be one of 1, 2 for the grids in .*, got 3"):
+        load_grid(path, 3)
+    with pytest.raises(ValueError, match=r"`steps` must be one of 1, 2 for the grids in .*, got no number"):
+        load_grid(path)
+    path.write_text("[0, 0.4, 1]")
+    assert load_grids(path) == {2: [0.0, 0.4, 1.0]}
+    with pytest.raises(ValueError, match=r"`steps` must be 2 for the grids in .*, got 3"):
+        load_grid(path, 3)
