@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from flowops.data import to_uint8
 from flowops.pictures import PictureFolder
-from flowops.sampling import gamma_sample, grids
+from flowops.sampling import gamma_sample, grids, optimal_grids
 from flowops.training import Run
 from tests.cli.commands import PERCEPTRON, TINY, Console
 from tests.images import read
@@ -187,6 +187,16 @@ def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_ru
         ),
         (("--out", "x.npz", "--grid", "noise-levels"), "--steps and --solver must name one sampler for x.npz, got 0"),
         (("--weights", "nothing"), "--weights must be a file of weights, and nothing is none"),
+        (
+            ("--tolerance", "0.1", "--steps", "2"),
+            "--tolerance and --steps must not be given together, since a tolerance",
+        ),
+        (("--tolerance", "0.1", "--grid", "noise-levels"), "--tolerance and --grid must not be given together"),
+        (("--tolerance", "0.1", "--gamma", "0.5"), "--tolerance and --gamma must not be given together"),
+        (("--tolerance", "0"), "--tolerance must be positive, got 0"),
+        (("--tolerance", "0.1", "--solver", "heun"), "--tolerance must be left out where no sampler takes it, got 0.1"),
+        (("--grid", "optimal", "--solver", "heun"), "--grid must not be optimal beside a solver"),
+        (("--out", "x.npz", "--grid", "optimal"), "--steps and --solver must name one sampler for x.npz, got 0"),
     ],
 )
 def test_bad_requests_are_one_sentence(
@@ -220,6 +230,8 @@ WAYS: list[tuple[tuple[object, ...], dict[str, Any]]] = [
     (("--solver", "heun", "--solver-steps", 3), {"solver": "heun", "steps": 3}),
     (("--solver", "ddim"), {"solver": "ddim", "steps": 18}),
     (("--solver", "dopri5"), {"solver": "dopri5"}),
+    (("--solver", "dopri5", "--tolerance", 0.1), {"solver": "dopri5", "tolerance": 0.1}),
+    (("--tolerance", 0.5), {"tolerance": 0.5}),
 ]
 
 
@@ -285,6 +297,23 @@ def test_a_solver_takes_the_times_of_a_file_alone(flowops: Console, tmp_path: Pa
     assert [line.split(",")[0] for line in said.out.splitlines()[:2]] == ["map", "heun"]
     said = flowops("sample", board_run, *words, "--solver", "dopri5", "--out", out)
     assert f"--grid must be left out where no sampler takes it, got {file}" in said.error
+
+
+def test_optimal_grids_are_measured_written_and_read_again(flowops: Console, tmp_path: Path, board_run: Path) -> None:
+    words = ("--steps", 1, 3, "--n", 5, "--out", tmp_path / "x.png", "--tensor", tmp_path / "x.npz")
+    said = flowops("sample", board_run, "--grid", "optimal", *words)
+    file, run = board_run / "grids.json", Run.load(board_run)
+    assert said.code == 0, said.err
+    assert f"{file}: grids of 1, 3 steps, measured on 64 samples" in said.err
+    found = grids.load_grids(file)
+    assert found == optimal_grids(run.X, run.base(64), (1, 3))
+    with np.load(tmp_path / "x.npz") as held:
+        torch.testing.assert_close(torch.from_numpy(held["map-3"]), run.sample(5, grid=found[3]))
+    rows = flowops("sample", board_run, "--grid", file, "--n", 5, "--out", tmp_path / "x.png").out.splitlines()
+    assert [row[:12].rstrip() for row in rows[:2]] == ["map, 1 step", "map, 3 steps"]
+    said = flowops("sample", board_run, "--grid", file, "--steps", 2, "--out", tmp_path / "x.png")
+    assert said.error == f"--steps must be one of 1, 3 for the grids in {file}, got 2; pass one of them."
+    file.unlink()
 
 
 def archived(path: Path) -> tuple[Any, Any]:
