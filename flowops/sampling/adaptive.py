@@ -6,7 +6,9 @@ is. What $k,2k,4k$ steps have in common is extrapolated (Romberg's table)
 
 $$ T_{i,0}=x^{(2^ik)},\qquad T_{i,j}=T_{i,j-1}+\frac{T_{i,j-1}-T_{i-1,j-1}}{2^j-1}, $$
 
-and each sample takes the entry of the last row that changed least, of higher order where that helps it and no other.
+and each sample takes the entry of the last row for which this promises least: if errors fall like $h^{j+1}$, what an
+entry changed by is $2^{j+1}-1$ times what it is wrong by. So the order is raised for samples whom that helps, and not
+for others.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ class Adapted:
 
     Attributes:
         x: states at time 1, `[batch, *event]`.
-        error: the estimate, how much the result of a sample changed when its steps were last halved.
-        reached: whether that is at most the tolerance.
+        error: the estimate for the entry of the table that was taken, by the order that it should have.
+        reached: whether an entry changed by at most the tolerance when the steps were last halved.
         steps: the most steps that a sample took from 0 to 1.
         order: 1 where the result is that of these steps, 2 and more where it is extrapolated.
         calls: evaluations of networks, coarser passes included.
@@ -60,10 +62,11 @@ def adaptive_sample(
     r"""Samples along as many steps as each of them needs for its result to change by at most the tolerance.
 
     The change is a root mean square over the event, relative to $1+|x|$: absolute for small states, relative for large
-    ones. It measures the map against itself. A map that composes, continuous in its times, is the flow of its own
-    diagonal $v_{t,t}$, and it is this flow that is approached; how far it is from the data, or from a teacher's, no
-    defect can tell. $X_{s,t}(x)=x$ has none and is taken at once. Two coarse results that agree by chance are taken
-    too: begin with a finer grid where that must not be.
+    ones. Where errors fall with the steps the result is nearer than that. It measures the map against itself. A map
+    that composes, continuous in its times, is the flow of its own diagonal $v_{t,t}$, and it is this flow that is
+    approached; how far it is from the data, or from a teacher's, no defect can tell. $X_{s,t}(x)=x$ has none and is
+    taken at once. Two coarse results that agree by chance are taken too: begin with a finer grid where that must not
+    be.
 
     Args:
         X: the map; condition it before with `X.given(label=...)`, one entry per sample.
@@ -116,18 +119,23 @@ class _Table:
         x, n, cost = self.row[0].clone(), len(self.rows), leaves(self.X)
         error = torch.full((n,), torch.inf, device=x.device, dtype=x.dtype)
         steps, order, calls = (torch.zeros_like(self.rows) for _ in range(3))
+        reached = torch.zeros_like(self.rows, dtype=torch.bool)
         for _ in range(halvings):
-            value, change, column = self._refined()
-            x[self.rows], error[self.rows], order[self.rows] = value, change, column + 1
+            changes = self._refined()
+            powers = 2 ** torch.arange(1, len(changes) + 1, device=x.device) - 1
+            error[self.rows], column = (changes / powers[:, None]).min(0)
+            own = torch.arange(len(column), device=x.device)
+            x[self.rows], order[self.rows] = torch.stack(self.row)[column, own], column + 1
             steps[self.rows], calls[self.rows] = len(self.times) - 1, self.calls * cost
-            going = ~(change <= tolerance)
-            if not bool(going.any()):
+            arrived = changes.amin(0) <= tolerance
+            reached[self.rows] = arrived
+            if bool(arrived.all()):
                 break
-            self.rows, self.row = self.rows[going], [entry[going] for entry in self.row]
-        return Adapted(x, error, error <= tolerance, steps, order, calls)
+            self.rows, self.row = self.rows[~arrived], [entry[~arrived] for entry in self.row]
+        return Adapted(x, error, reached, steps, order, calls)
 
-    def _refined(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The next row; the entry of it that changed least from the row before, by how much, and its column."""
+    def _refined(self) -> Tensor:
+        """Go on to the next row; by how much its entries differ from those of the row before, `[columns, batch]`."""
         self.times = halved(self.times)
         self.calls += len(self.times) - 1
         X = self.X if len(self.rows) == len(self.x0) else self.X.subset(self.rows)
@@ -135,9 +143,8 @@ class _Table:
         for j, before in enumerate(self.row[: self.order - 1], 1):
             row.append(row[-1] + (row[-1] - before) / (2**j - 1))
         changes = torch.stack([distance(new, old) for new, old in zip(row, self.row, strict=False)])
-        least, column = changes.nan_to_num(nan=torch.inf).min(0)
         self.row = row
-        return torch.stack(row)[column, torch.arange(len(column), device=column.device)], least, column
+        return changes.nan_to_num(nan=torch.inf)
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:

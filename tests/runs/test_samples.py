@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowops import LearnedMap
 from flowops.runs import Drawn, HardwareConfig, NetworkConfig, Run
-from flowops.sampling import gamma_sample, noise, restart_sample, solve
+from flowops.sampling import adaptive_sample, gamma_sample, noise, restart_sample, solve
 from flowops.training import train
 from tests.programs import run as run_program
 from tests.runs.small import Make, pairs, silent
@@ -62,6 +62,14 @@ class TestSamples:
         x0 = plain.base(6)
         middle = plain.X(0.0, 0.3, x0)
         torch.testing.assert_close(plain.sample(6, grid=GRID), plain.X(0.3, 1.0, middle))
+
+    def test_a_tolerance_takes_the_place_of_steps(self, plain: Run) -> None:
+        found = adaptive_sample(plain.X, plain.base(6, seed=2), 0.2)
+        drawn = plain.draw(6, seed=2, tolerance=0.2)
+        torch.testing.assert_close(drawn.x, found.x)
+        torch.testing.assert_close(plain.sample(6, seed=2, tolerance=0.2), found.x)
+        assert drawn.calls == round(float(found.calls.double().mean()), 6)
+        assert drawn.sampler == "map, tolerance 0.2"
 
     def test_the_solver_follows_the_diagonal_of_the_map(self, plain: Run) -> None:
         solved = plain.solve(5, method="euler", steps=40)
@@ -344,7 +352,7 @@ class TestArguments:
             ({"steps": 4, "grid": [0.0, 0.5, 1.0]}, "`steps` and `grid` must not be given together"),
             ({"solver": "heun", "steps": 2, "gamma": 0.5}, "`gamma` must not be given to a solver, got it for heun"),
             ({"solver": "heun", "steps": 2, "restart": (0.2, 0.7, 1)}, "`restart` must not be given to a solver"),
-            ({"tolerance": 1e-3}, "`tolerance` must not be given to the map"),
+            ({"tolerance": 1e-3, "steps": 4}, "`tolerance` and `steps` must not be given together"),
             ({"n": 100, "x0": torch.zeros(3, 2)}, "`x0` must hold 100 states, got 3; leave `n` out"),
             ({"x0": torch.zeros(0, 2)}, "`x0` must hold at least one states, got 0"),
             ({"restart": (0.25, 0.75)}, "`restart` must be times u < v and how often, got"),
