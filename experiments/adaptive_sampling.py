@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -107,7 +108,7 @@ def at_equal_calls(calls: float, errors: dict[int, float]) -> float:
 
 def adapted(case: Case, errors: dict[int, float]) -> list[tuple[str, ...]]:
     """The lines of a case to each tolerance."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for first in (1, 2):
         for tolerance in TOLERANCES:
             with catch_warnings():
@@ -158,10 +159,13 @@ def corrected(case: Case) -> list[tuple[str, ...]]:
 
 def trained(folder: Path, quick: bool) -> dict[str, Run]:
     """The runs of the checkerboard and of digits, which go on where they were interrupted."""
-    plain = {"hardware": HardwareConfig(compile="no", threads=1), "log": LogConfig(progress=False, sample_every=0)}
+    plain: dict[str, Any] = {
+        "hardware": HardwareConfig(compile="no", threads=1),
+        "log": LogConfig(progress=False, sample_every=0),
+    }
     board = replace(BOARD, dataset="checkerboard", minutes=0.0, steps=1500, out=str(folder / "board"), **plain)
-    digits = TrainConfig("digits", method="lsd", out=str(folder / "digits"), **plain)  # type: ignore[arg-type]
-    few = {"steps": 4, "batch": 64} if quick else {}
+    digits = TrainConfig("digits", method="lsd", out=str(folder / "digits"), **plain)
+    few: dict[str, Any] = {"steps": 4, "batch": 64} if quick else {}
     return {name: train(replace(c, **few), resume=True) for name, c in (("checkerboard", board), ("digits", digits))}
 
 

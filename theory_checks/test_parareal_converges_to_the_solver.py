@@ -47,7 +47,8 @@ def test_as_many_sweeps_as_parts_give_the_solver(check: Check, event: tuple[int,
 @pytest.mark.parametrize("sweeps", [1, 2, 3])
 def test_each_sweep_is_an_order_of_the_error_of_the_map(check: Check, sweeps: int, jumps: bool) -> None:
     X, x0, deltas = exact_map(PROBLEM), draw(PROBLEM, 0.0, 8, seed=1), torch.tensor([0.2, 0.1, 0.05]).double()
-    exact, fine = X(0.0, 1.0, x0), {"method": "rk4", "steps": 40}
+    exact = X(0.0, 1.0, x0)
+    fine: dict[str, Any] = {"method": "rk4", "steps": 40}
 
     def error(delta: float) -> Tensor:
         guess = Perturbed(X, delta)
