@@ -39,7 +39,7 @@ from flowops._files import write_text
 from flowops.maps import SolverStep
 from flowops.metrics import sliced_wasserstein2
 from flowops.pictures import new_figure, save_figure
-from flowops.runs import HardwareConfig, LogConfig
+from flowops.runs import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig
 from flowops.sampling import adaptive_sample, measured_orders, optimal_grids, parareal
 from flowops.sampling.adaptive import distance
 from flowops.sampling.cost import CountedField
@@ -165,7 +165,8 @@ def trained(folder: Path, quick: bool) -> dict[str, Run]:
     }
     board = replace(BOARD, dataset="checkerboard", minutes=0.0, steps=1500, out=str(folder / "board"), **plain)
     digits = TrainConfig("digits", method="lsd", out=str(folder / "digits"), **plain)
-    few: dict[str, Any] = {"steps": 4, "batch": 64} if quick else {}
+    tiny = {"steps": 4, "batch": 64, "network": NetworkConfig("mlp", width=16, depth=1), "optimizer": OptimizerConfig()}
+    few: dict[str, Any] = tiny if quick else {}
     return {name: train(replace(c, **few), resume=True) for name, c in (("checkerboard", board), ("digits", digits))}
 
 
@@ -186,11 +187,15 @@ def picture(
     save_figure(path, figure)
 
 
-def cases_of(args: argparse.Namespace, folder: str) -> list[Case]:
+def runs_of(args: argparse.Namespace, folder: str) -> dict[str, Run]:
+    """The runs that are given, or trained."""
+    given = {name: Run.load(path) for name, path in (("checkerboard", args.board), ("digits", args.digits)) if path}
+    return given if len(given) == 2 else trained(Path(args.out or folder), args.quick) | given
+
+
+@torch.no_grad()
+def cases_of(runs: dict[str, Run], n: int) -> list[Case]:
     """All maps that are judged."""
-    n = 40 if args.quick else args.samples
-    runs = {name: Run.load(path) for name, path in (("checkerboard", args.board), ("digits", args.digits)) if path}
-    runs = runs if len(runs) == 2 else trained(Path(args.out or folder), args.quick) | runs
     bent = Bent(SolverStep(MIXTURE.b, "rk4", 4), (-0.5, 0.7))
     made = [on_mixture("mixture, Euler", SolverStep(MIXTURE.b, "euler"), n), on_mixture("mixture, bent", bent, n)]
     return made + [of_run(name, run, n if name == "checkerboard" else min(n, 200)) for name, run in runs.items()]
@@ -211,6 +216,18 @@ HEADS: dict[str, tuple[Callable[[Case], list[tuple[str, ...]]], tuple[str, ...]]
 
 
 @torch.no_grad()
+def judged(cases: Sequence[Case], n: int) -> tuple[dict[str, dict[int, float]], list[tuple[str, ...]], list[str]]:
+    """Errors of uniform grids, the lines to each tolerance, and all parts of the page."""
+    uniforms = {case.name: {k: rms(case.X.compose(uniform(k), case.x0) - case.truth) for k in COUNTS} for case in cases}
+    lines = [line for case in cases for line in adapted(case, uniforms[case.name])]
+    head = ("map", "first steps", "tolerance", "calls", "most", "order", "error", "uniform", "ratio", "beyond")
+    parts = [about(f"{n:,} samples, seed 0"), "## To a tolerance", table(head, lines)]
+    for title, (measure, columns) in HEADS.items():
+        parts += [f"## {title}", table(columns, [line for case in cases for line in measure(case)])]
+        print(f"{title} done", file=sys.stderr, flush=True)
+    return uniforms, lines, parts
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Print the tables, or write them."""
     each = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -222,16 +239,8 @@ def main(words: Sequence[str] | None = None) -> None:
     each.add_argument("--quick", action="store_true", help="all of it at a tiny size, to see that it runs")
     args = each.parse_args(words)
     with TemporaryDirectory() as folder:
-        cases = cases_of(args, folder)
-        uniforms = {
-            case.name: {k: rms(case.X.compose(uniform(k), case.x0) - case.truth) for k in COUNTS} for case in cases
-        }
-        lines = [line for case in cases for line in adapted(case, uniforms[case.name])]
-        head = ("map", "first steps", "tolerance", "calls", "most", "order", "error", "uniform", "ratio", "beyond")
-        parts = [about(f"{args.samples:,} samples, seed 0"), "## To a tolerance", table(head, lines)]
-        for title, (measure, columns) in HEADS.items():
-            parts += [f"## {title}", table(columns, [line for case in cases for line in measure(case)])]
-            print(f"{title} done", file=sys.stderr, flush=True)
+        cases = cases_of(runs_of(args, folder), 40 if args.quick else args.samples)
+    uniforms, lines, parts = judged(cases, args.samples)
     if args.write is None:
         print("\n\n".join(parts))
         return
