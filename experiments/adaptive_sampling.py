@@ -7,7 +7,7 @@ plane; the same flow, nearly solved, but bent in one place; a perceptron on the 
 trained by `lsd` for two to three minutes of one core each (`--board`, `--digits` take runs that are there). Errors are
 root mean squares over samples and components.
 
-*To a tolerance*: `adaptive_sample` from one, and from two first steps; mean and most calls of a sample; the error, and
+*To a tolerance*: `adaptive_sample` from one, two and four first steps; mean and most calls of a sample; the error, and
 that of uniform grids at as many calls (between two numbers of steps along a straight line of logarithms); *ratio* is
 the first over the second, below one where adapting pays; *beyond* is the share of samples whose error, relative as the
 tolerance is, exceeds it. *Optimal grids* are measured on other samples; *distance* is the sliced $W_2$ to data.
@@ -48,6 +48,7 @@ from flowops.sampling.grids import uniform
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 TOLERANCES = (0.1, 0.03, 0.01, 0.005, 0.003)
 GRIDS = (2, 3, 4, 8)
+FIRST = (1, 2, 4)
 FEW = 200  # samples that Parareal solves
 MIXTURE = problems.gaussian_mixture(
     [0.3, 0.3, 0.4], [[2.0, 0.0], [-1.0, 1.5], [-1.0, -1.5]], 0.16, interpolants.linear()
@@ -109,7 +110,7 @@ def at_equal_calls(calls: float, errors: dict[int, float]) -> float:
 def adapted(case: Case, errors: dict[int, float]) -> list[tuple[str, ...]]:
     """The lines of a case to each tolerance."""
     lines: list[tuple[str, ...]] = []
-    for first in (1, 2):
+    for first in FIRST:
         for tolerance in TOLERANCES:
             with catch_warnings():
                 simplefilter("ignore", UserWarning)  # what is not reached is told by the share beyond
@@ -178,7 +179,7 @@ def picture(
     for axes, case in zip(figure.subplots(1, len(cases)), cases, strict=True):
         errors = uniforms[case.name]
         axes.loglog(list(errors), list(errors.values()), color="grey", marker=".", label="uniform grids")
-        for first, colour in (("1", "tab:blue"), ("2", "tab:red")):
+        for first, colour in zip(map(str, FIRST), ("tab:blue", "tab:red", "tab:green"), strict=True):
             own = [(float(line[3]), float(line[6])) for line in lines if line[:2] == (case.name, first)]
             axes.loglog(*zip(*own, strict=True), color=colour, marker="s", label=f"to a tolerance, from {first}")
         axes.set(title=case.name, xlabel="mean calls of a sample")

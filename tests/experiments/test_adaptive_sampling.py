@@ -38,5 +38,5 @@ def test_the_page_has_every_table_and_its_picture(tmp_path: Path) -> None:
     main(["--quick", "--write", str(tmp_path / "page.md")])
     page = (tmp_path / "page.md").read_text()
     assert all(f"## {title}" in page for title in ("To a tolerance", *HEADS))
-    assert page.count("| checkerboard |") == 2 * 5 + 4 + 4 + 3
+    assert page.count("| checkerboard |") == 3 * 5 + 4 + 4 + 3
     assert (tmp_path / "page.png").is_file()
