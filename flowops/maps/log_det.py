@@ -3,7 +3,7 @@ r"""$\log|\det\nabla X_{s,t}(x)|$ of large events, by random signs."""
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ class LogDetEstimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Probed:
+class _Probed(ABC):
     """An estimate from random signs: all probes of all samples are one batch."""
 
     probes: int = 8
