@@ -134,7 +134,7 @@ def _times(given: Sample, chosen: Run, steps: Sequence[int]) -> list[list[float]
     if given.grid != OPTIMAL:
         return grids_of(given.grid, given.steps, steps, chosen.interpolant)
     counts = steps if given.steps is None else given.steps
-    conditioning = chosen.conditioning(MEASURED, given.label, given.guidance)
+    conditioning = chosen.conditioning(MEASURED, given.label, given.guidance, given.interval)
     found = optimal_grids(conditioning.map(), chosen.base(MEASURED, seed=given.seed), counts)
     path = chosen.folder.path / "grids.json"
     on_first(lambda: save_grids(path, found))
