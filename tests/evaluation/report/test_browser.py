@@ -23,8 +23,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("a folder") / "report.html"
-    objects = {"flow_map": "tests.checks.objects:euler", "field": "tests.checks.objects:field"}
-    file.write_text(plan_of_objects(Request(**objects, n=6)).carried_out().html(), encoding="utf-8")
+    request = Request(flow_map="tests.checks.objects:euler", field="tests.checks.objects:field", n=6)
+    file.write_text(plan_of_objects(request).carried_out().html(), encoding="utf-8")
     return file
 
 
