@@ -103,10 +103,10 @@ def test_solutions_are_true_and_the_map_is_where_it_says() -> None:
     assert len(four["map"]) == 5
 
 
-def test_errors_fall_at_the_order_of_a_sampler() -> None:
+def test_errors_fall_at_the_order_of_a_sampler_and_with_the_tolerance() -> None:
     problem = problems.rotation(2.0)
     euler = FlowMap.from_function(lambda s, t, x: x + over(t - s, x) * problem.b(s, x))
-    (by_calls,) = figures(step_error_section(Observed(euler, problem.b, normal(8, 2))))
+    by_calls, by_tolerance = figures(step_error_section(Observed(euler, problem.b, normal(8, 2))))
     found = by_calls.data
     for (calls, distance), other in zip(found["map, equal steps"], found["euler"], strict=True):
         assert (calls, distance) == pytest.approx(other)
@@ -114,6 +114,15 @@ def test_errors_fall_at_the_order_of_a_sampler() -> None:
         (near, e), (last, f) = found[label][-2:]
         assert (near, last) == (16 * cost, 32 * cost)
         assert math.log2(e / f) == pytest.approx(order, abs=0.2)
+    calls, distances = by_tolerance.data["calls"], by_tolerance.data["distance"]
+    assert calls == sorted(calls)
+    assert distances[-1] < 0.1 * distances[0]
+
+
+def test_without_a_unit_horizon_no_tolerance_is_asked_for() -> None:
+    problem = problems.rotation(2.0)
+    assert len(figures(step_error_section(Observed(problem.X, problem.b, normal(8, 2), (0.0, 2.0))))) == 1
+    assert len(figures(step_error_section(Observed(problem.b.flow_map(), problem.b, normal(8, 2))))) == 1
 
 
 def test_the_certificate_tells_error_bound_and_the_status_of_constants() -> None:
