@@ -226,7 +226,7 @@ def test_resuming_refuses_settings_of_another_run(flowops: Console, board_run: P
         (("--options", "guidance=2"), "--options guidance needs labels, and checkerboard is trained without"),
         (
             ("--options", "norm=l3"),
-            "--options norm must be a Norm or one of squared, mean-squared, pseudo-huber, l1, laplace, got 'l3'",
+            "--options norm must be a Norm or one of squared, mean-squared, pseudo-huber, l1, laplace, lpips, got 'l3'",
         ),
         (("--options", "norm=Lp(0.5)"), "--options norm must be a norm of flowops.methods"),
         (("--options", "weight=lerned"), "--options weight must be a number, learned, a weight such as TimePower(2)"),
