@@ -34,14 +34,13 @@ class TermDraw(NamedTuple):
     guidance: Tensor | None = None
     probes: Tensor | None = None
     interval: Tensor | None = None
+    path: Tensor | None = None
 
     @property
     def told(self) -> dict[str, Tensor]:
         """What the map is told of its guidance, by the names of the conditions."""
         given = {"guidance": self.guidance, "interval": self.interval}
         return {name: value for name, value in given.items() if value is not None}
-
-    path: Tensor | None = None
 
     def part(self, k: int, n: int) -> TermDraw | None:
         """The rows of the batch that are `k` modulo `n`, numbered anew; None if the term has none of them."""
@@ -234,8 +233,11 @@ def _drawn(
 
 
 def _between(term: Term, three: Leap, u: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """The time between and the steps of a law of three times, where the term wants them."""
-    wanted = term.whole if three.u is None else term.middle in (ahead, behind)
+    """The time between and the steps of a law of three times, where the term wants them.
+
+    A step that is the fraction `alpha` of the way stays that, since the loss weighs by it.
+    """
+    wanted = term.whole if three.u is None else term.middle in (ahead, behind) and term.fraction != "alpha"
     return (three.u, three.path) if wanted else (u, None)
 
 

@@ -33,6 +33,8 @@ class Leap(NamedTuple):
 class ThreeTimes(TimeLaw):
     r"""A law of triples $(s,u,t)$: rows that want a time ahead of $s$ or behind $t$ take its $u$, others the pair.
 
+    `alpha-flow` takes the pair too: its time between lies where $\alpha$ says.
+
     One that says no $u$ says the steps of a trajectory, for rows that take their pairs as they are drawn.
     """
 

@@ -95,6 +95,14 @@ def test_a_row_with_a_time_ahead_takes_that_of_the_law_and_the_steps_to_it() -> 
     assert many != one
 
 
+@pytest.mark.parametrize("law", [Leaps(4), Decrement(step=0.2)])
+def test_a_step_that_is_a_fraction_of_the_way_stays_one(law: ThreeTimes) -> None:
+    method = get_method("alpha-flow", alpha=0.25, eta=0.0, law=law)
+    (drawn,) = [k for k in method.draw(learned(), linear(), *batch(6), seed=3).terms if k is not None]
+    assert drawn.u is not None
+    torch.testing.assert_close(drawn.u, torch.lerp(drawn.s, drawn.t, 0.25))
+
+
 @pytest.mark.parametrize("name", ["lsd", "ct", "psd-u", "fm", "meanflow", "imm"])
 def test_every_row_takes_what_it_wants_of_such_a_law(name: str) -> None:
     for law in (Leaps(4), Decrement()):
