@@ -69,8 +69,9 @@ class Conditioning:
         X = self.X.given(label=self.labels)
         if self.guidance is None:
             return X
-        if self.X.takes("interval"):
-            return X.given(guidance=self._filled(self.guidance), interval=self._filled(*(self.interval or (0.0, 1.0))))
+        if self.X.takes("interval"):  # which at scale 1 has learned one interval, that of all times
+            interval = self.interval if self.interval is not None and self.guidance != 1 else (0.0, 1.0)
+            return X.given(guidance=self._filled(self.guidance), interval=self._filled(*interval))
         guided: FlowMap
         if self.learned:
             guided, X = (X.given(guidance=self._filled(scale)) for scale in (self.guidance, 1.0))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowops import LearnedMap, interpolants
+from flowops.networks import MLP
 from flowops.sampling import Conditioning, Way, labels_of
 from tests.examples import normal
 from tests.methods.rows import WITH_LABELS, learned
@@ -123,6 +124,17 @@ def test_labels_are_one_class_one_per_sample_or_all_in_turn(
     labels = labels_of(n, CLASSES, label, None)
     assert labels is not None
     assert labels.tolist() == found
+
+
+def test_at_scale_one_a_network_that_is_told_intervals_is_told_all_times() -> None:
+    X = LearnedMap(MLP(2, width=8, labels=3, guidance=True, interval=True))
+    x = normal(4, 2, dtype=torch.float32)
+
+    def end(scale: float, interval: tuple[float, float] | None) -> Tensor:
+        return Conditioning(X, LABELS, scale, 3, interval).map()(0.1, 0.9, x)
+
+    assert torch.equal(end(1.0, (0.3, 0.8)), end(1.0, None))
+    assert not torch.allclose(end(2.0, (0.3, 0.8)), end(2.0, None))
 
 
 def test_without_classes_there_are_no_labels() -> None:
