@@ -38,8 +38,8 @@ from flowops.methods.point import (
 from flowops.methods.result import MethodResult
 from flowops.methods.row import TEACHERS, Row
 from flowops.methods.term import Term
-from flowops.methods.weights import Adaptive, Weight
-from flowops.times import Ladder
+from flowops.methods.weights import Adaptive, Constant, InverseGuidance, Weight
+from flowops.times import Ladder, Trajectory
 
 
 class Method(nn.Module):
@@ -79,6 +79,7 @@ class Method(nn.Module):
             guided=any(term.guided and term.velocity for term in every),
             taught=bool(row.teacher) and not row.teacher.startswith("optional "),
             joint=any(term.joint for term in every),
+            bootstrapped="finest" in {option.name for option in row.options},
         )
         if options.get("decay") is not None and not self.options.ema_teacher:
             raise ValueError(
@@ -91,6 +92,7 @@ class Method(nn.Module):
         if self.weight is not None:
             self._weights.append(self.weight)
         self.terms = row.forms[self.options.form if len(row.forms) > 1 else ""]
+        self._check_trajectory()
         self.joint = any(term.joint for term in self.terms)
         self.wanted = {
             "guidance": isinstance(self.options.guidance, PowerLaw),
@@ -356,6 +358,24 @@ class Method(nn.Module):
                 loss = weight(loss, squared, k.s, k.t, **{name: getattr(k, name) for name in weight.wants})
         return difference.factor * loss
 
+    def _check_trajectory(self) -> None:
+        """Refuse what a whole trajectory leaves without effect: it says where it starts, and all its points."""
+        o = self.options
+        if not (isinstance(o.law, Trajectory) and any(term.whole for term in self.terms)):
+            return
+        for option in self.row.options:
+            value = getattr(o, option.name)
+            if option.name in ("points", "steps", "start") and value != option.default:
+                raise ValueError(
+                    f"`{option.name}` must be {option.default!r} with {o.law}, which says every point, got {value!r}; "
+                    f"leave it out, or take another law."
+                )
+        if not (o.weight is None or isinstance(o.weight, Constant | Adaptive | InverseGuidance)):
+            raise ValueError(
+                f"`weight` must look at no times with {o.law}, whose points have many, got {o.weight}; pass 1.0, or "
+                f"take another law."
+            )
+
     def _states(self, interpolant: object, x0: object, x1: object, states: Tensor) -> Tensor:
         """The states in place of an interpolant and samples; refused beside them, and where a row needs those."""
         for name, value in (("interpolant", interpolant), ("x0", x0), ("x1", x1)):
@@ -403,6 +423,12 @@ class Method(nn.Module):
                     f"`X` must take a condition `{name}` with {option}={getattr(o, option)}, and its network has none; "
                     f"build it with {name}=True, or pass one {fixed}."
                 )
+        known = self.wanted["interval"] and isinstance(teacher, FlowMap) and teacher.takes("interval")
+        if wanted and o.guidance_interval is not None and isinstance(teacher, FlowMap) and not known:
+            raise ValueError(
+                f"`guidance_interval` must be None with a map as teacher that is not told it, got "
+                f"{o.guidance_interval}; pass a field as teacher, such as teacher.velocity()."
+            )
         if o.auxiliary:
             X.auxiliary()
         if labels is None:

@@ -14,7 +14,7 @@ from flowops._named import check_options
 from flowops._solvers.fixed import TABLEAUS
 from flowops.methods.guidance import PowerLaw, RandomInterval
 from flowops.methods.norms import as_norm
-from flowops.methods.weights import as_weight
+from flowops.methods.weights import InverseGuidance, as_weight
 from flowops.times import OneTime, TimeLaw
 
 Test = Callable[[Any], bool]
@@ -357,7 +357,7 @@ def values_of(offered: tuple[Option, ...], given: Mapping[str, Any], owner: str)
     return make_dataclass("Options", [(name, Any) for name in values], frozen=True)(**values)
 
 
-def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: bool) -> None:
+def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: bool, bootstrapped: bool) -> None:
     """Refuse options that exclude each other.
 
     Args:
@@ -366,6 +366,7 @@ def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: boo
         guided: whether guidance can reach a velocity of the row.
         taught: whether the row must have a teacher.
         joint: whether it compares rates of log-determinants too.
+        bootstrapped: whether off the diagonal it follows a velocity at its finest steps alone.
 
     Raises:
         ValueError: for the first two that do.
@@ -375,6 +376,15 @@ def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: boo
             "`guidance` must be 1 for a method without a velocity to guide; distil a guided field instead."
         )
     _check_guidance(o)
+    if bootstrapped and o.guides == "own" and o.finest is None:
+        raise ValueError(
+            f'`finest` must be a length with guides="own" for {owner}, got None: only its finest steps follow a guided '
+            f"velocity; pass finest=1 / 64, say."
+        )
+    if o.one_mask and o.ema_teacher:
+        raise ValueError(
+            "`one_mask` must be False with ema_teacher=True, got True: the average drops nothing; pass one of the two."
+        )
     if o.start == "trajectory" and not taught:
         raise ValueError(
             f'`start` must be "interpolant" or "pushforward" for {owner}, which has no teacher to start from, got '
@@ -418,6 +428,12 @@ def _check_guidance(o: Any) -> None:
     if o.mix == "unit" and (o.guidance if law is None else law.low) <= 0:
         raise ValueError(
             f'`guidance` must be positive with mix="unit", which divides by it, got {o.guidance}; pass another mix.'
+        )
+    low, high = (o.guidance, o.guidance) if law is None else (law.low, law.high)
+    if isinstance(o.weight, InverseGuidance) and low <= 0 <= high:
+        raise ValueError(
+            f"`guidance` must keep away from 0 with InverseGuidance, which divides by it, got {o.guidance}; pass "
+            f"another weight."
         )
     if o.guides == "own" and law is None and o.finest is None:
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from flowops.methods import (
     METHODS,
     Adaptive,
     Exponential,
+    InverseGuidance,
     Laplace,
     Learned,
     Lp,
@@ -21,12 +23,13 @@ from flowops.methods import (
     Sigmoid,
     Squared,
     TimePower,
+    Weight,
     get_method,
     row,
 )
 from flowops.methods.options import ETA, NEUTRAL, NORM, NORMALIZE, SHARED
 from flowops.networks import LearnedWeight
-from flowops.times import Diagonal, EndpointFixed, UpperTriangle
+from flowops.times import Diagonal, EndpointFixed, Trajectory, UpperTriangle
 from tests.examples import normal
 from tests.methods.rows import NAMES, WITH_LABELS, batch, call, gradient, learned
 
@@ -334,6 +337,30 @@ def test_the_values_of_a_method_are_frozen() -> None:
         method.options.eta = 0.7
     assert method.options.eta == 0.5
     assert METHODS["lsd"].options.eta == 0.75
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("shortcut", {"guidance": (1.0, 2.0), "guides": "own"}, "`finest` must be a length with guides=.own. for shor"),
+        ("ct", {"one_mask": True, "ema_teacher": True}, "`one_mask` must be False with ema_teacher=True"),
+        ("lsd", {"guidance": 0.0, "weight": InverseGuidance()}, "`guidance` must keep away from 0 with InverseGuid"),
+        ("lsd", {"guidance": (-1.0, 2.0), "weight": InverseGuidance()}, "`guidance` must keep away from 0 with Inv"),
+        ("cmt", {"law": Trajectory(), "points": 4}, "`points` must be 1 with Trajectory.*, got 4; leave it out"),
+        ("cmt", {"law": Trajectory(), "steps": 3}, "`steps` must be 8 with Trajectory"),
+        ("cmt", {"paper": True, "start": "interpolant"}, "`start` must be 'trajectory' with Trajectory"),
+        ("cmt", {"paper": True, "weight": TimePower(2.0)}, "`weight` must look at no times with Trajectory"),
+        ("regression", {"law": Trajectory(), "weight": "learned"}, "`weight` must look at no times with Trajectory"),
+    ],
+)
+def test_what_would_have_no_effect_or_a_wrong_one_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        get_method(name, **options)
+
+
+@pytest.mark.parametrize("weight", [2.0, Adaptive(1.0), InverseGuidance()])
+def test_a_whole_trajectory_has_weights_that_look_at_no_times(weight: float | Weight) -> None:
+    assert get_method("cmt", law=Trajectory(), weight=weight, steps=8, points=1).weight is not None
 
 
 @pytest.mark.parametrize("name", NAMES)
