@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -34,7 +35,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "weight": parse_weight,
     "anneal": parse_annealing,
     "guidance": parse_guidance,
-    "guidance_interval": parse_guidance,
+    "guidance_interval": partial(parse_guidance, setting="guidance_interval"),
 }
 """How the values of some options of a method are read."""
 

@@ -94,11 +94,11 @@ def parse_weight(text: str) -> float | str | Weight | Callable[..., Any]:
     return made
 
 
-def parse_guidance(text: str) -> Any:
+def parse_guidance(text: str, setting: str = "guidance") -> Any:
     """A scale, two numbers with a comma between them, or what draws either; see `parse_call`."""
     if "(" not in text and ":" not in text:
-        return parse_values([f"guidance={text}"], "options")["guidance"]
-    return parse_call(text, "guidance", GUIDANCE, "a law of flowops.methods with numbers, such as PowerLaw(1, 8, 1)")
+        return parse_values([f"{setting}={text}"], "options")[setting]
+    return parse_call(text, setting, GUIDANCE, "a law of flowops.methods with numbers, such as PowerLaw(1, 8, 1)")
 
 
 def parse_annealing(text: str) -> str | tuple[Any, ...] | Annealing:

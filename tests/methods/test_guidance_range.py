@@ -22,6 +22,8 @@ from flowops.methods import (
     RandomInterval,
     get_method,
 )
+from flowops.networks import MLP
+from flowops.runs.assembly import READERS
 from flowops.runs.calls import parse_guidance
 from flowops.times import Uniform, UpperTriangle
 from tests.examples import normal, over
@@ -275,12 +277,26 @@ def test_laws_that_are_none_are_refused() -> None:
         get_method("imf", auxiliary=True)(LearnedMap(Scaled()), interpolants.linear(), x0, x1, labels=LABELS, seed=1)
 
 
+@pytest.mark.parametrize("interval", [(0.2, 0.8), RandomInterval(0.5)])
+@pytest.mark.parametrize("name", ["pd", "regression"])
+def test_a_teacher_map_that_is_told_no_interval_is_refused_with_one(name: str, interval: Any) -> None:
+    net: dict[str, Any] = {"labels": WITH_LABELS, "guidance": True, "interval": True, "width": 8}
+    X, teacher = LearnedMap(MLP(2, **net).double()), LearnedMap(Scaled(5)).requires_grad_(False)
+    method = get_method(name, guidance=RANGE, guidance_interval=interval)
+    with pytest.raises(ValueError, match="`guidance_interval` must be None with a map as teacher that is not told it"):
+        step(method, X, teacher=teacher)
+    if isinstance(interval, RandomInterval):
+        assert step(method, X, teacher=LearnedMap(MLP(2, **net).double()))[1].loss.isfinite()
+
+
 def test_they_are_written_as_their_call() -> None:
     for text in ("PowerLaw(1, 8, 1)", "RandomInterval(0.5)"):
         assert repr(parse_guidance(repr(parse_guidance(text)))) == repr(parse_guidance(text))
     assert (parse_guidance("2.5"), parse_guidance("1,4"), parse_guidance("none")) == (2.5, (1, 4), None)
     with pytest.raises(ValueError, match="`guidance` must be a law of flowops.methods with numbers"):
         parse_guidance("exec(1)")
+    with pytest.raises(ValueError, match="`guidance_interval` must be a law of flowops.methods with numbers"):
+        READERS["guidance_interval"]("exec(1)")
 
 
 def test_a_weight_of_scales_divides_by_their_power() -> None:
