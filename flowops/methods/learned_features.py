@@ -40,8 +40,6 @@ class LearnedFeatures(nn.Module):
         self.side = side
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        several = x.shape[1] if x.ndim == 5 else 1
-        x = x.flatten(0, 1) if x.ndim == 5 else x
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise ValueError(
                 f"`x` must be images of 1 or 3 channels for LPIPS, got states of shape {list(x.shape[1:])}; take "
@@ -52,10 +50,7 @@ class LearnedFeatures(nn.Module):
         if self.side is not None and min(x.shape[2:]) < self.side:
             x = nn.functional.interpolate(x, (self.side, self.side), mode="bilinear")
         found = self.inner.net(self.inner.scaling_layer(x))
-        weighted = [self._weighted(f, layer) for f, layer in zip(found, self.inner.lins, strict=True)]
-        if several == 1:
-            return weighted
-        return [several**0.5 * f.unflatten(0, (-1, several)).movedim(1, 2) for f in weighted]
+        return [self._weighted(f, layer) for f, layer in zip(found, self.inner.lins, strict=True)]
 
     @staticmethod
     def _weighted(features: Tensor, layer: Any) -> Tensor:

@@ -349,6 +349,8 @@ class Method(nn.Module):
             delta = delta - held + held / (length + o.normalize)
         if o.particles is not None:
             loss = between_groups(norm, k, difference)
+        elif left.ndim > k.x.ndim and type(norm) is not Squared:
+            loss = over_points(norm, left, right, delta)
         else:
             loss = norm.between(left, right) if norm.of_sides else norm(delta)
         if self._weights and difference.weighted:
@@ -439,6 +441,15 @@ class Method(nn.Module):
                     )
         elif o.guidance != 1 and wanted and isinstance(teacher, VelocityField) and not teacher.takes("label"):
             raise ValueError("`teacher` must take a `label` to be guided, this one takes none; distil a guided field.")
+
+
+def over_points(norm: Norm, left: Tensor, right: Tensor, delta: Tensor) -> Tensor:
+    """The norm of two sides, or of their difference, at each of the points in their second axis, summed over these."""
+    if norm.of_sides:
+        each = norm.between(left.flatten(0, 1), right.flatten(0, 1))
+    else:
+        each = norm(delta.flatten(0, 1))
+    return each.unflatten(0, left.shape[:2]).sum(1)
 
 
 def follows_a_teacher_alone(method: Method) -> bool:

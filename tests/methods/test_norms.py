@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from flowops.methods import METHODS, LearnedFeatures, Lp, Perceptual, Squared, get_method
+from flowops.methods import METHODS, LearnedFeatures, Lp, MeanSquared, Norm, Perceptual, Squared, get_method
 from flowops.methods.norms import as_norm
+from flowops.times import Trajectory
 from tests.examples import normal
 from tests.methods.rows import batch, call, learned
 
@@ -65,6 +66,24 @@ def test_a_consistency_model_sees_both_sides_by_the_features(name: str) -> None:
     rest = plain.s != plain.t  # on the diagonal velocities are compared, by their squares
     assert_close(exact.per_sample[rest] * 16, plain.per_sample[rest])  # the mean over positions
     assert_close(exact.per_sample[~rest], plain.per_sample[~rest])
+
+
+@pytest.mark.parametrize("options", [{"points": 3}, {}, {"law": Trajectory(4), "steps": 8}])
+def test_along_a_trajectory_a_norm_is_averaged_over_the_points(options: dict[str, Any]) -> None:
+    event, options = (2, 4, 4), {"steps": 2} | options
+    X = learned(event)
+
+    def found(norm: Norm) -> Tensor:
+        return call(get_method("cmt", norm=norm, **options), event=event, X=X).per_sample
+
+    def same(x: Tensor) -> Tensor:
+        assert x.shape[1:] == event  # what a network of images takes
+        return x
+
+    squared = found(Squared())
+    assert squared.max() > 0
+    assert_close(found(MeanSquared()) * 32, squared)
+    assert_close(found(Perceptual(same, unit=False)) * 16, squared)
 
 
 class Published(nn.Module):
