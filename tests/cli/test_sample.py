@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from flowops import FlowMap
+from flowops.cli.sample import MEASURED
 from flowops.data import to_uint8
 from flowops.pictures import PictureFolder
 from flowops.sampling import gamma_sample, grids, optimal_grids
@@ -85,6 +89,25 @@ def test_an_interval_of_guidance_is_that_of_the_run(flowops: Console, tmp_path: 
     assert not torch.equal(wanted, Run.load(digits_run).sample(4, steps=2, label=3, guidance=1.5, seed=7))
     failed = flowops("sample", digits_run, "--interval", 0.3, 0.8, "--out", tmp_path / "x.png")
     assert "--interval must be None without guidance" in failed.error
+
+
+def test_optimal_grids_are_those_of_the_guided_map_in_its_interval(
+    flowops: Console, tmp_path: Path, digits_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[FlowMap] = []
+
+    def found(X: FlowMap, _x: Tensor, steps: Sequence[int]) -> dict[int, list[float]]:
+        measured.append(X)
+        return {k: grids.uniform(k) for k in steps}
+
+    monkeypatch.setattr("flowops.cli.sample.optimal_grids", found)
+    words = ("--guidance", 1.5, "--interval", 0.3, 0.8, "--n", 2, "--out", tmp_path / "x.png")
+    assert flowops("sample", digits_run, "--grid", "optimal", "--steps", 2, "--class", 3, *words).code == 0
+    (digits_run / "grids.json").unlink()
+    run = Run.load(digits_run)
+    x = run.base(MEASURED)
+    wanted = run.conditioning(MEASURED, 3, 1.5, (0.3, 0.8)).map()
+    torch.testing.assert_close(measured[0](0.1, 0.9, x), wanted(0.1, 0.9, x))
 
 
 def test_guidance_costs_two_calls_a_step(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
