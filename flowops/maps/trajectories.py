@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowops._arguments import check_state, expand_time, expand_times, whole
+from flowops._arguments import check_state, expand_time, expand_times, per_event, whole
 from flowops._derivatives import value_and_jvp
 from flowops._types import PerSample, State, TimeLike, Times
 from flowops.fields.divergence import inner
@@ -136,9 +136,10 @@ def _bend(X: FlowMap, s: Times, t: Times, x: State) -> tuple[State, PerSample]:
     r"""$\partial_tX$ and the rate $|a-(a\cdot e)e|/|v|$ at which its direction turns."""
     rate, change = value_and_jvp(lambda q: X.dt(s, q, x), (t,), (torch.ones_like(t),))
     square = inner(rate, rate)
-    square = torch.where(square > 0, square, 1)  # what rests does not turn
-    across = change - (inner(change, rate) / square).reshape(-1, *[1] * (x.ndim - 1)) * rate
-    return rate, (inner(across, across) / square).sqrt()
+    moves = square > 0  # what rests does not turn
+    square = torch.where(moves, square, 1)
+    across = change - per_event(inner(change, rate) / square, x) * rate
+    return rate, torch.where(moves, (inner(across, across) / square).sqrt(), 0)
 
 
 def _norm(x: State) -> PerSample:

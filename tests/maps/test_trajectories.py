@@ -56,6 +56,14 @@ def test_times_and_conditions_belong_to_their_samples() -> None:
             assert_close(both[k : k + 1], alone)
 
 
+def test_a_line_on_which_one_comes_to_rest_and_turns_back_does_not_bend() -> None:
+    back = FlowMap.from_function(lambda s, t, x: x + ((t - 0.5).square() - (s - 0.5).square())[:, None] * (1 + 0 * x))
+    x = mild(3, 2)
+    assert_close(turning(back, 0.0, 1.0, x, nodes=3), torch.zeros(3).to(x))  # rests at the second node
+    assert curvature(back, 0.0, 0.5, x).isnan().all()
+    assert_close(curvature(back, 0.0, 0.6, x), torch.zeros(3).to(x))
+
+
 def test_numbers_of_nodes_and_steps_that_are_none_are_refused() -> None:
     x = mild(2, 3)
     for measure in (arc_length, straightness, turning, principal_variances):
