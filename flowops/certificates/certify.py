@@ -74,13 +74,15 @@ def certify(
 
     Cost: a linear solve whose slopes take a call and a forward-mode pass of `X` and of `b`, a solve for the truth, and
     on every step $1.5$ `nodes` residuals and five times as many Jacobians of `b`. Source: 2406.07507, 2505.18825;
-    Dahlquist 1959. Checked by `theory_checks/test_certificates_hold.py`.
+    Dahlquist 1959. Checked by `theory_checks/test_error_bounds_of_a_certificate.py`.
     """
     grid_of_times = checked_times(X, b, x, s, t, times)
     whole(nodes, "nodes", 2)
     whole(grid, "grid", 0)
+    if flow is not None and not truth:
+        raise ValueError("`flow` must be left out where `truth` is False, since it is the truth; drop one of the two.")
     Y = (b.flow_map() if flow is None else flow) if truth else None
-    size = chunk or at_once(x)
+    size = at_once(x) if chunk is None else whole(chunk, "chunk")
     parts, done = [], 0
     for own in torch.arange(len(x), device=x.device).split(size):
         flows = None if Y is None else Y.subset(own)

@@ -110,6 +110,8 @@ NAN = FlowMap.from_function(lambda _s, _t, x: torch.where(x > 1, torch.nan, 1) *
         ({"times": [0.0, 0.7, 0.5, 1.0]}, ValueError, "`times` must not turn back"),
         ({"nodes": 1}, ValueError, "`nodes` must be a whole number of at least 2"),
         ({"grid": -1}, ValueError, "`grid` must be a whole number of at least 0"),
+        ({"chunk": 0}, ValueError, "`chunk` must be a whole number of at least 1, got 0"),
+        ({"flow": PROBLEM.X, "truth": False}, ValueError, "`flow` must be left out where `truth` is False"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(change: dict, error: type[Exception], said: str) -> None:
