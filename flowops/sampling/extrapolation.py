@@ -44,8 +44,7 @@ class Extrapolated(FlowMap):
 
     def __init__(self, X: FlowMap, order: int = 1) -> None:
         super().__init__()
-        if not isinstance(X, FlowMap):
-            raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap a network as LearnedMap(network).")
+        _check_map(X)
         self.X, self.order = X, whole(order, "order")
 
     def forward(self, s: Times, t: Times, x: State) -> State:
@@ -75,6 +74,7 @@ def measured_orders(X: FlowMap, x0: Tensor, grid: Sequence[float]) -> tuple[floa
 
     Cost: 21 calls of the map per step of the grid.
     """
+    _check_map(X)
     check_state(x0, "x0")
     times, defects = check_grid(grid), []
     for _ in range(3):
@@ -111,6 +111,11 @@ def extrapolated(X: FlowMap, x0: Tensor, grid: Sequence[float]) -> Extrapolated:
             f"{2 * steps} steps and {found[1]:.2f} from {2 * steps} to {4 * steps}; take more steps, or X as it is."
         )
     return Extrapolated(X, order)
+
+
+def _check_map(X: object) -> None:
+    if not isinstance(X, FlowMap):
+        raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap a network as LearnedMap(network).")
 
 
 def halved(grid: Sequence[float]) -> list[float]:

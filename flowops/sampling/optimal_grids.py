@@ -31,7 +31,7 @@ class StepErrors:
     Attributes:
         times: where a step may start and end, strictly increasing from 0 to 1.
         squares: `[len(times), len(times)]` in float64, mean squares at time 1 of the step from a row's time to a
-            column's; infinite where it does not lead on.
+            column's; infinite where it does not lead on, or the map is not finite.
     """
 
     times: list[float]
@@ -50,12 +50,18 @@ class StepErrors:
         """The grid of so many steps whose predicted error is least.
 
         Raises:
-            ValueError: for more steps than there are times between.
+            ValueError: for more steps than there are times between, and if the map is finite along no such grid.
         """
         last = len(self.times) - 1
         if whole(steps, "steps") > last:
             raise ValueError(f"`steps` must be at most {last}, got {steps}; measure at more times.")
-        return [self.times[place] for place in shortest_path(self.squares, steps)]
+        places = shortest_path(self.squares, steps)
+        if not bool(self.squares[places[:-1], places[1:]].isfinite().all()):
+            raise ValueError(
+                f"`X` must be finite along some grid of {steps} step{'s' * (steps > 1)}, and is along none; look at its "
+                f"samples."
+            )
+        return [self.times[place] for place in places]
 
     def save(self, path: Path | str, steps: Sequence[int]) -> None:
         """Write the best grids of these numbers of steps, for `load_grid` and `flowops sample --grid`."""
@@ -123,7 +129,7 @@ def step_errors(
         arrived = _carried(X, t[i + 1 : -1], t[-1:].expand(n - 2 - i), stepped[:-1], size)
         off = torch.cat([arrived - ends[i + 1 :], stepped[-1:] - path[-1:]])
         squares[i, i + 1 :] = off.double().square().reshape(n - 1 - i, -1).mean(1).cpu()
-    return StepErrors(clock, squares)
+    return StepErrors(clock, squares.nan_to_num(nan=torch.inf, posinf=torch.inf))
 
 
 def optimal_grids(

@@ -51,6 +51,11 @@ def test_wrong_arguments_are_refused() -> None:
     bad: list[tuple[type[Exception], str, Any]] = [
         (ValueError, "`order` must be a whole number of at least 1, got 0", lambda: Extrapolated(learned(), 0)),
         (TypeError, "`X` must be a FlowMap, got Linear", lambda: Extrapolated(torch.nn.Linear(2, 2))),  # type: ignore[arg-type]
+        (
+            TypeError,
+            "`X` must be a FlowMap, got Linear",
+            lambda: measured_orders(torch.nn.Linear(2, 2), normal(2, 2), uniform(1)),  # type: ignore[arg-type]
+        ),
         (ValueError, "`grid` must run from 0 to 1", lambda: extrapolated(learned(), normal(2, 2), [0.0, 0.5])),
     ]
     for kind, message, action in bad:

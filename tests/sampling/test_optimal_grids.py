@@ -73,6 +73,14 @@ def test_predicted_errors_are_those_of_the_grid_and_are_saved_with_it(tmp_path: 
             action()
 
 
+def test_a_grid_avoids_steps_that_are_not_finite_and_there_is_none_without() -> None:
+    X = FlowMap.from_function(lambda s, t, x: torch.where(over(t - s, x) > 0.6, torch.nan, x + 1))
+    errors = step_errors(X, normal(3, 2), uniform(4))
+    assert errors.grid(2) == [0.0, 0.5, 1.0]
+    with pytest.raises(ValueError, match="`X` must be finite along some grid of 1 step, and is along none"):
+        errors.grid(1)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_are_refused() -> None:
     X, x0 = learned(), normal(2, 2)
