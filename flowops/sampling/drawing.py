@@ -86,9 +86,14 @@ class Conditioning:
         b, null = self.X.velocity(), torch.full_like(self.labels, self.null)
         return guided(b.given(label=self.labels), b.given(label=null), self.guidance, self.interval)
 
-    def _filled(self, *values: float) -> Tensor:
-        """The values for every sample, `[n]` of one and `[n, k]` of several, where the labels are."""
+    def _filled(self, *values: float) -> Tensor | tuple[float, ...]:
+        """The values for every sample, `[n]` of one and `[n, k]` of several, where the labels are.
+
+        Beside one label for samples of any number, several are a tuple.
+        """
         assert self.labels is not None
+        if not self.labels.ndim and len(values) > 1:
+            return values
         columns = [torch.full_like(self.labels, value, dtype=torch.float32) for value in values]
         return columns[0] if len(columns) == 1 else torch.stack(columns, 1)
 

@@ -99,6 +99,16 @@ def test_a_network_that_was_told_intervals_is_asked_once() -> None:
     assert_close(Conditioning(X, LABELS, 2.5, 3).map()(0.2, 0.9, x), whole(0.2, 0.9, x))
 
 
+def test_one_label_stands_for_any_number_of_samples_beside_guidance_and_an_interval() -> None:
+    network = MLP(2, width=8, depth=1, labels=4, guidance=True, interval=True)
+    X, rows = LearnedMap(network).requires_grad_(False), torch.full((4,), 2)
+    whole = Conditioning(X, rows, 2.5, 3, (0.3, 0.6))
+    alone = whole.subset(torch.tensor(0))
+    for n in (1, 2, 4):
+        x = normal(n, 2, dtype=torch.float32)
+        assert_close(alone.map()(0.2, 0.9, x), whole.subset(rows[:n]).map()(0.2, 0.9, x))
+
+
 def test_an_interval_is_of_guidance_and_increases() -> None:
     with pytest.raises(ValueError, match=r"`interval` must be None without guidance, got \(0.3, 0.6\)"):
         Conditioning(learned(), LABELS, interval=(0.3, 0.6))
