@@ -58,8 +58,8 @@ class StepErrors:
         places = shortest_path(self.squares, steps)
         if not bool(self.squares[places[:-1], places[1:]].isfinite().all()):
             raise ValueError(
-                f"`X` must be finite along some grid of {steps} step{'s' * (steps > 1)}, and is along none; look at its "
-                f"samples."
+                f"`X` must be finite along some grid of {steps} step{'s' * (steps > 1)}, and is along none; look at "
+                f"its samples."
             )
         return [self.times[place] for place in places]
 
