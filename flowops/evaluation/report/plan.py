@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from flowops.checks import Report, Request, check_learned_map
 from flowops.checks.budget import Budget
@@ -157,15 +158,15 @@ def plan_of_run(
     """
     run = run.on(precision="32", compile=False)
     one = run.conditioning(1, 0 if label is None else label, guidance) if run.classes else run.conditioning(1)
-    whole = run.conditioning(POINTS, label, guidance)
-    x, data = run.base(POINTS, seed=seed), run.dataset.reference(POINTS, seed=seed).x1
-    observed = Observed(whole.map(), whole.field(), x, backward=False, data=data)
+    count = _at_most(run, POINTS) if run.paired else POINTS
+    whole, x = run.conditioning(count, label, guidance), run.base(count, seed=seed)
+    observed = Observed(whole.map(), whole.field(), x, backward=False, data=_data(run, label, seed))
     alone = one.subset(torch.zeros((), dtype=torch.long))  # one label for samples of any number
     name = f"the map of {run.folder.path}"
     check = partial(
         check_learned_map,
         alone.map(),
-        x,
+        x if n is None or n <= count else run.base(n, seed=seed),
         alone.field(),
         n=n,
         tolerance=tolerance,
@@ -175,6 +176,18 @@ def plan_of_run(
     )
     told = {"run": str(run.folder.path), "step": str(run.step), "seed": str(seed), **facts(run.device)}
     return Plan(f"flowops check: {run.folder.path}", [(name, check)], _figures(lambda: observed, seconds), told)
+
+
+def _at_most(run: Run, n: int) -> int:
+    """So many samples, or all of a smaller set."""
+    return n if run.dataset.size is None else min(n, run.dataset.size)
+
+
+def _data(run: Run, label: int | None, seed: int) -> Tensor | None:
+    """Data to compare with, of one class if one is given; None where there are none of it among them."""
+    found = run.dataset.reference(_at_most(run, POINTS), seed=seed)
+    x = found.x1 if label is None or found.labels is None else found.x1[found.labels == label]
+    return x if len(x) else None
 
 
 def _figures(make: Callable[[], Observed], seconds: float, solved: bool = False) -> list[Task]:
