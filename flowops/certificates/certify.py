@@ -15,8 +15,8 @@ from flowops.certificates.certificate import Certificate, Profile, ResidualGrid
 from flowops.certificates.constant import Constant
 from flowops.certificates.course import Course, follow
 from flowops.certificates.quadrature import ELEMENTS, rule
+from flowops.certificates.representation import check_operators
 from flowops.fields import VelocityField
-from flowops.fields.velocity_field import check_velocity_field
 from flowops.maps import FlowMap
 
 _SEEN = 64  # samples of the residuals over (s, t)
@@ -77,7 +77,6 @@ def certify(
     Dahlquist 1959. Checked by `theory_checks/test_error_bounds_of_a_certificate.py`.
     """
     grid_of_times = checked_times(X, b, x, s, t, times)
-    whole(nodes, "nodes", 2)
     whole(grid, "grid", 0)
     if flow is not None and not truth:
         raise ValueError("`flow` must be left out where `truth` is False, since it is the truth; drop one of the two.")
@@ -99,12 +98,12 @@ def checked_times(
     X: FlowMap, b: VelocityField, x: Tensor, s: TimeLike, t: TimeLike, times: Sequence[TimeLike] | Tensor | None
 ) -> Tensor:
     """The times of the sampler, `[k + 1, n]`; what does not fit is refused."""
-    if not isinstance(X, FlowMap):
-        raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap it with FlowMap.from_function.")
-    check_velocity_field(b)
+    check_operators(X, b)
     check_state(x)
     if not len(x):
         raise ValueError("`x` must hold at least one state, got none; pass [n, *event].")
+    if times is not None and len(times) < 2:
+        raise ValueError(f"`times` must hold at least two times, got {len(times)}; pass [s, ..., t].")
     s, t = expand_times(s, t, x)
     found = torch.stack([s, t] if times is None else [expand_time(u, x, "times").to(s.dtype) for u in times])
     if times is not None and not (len(found) > 1 and bool((found[0] == s).all() and (found[-1] == t).all())):
@@ -115,6 +114,12 @@ def checked_times(
         _finite("X", lambda own=own: X.subset(own)(s[own], t[own], x[own]), x, own)  # type: ignore[misc]
         _finite("b", lambda own=own: b.subset(own)(s[own], x[own]), x, own)  # type: ignore[misc]
     return found
+
+
+def sampler_times(X: FlowMap, b: VelocityField, x: Tensor, times: Sequence[TimeLike] | Tensor) -> Tensor:
+    """As `checked_times`, from the first of the times to the last."""
+    ends = (times[0], times[-1]) if len(times) else (0.0, 1.0)
+    return checked_times(X, b, x, *ends, times)
 
 
 def at_once(x: State) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowops import residuals
+from flowops._arguments import whole
 from flowops._types import State
 from flowops.certificates.constant import ESTIMATED, PROVED, Status
 from flowops.certificates.growth import SegmentRates, Segments, segment_rates
@@ -93,7 +94,7 @@ def follow(
 
     Cost: as `certify`; without the estimate that of the residuals, the true path and the rates.
     """
-    points = torch.cat([rule(nodes, x)[0], rule(nodes // 2, x)[0]])
+    points = torch.cat([rule(whole(nodes, "nodes", 2), x)[0], rule(nodes // 2, x)[0]])
     length = (grid[1:] - grid[:-1]).abs().double()
     times, paths, forces, starts = [], [], [], [x]
     for s, t in zip(grid[:-1], grid[1:], strict=True):

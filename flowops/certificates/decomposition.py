@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowops._types import TimeLike
-from flowops.certificates.certify import checked_times
+from flowops.certificates.certify import sampler_times
 from flowops.certificates.interval import LEVEL, Interval
 from flowops.certificates.norms import euclidean
 from flowops.fields import VelocityField
@@ -89,7 +89,7 @@ def decompose(
     Cost: three solves and the sampler. Checked by `theory_checks/test_error_decomposition.py`.
     """
     check_velocity_field(teacher, "teacher")
-    grid = checked_times(X, b, x, times[0], times[-1], times)
+    grid = sampler_times(X, b, x, times)
     s, t = grid[0], grid[-1]
     truth = (b.flow_map() if flow is None else flow)(s, t, x)
     taught, own = (field.flow_map()(s, t, x) for field in (teacher, X.velocity()))

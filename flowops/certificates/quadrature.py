@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowops._arguments import per_event
+from flowops._arguments import number, per_event, whole
 from flowops._types import State, Times
 from flowops.certificates.norms import euclidean
 
@@ -75,7 +75,15 @@ def integrate(
     r"""$\int_s^tf_\tau\,d\tau$ for samples like `x`: the nodes of a sample are doubled until two rules agree.
 
     They agree when they differ by `tolerance` of $\int|f|$, or by rounding of the state; the finer one is returned.
+
+    Raises:
+        TypeError, ValueError: for a tolerance below 0, and numbers of nodes below 1.
     """
+    if number(tolerance, "tolerance") < 0:
+        raise ValueError(f"`tolerance` must be at least 0, got {tolerance}; pass 1e-6, say.")
+    whole(most, "most")
+    if chunk is not None:
+        whole(chunk, "chunk")
     value = torch.zeros_like(x)
     error = x.new_zeros(len(x))
     nodes = torch.zeros(len(x), dtype=torch.long, device=x.device)

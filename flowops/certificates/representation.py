@@ -151,9 +151,14 @@ def _with(found: Integral, defect: Tensor, carry: Callable[[Tensor], Tensor], x:
     return found._replace(value=found.value + carry(x + defect))
 
 
-def _checked(X: FlowMap, b: VelocityField, s: TimeLike, t: TimeLike, x: Tensor) -> tuple[Times, Times]:
+def check_operators(X: object, b: object) -> None:
+    """Refuse what is no map, or no field."""
     if not isinstance(X, FlowMap):
         raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap it with FlowMap.from_function.")
     check_velocity_field(b)
+
+
+def _checked(X: FlowMap, b: VelocityField, s: TimeLike, t: TimeLike, x: Tensor) -> tuple[Times, Times]:
+    check_operators(X, b)
     check_state(x)
     return expand_times(s, t, x)

@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 
 from flowops import residuals
+from flowops._arguments import whole
 from flowops._types import State, TimeLike
 from flowops.certificates.bounds import NAMES, upper_bounds
-from flowops.certificates.certify import checked_times
+from flowops.certificates.certify import checked_times, sampler_times
 from flowops.certificates.constant import Constant
 from flowops.certificates.course import Course, follow, growth_over
 from flowops.certificates.interval import LEVEL, Interval
 from flowops.certificates.norms import euclidean
 from flowops.certificates.quadrature import places, rule, spread
+from flowops.certificates.representation import check_operators
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
 
@@ -184,7 +186,7 @@ def _seen_by_self_distillation(
 ) -> _Seen:
     """The excess of the diagonal and both residuals against it, each along its own law."""
     start, end, v = times[0], times[-1], X.velocity()
-    tau = places(rule(nodes, x)[0], start, end)
+    tau = places(rule(whole(nodes, "nodes"), x)[0], start, end)
     truth = flow.path(start, list(tau), x)
     *own, landed = v.flow_map().path(start, [*tau, end], x)
     rows, length = torch.arange(len(x), device=x.device), (end - start).abs().double()
@@ -242,8 +244,9 @@ def progressive_bound(
     Cost: as `certify` of the teacher's steps. Source: 2406.07507 (progressive flow map matching); 2505.18825 (30),
     (31). Checked by `theory_checks/test_wasserstein_bounds_of_map_matching.py`.
     """
+    check_operators(X, b)
     T = X if teacher is None else teacher
-    grid = checked_times(T, b, x, times[0], times[-1], times)
+    grid = sampler_times(T, b, x, times)
     course = follow(T, b, grid, x, b.flow_map() if flow is None else flow, nodes, estimated=False)
     apart = euclidean(X(grid[0], grid[-1], x) - T.compose(list(grid), x)).square()
     below = upper_bounds(course)[0][NAMES[0]].square()
