@@ -100,7 +100,7 @@ class _Search:
         x, left = y.clone(), self.X(s, t, y) - y
         back = self.X(t, s, y)
         off = self.X(s, t, back) - y
-        nearer = _size(off) < _size(left)
+        nearer = _size(off) < _size(left).nan_to_num(nan=torch.inf)
         x[nearer], left[nearer] = back[nearer], off[nearer]
         error = _size(left)
         for _ in range(self.iterations):
