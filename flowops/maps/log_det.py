@@ -71,7 +71,7 @@ class LogDetSeries(_Probed):
     Args:
         terms: $K$.
         probes: random signs for each sample.
-        norm: a bound of $\|A\|_2$ for all samples, less than 1.
+        norm: a bound of $\|A\|_2$ for all samples, less than 1; not beside `roulette`, which leaves nothing out.
         roulette: go on after $K$ terms for a random number of more, each weighted by the inverse of the probability of
             getting there, $2^{K-k}$: nothing is left out in the mean; the variance is finite for $\|A\|_2<2^{-1/2}$.
         generator: source of the probes.
@@ -97,6 +97,10 @@ class LogDetSeries(_Probed):
         whole(self.terms, "terms", 1)
         if self.norm is not None and not 0 <= number(self.norm, "norm") < 1:
             raise ValueError(f"`norm` must be at least 0 and less than 1, got {self.norm}; take shorter steps.")
+        if self.norm is not None and self.roulette:
+            raise ValueError(
+                "`norm` must be left out beside `roulette`, which leaves nothing out; drop one of the two."
+            )
 
     def _draws(self, X: FlowMap, s: Times, t: Times, x: State, e: State) -> tuple[Tensor, Tensor]:
         more = self._more(x)
@@ -117,7 +121,8 @@ class LogDetSeries(_Probed):
         """How many terms beyond `terms` each probe goes."""
         if not self.roulette:
             return torch.zeros(len(x), device=x.device)
-        return -(1 - torch.rand(len(x), generator=self.generator, device=x.device)).log2().floor() - 1
+        draws = 1 - torch.rand(len(x), generator=self.generator, device=x.device)
+        return (-draws.log2().floor() - 1).clamp(min=0)
 
 
 @dataclass(frozen=True, kw_only=True)

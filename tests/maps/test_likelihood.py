@@ -79,12 +79,20 @@ def test_gradients_pass_through_estimates() -> None:
             assert_close(a, b, rtol=0.2, atol=0.05)
 
 
+def test_a_search_begins_where_the_map_has_values() -> None:
+    """The way back leads there, the point itself is no start."""
+    X = FlowMap.from_function(lambda s, t, x: torch.where((x > 3) & over(t > s, x), torch.nan, x + over(t - s, x)))
+    y = torch.tensor([[3.5], [2.0]]).double()
+    assert_close(preimage(X, [0.0, 1.0], y), y - 1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: LogDetSeries(terms=0), "`terms` must be a whole number of at least 1, got 0"),
         (lambda: LogDetSeries(probes=0), "`probes` must be a whole number of at least 1, got 0"),
         (lambda: LogDetSeries(norm=1.0), "`norm` must be at least 0 and less than 1, got 1.0; take shorter steps"),
+        (lambda: LogDetSeries(norm=0.5, roulette=True), "`norm` must be left out beside `roulette`"),
         (lambda: LogDetLanczos(steps=0), "`steps` must be a whole number of at least 1, got 0"),
         (lambda: preimage(CubicFlow(), [0.0, 1.0], mild(1, 2), method="secant"), '`method` must be "newton" or'),
         (lambda: preimage(CubicFlow(), [0.0, 1.0], mild(1, 2), on_failure="no"), '`on_failure` must be "raise" or'),
