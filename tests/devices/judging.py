@@ -18,6 +18,7 @@ from tests.devices.operators import CONTROL, PLAIN, learned
 FINITE = "what is not finite is refused, and the result is a number"
 LEVELS = "noise levels are numbers of the host"
 PLAN = "its plan is found on the CPU"
+HALVES = "which samples go on with half their steps is decided on the host"
 SHAPES = "a shape depends on the samples"
 DISTANCES = "distances are computed in float64"
 BETWEEN = (1 / 3, 2 / 3)
@@ -43,6 +44,17 @@ def solver(name: str, device: Device, **options: Any) -> Body:
 
     def run() -> None:
         sampling.solve(X.velocity(), x0, name, **options)
+
+    return run
+
+
+def adaptive(device: Device) -> Body:
+    """Samples to a tolerance, in several chunks."""
+    X, x0 = device.module(lambda: learned().requires_grad_(False)), device.zeros(5, 2)
+    label = device.zeros(5, dtype=torch.long)
+
+    def run() -> None:
+        sampling.adaptive_sample(X.given(label=label), x0, 0.1, chunk=2)
 
     return run
 
@@ -122,6 +134,7 @@ JUDGING_GROUPS = (
             Case(
                 "`restart_sample`", partial(sampler, "restart_sample", between=BETWEEN, restarts=1, seed=0), **LEVELLED
             ),
+            Case("`adaptive_sample`", adaptive, never=HALVES),
             Case("`euler`", partial(solver, "euler", steps=3)),
             Case("`heun`", partial(solver, "heun", steps=3)),
             Case("`ddim`", partial(solver, "ddim", steps=3), **LEVELLED),

@@ -12,6 +12,7 @@ from flowops import FlowMap, VelocityField
 from flowops.interpolants import encoding_decoding, linear
 from flowops.methods import METHODS, Learned, Method, get_method
 from flowops.networks import LearnedWeight
+from flowops.times import Trajectory
 from tests.devices.cases import Body, Case, Device, Group
 from tests.devices.operators import CONTROL, learned
 
@@ -47,18 +48,21 @@ def of_row(name: str, device: Device, *, kind: str = "map", latent: bool = False
 
 def of_row_with_every_option(name: str, device: Device) -> Body:
     """A row with its further options on."""
-    return of_row(name, device, **device.built(lambda: every(name)))
+    return of_row(name, device, **device.built(lambda: every(name, device.differentiates)))
 
 
-def every(name: str) -> dict[str, Any]:
-    """The options of the paper, and what else the row offers that changes what is computed."""
+def every(name: str, differentiates: bool) -> dict[str, Any]:
+    """The options of the paper, but a balance by gradients where there are none, and what else the row offers."""
     row = METHODS[name].row
     offered = {option.name for option in row.options}
     more: dict[str, Any] = {"stop_gradient": True, "normalize": 0.1, "warmup": 10, "start": "pushforward", "p": 1.0}
     more |= {"ema_teacher": True, "norm": "pseudo-huber", "solver": "heun", "weight": Learned(LearnedWeight(8)), "K": 2}
     if any(term.guided and term.velocity for terms in row.forms.values() for term in terms):
         more["guidance"] = (1.0, 4.0)
-    return {**{key: value for key, value in more.items() if key in offered}, **row.paper}
+    if isinstance(row.paper.get("law"), Trajectory):
+        offered -= {"start", "weight"}  # such a law starts every row itself, at more than one time
+    by_rows = {"balance": "rows"} if row.paper.get("balance") == "gradients" and not differentiates else {}
+    return {**{key: value for key, value in more.items() if key in offered}, **row.paper, **by_rows}
 
 
 def forms(name: str) -> list[str]:

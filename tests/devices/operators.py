@@ -38,8 +38,8 @@ SMALL = {"channels": 4, "multipliers": (1, 2), "blocks": 1, "attention": (4,), "
 
 
 def learned() -> LearnedJointMap:
-    """A perceptron with labels, guidance and a rate of the log-determinant."""
-    return LearnedJointMap(MLP(2, width=8, depth=2, octaves=1, labels=3, guidance=True, log_det=True))
+    """A perceptron with labels, guidance, a second velocity and a rate of the log-determinant."""
+    return LearnedJointMap(MLP(2, width=8, depth=2, octaves=1, labels=3, guidance=True, log_det=True, auxiliary=True))
 
 
 def closed() -> FlowMap:
