@@ -156,6 +156,8 @@ def optimal_grids(
 
     Cost: that of `step_errors`. Checked by `theory_checks/test_optimal_grids_are_shortest_paths.py`.
     """
+    if not isinstance(steps, Sequence):
+        raise TypeError(f"`steps` must be a list of numbers of steps, got {steps!r}; pass [1, 2, 4].")
     if not steps:
         raise ValueError("`steps` must hold at least one number of steps, got none; pass [1, 2, 4].")
     errors = step_errors(X, x0, sorted({t for k in (24, *steps) for t in uniform(k)}), b=b, chunk=chunk)

@@ -89,6 +89,7 @@ def test_wrong_arguments_are_refused() -> None:
         (ValueError, "`x0` must hold at least one state", lambda: step_errors(X, torch.empty(0, 2))),
         (ValueError, "`times` must run from 0 to 1", lambda: step_errors(X, x0, [0.0, 0.5])),
         (ValueError, "`steps` must hold at least one number of steps", lambda: optimal_grids(X, x0, ())),
+        (TypeError, "`steps` must be a list of numbers of steps, got 3", lambda: optimal_grids(X, x0, 3)),  # type: ignore[arg-type]
         (ValueError, "`steps` must be a whole number of at least 1, got 0", lambda: optimal_grids(X, x0, (0,))),
     ]
     for kind, message, action in bad:
