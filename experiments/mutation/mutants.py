@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments.mutation.changes import Change, changes
 
 ROOT = Path(__file__).parent.parent.parent
+SHORT, ASIDE = 6, 28  # letters of a changed text that is told with its line, and how many on either side
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Mutant:
         kind: what sort of error it is.
         before, after: the changed text.
         start, end: offsets of the changed text in the file's bytes.
+        within: the change in its line, where the changed text alone says little.
     """
 
     path: str
@@ -32,11 +34,13 @@ class Mutant:
     after: str
     start: int
     end: int
+    within: str = ""
 
     @property
     def name(self) -> str:
         """Its place and its change in a line."""
-        return f"{self.path}:{self.line} {self.kind}: {_brief(self.before)} → {_brief(self.after)}"
+        within = f" in `{self.within}`" if self.within else ""
+        return f"{self.path}:{self.line} {self.kind}: {_brief(self.before)} → {_brief(self.after)}{within}"
 
     @property
     def key(self) -> str:
@@ -76,7 +80,12 @@ def _mutant(path: str, source: bytes, starts: list[int], change: Change) -> Muta
     after = ast.unparse(ast.fix_missing_locations(change.new))
     if isinstance(change.new, ast.expr) and not isinstance(change.new, ast.Name | ast.Constant):
         after = f"({after})"
-    return Mutant(path, node.lineno, change.kind, source[start:end].decode(), after, start, end)
+    before, within = source[start:end].decode(), ""
+    if len(before) < SHORT:
+        line_end = source.find(b"\n", end)
+        left, right = source[starts[node.lineno - 1] : start].decode(), source[end:line_end].decode()
+        within = f"{left.lstrip()[-ASIDE:]}{after}{right.partition('  #')[0][:ASIDE]}"
+    return Mutant(path, node.lineno, change.kind, before, after, start, end, within)
 
 
 def drawn(candidates: Iterable[Mutant], count: int, seed: int) -> list[Mutant]:

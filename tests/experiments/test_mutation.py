@@ -10,6 +10,7 @@ import pytest
 
 from experiments.mutation.__main__ import main
 from experiments.mutation.changes import changes
+from experiments.mutation.equivalent import EQUIVALENT, reason
 from experiments.mutation.mutants import ROOT, drawn, mutants
 from experiments.mutation.packages import PACKAGES, THEORY
 from experiments.mutation.records import Found, append, read
@@ -78,6 +79,20 @@ def test_every_mutant_is_a_module_that_differs_in_one_place() -> None:
         assert source.encode()[mutant.start : mutant.end].decode() == mutant.before
 
 
+def test_a_short_change_is_told_with_its_line() -> None:
+    path = "flowops/_solvers/active.py"
+    names = [mutant.name.partition(" ")[2] for mutant in mutants(path)]
+    assert "constant: `5` → `6` in `PATIENCE, LOOK = 40, 6`" in names
+    assert "constant: `5` → `6` in `STREAK = 6`" in names
+    assert any(name.endswith("`bend.abs()` → `bend`") for name in names)
+
+
+def test_a_reason_is_given_for_one_mutant_only() -> None:
+    every = [mutant.name for package in PACKAGES.values() for mutant in package.mutants()]
+    found = [each.partition(":")[0] + each[each.index(" ") :] for each in every if reason(each)]
+    assert sorted(found) == sorted(EQUIVALENT)
+
+
 def test_a_larger_sample_begins_with_the_smaller() -> None:
     candidates = mutants("flowops/times/law.py")
     assert drawn(candidates, 20, 0)[:5] == drawn(reversed(candidates), 5, 0)
@@ -126,6 +141,7 @@ def test_what_there_is_nothing_of_is_refused(
 
 PROGRAM = """
 from pathlib import Path
+from experiments.mutation.equivalent import EQUIVALENT, reason
 from experiments.mutation.mutants import mutants
 from experiments.mutation.runner import in_process, warm
 
