@@ -264,6 +264,12 @@ class TestFailures:
         work = SolutionOperator(b.given(rate=rate), rtol=1e-6, atol=1e-6).solve(0.0, 1.0, normal(2, 1))[1]
         assert work.stiff.tolist() == [False, True]
 
+    def test_a_reflected_solution_is_as_stiff(self) -> None:
+        A = torch.tensor([[-1000.0, 0.3], [-0.5, -1.0]]).double()
+        x = normal(4, 2)
+        X = SolutionOperator(VelocityField.from_function(lambda _, x: x @ A.T), method="dopri5", rtol=1e-6, atol=1e-6)
+        assert X.solve(0.0, 1.0, torch.cat([x, -x]))[1].stiff.all()
+
     def test_a_jump_that_holds_the_state_is_no_endless_solve(self) -> None:
         sliding = VelocityField.from_function(lambda _, x: 0.3 - torch.sign(x))
         with pytest.raises(SolverError, match="max_steps|the step fell to rounding|stiff"):

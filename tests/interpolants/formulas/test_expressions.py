@@ -308,6 +308,14 @@ def test_a_tape_holds_numbers_and_names_only() -> None:
         torch.testing.assert_close(twin(torch.ones(2)), coefficient(torch.ones(2)))
 
 
+@pytest.mark.parametrize("f", [sympy.floor(symbol()), sympy.Max(symbol(), 1)], ids=["one argument", "two arguments"])
+def test_a_function_without_a_counterpart_is_refused_by_name(f: sympy.Expr) -> None:
+    with pytest.raises(
+        ValueError, match=f"^`beta` must have a derivative in elementary functions, got one with {f.func};"
+    ):
+        lower(f, "beta")
+
+
 def test_literals_are_exact() -> None:
     assert parse("0.1+0.2") == sympy.Rational(3, 10)
     assert parse("1e-3*t") == symbol() / 1000
