@@ -78,17 +78,17 @@ class Judge:
         if self.light:
             items[:] = thinned(items)
 
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Skips what is decided already."""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Skips what is decided already; here, and not at the protocol, which tears down what the last check set up."""
         file = _file(item.nodeid)
         alike = sum(_is_theory(caught) == _is_theory(file) for caught in self.caught)
         if file in self.caught or alike >= (ENOUGH if _is_theory(file) else 1):
-            return True
+            pytest.skip("decided already")
         signal.setitimer(signal.ITIMER_PROF, PATIENCE[self.light])
         if file != self.file:
             self.file = file
             self._say(file, "begun")
-        return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -131,12 +131,12 @@ class Walk(Judge):
         super().__init__(out, light=True)
         self.called, self.before = set[str](), 0.0
 
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if _file(item.nodeid) != self.file:
             self.pytest_sessionfinish()
             self.file, self.before = _file(item.nodeid), time.process_time()
             sys.setprofile(self.profile)
-        return None
 
     def pytest_sessionfinish(self) -> None:
         """The last file has ended."""

@@ -151,13 +151,18 @@ path = "flowops/maps/parameterization.py"
 wrong = next(m for m in mutants(path) if m.kind == "dropped term")
 print(in_process(None, files, light=True)[0])
 print(in_process(wrong, files, light=True)[0])
+wrong = next(m for m in mutants("flowops/fields/helmholtz.py") if m.before == "modes - along")
+blind = ["theory_checks/test_identity.py", "tests/times/test_dyadic.py"]
+print(in_process(wrong, ["theory_checks/test_helmholtz_decomposition.py", *blind], light=True)[0])
 """
 
 
 @pytest.mark.slow
 def test_a_mutant_is_judged_in_a_process_of_its_own(tmp_path: Path) -> None:
-    walked, said = map(ast.literal_eval, run(tmp_path, PROGRAM).splitlines()[-2:])
+    walked, said, blind = map(ast.literal_eval, run(tmp_path, PROGRAM).splitlines()[-3:])
     files = ["theory_checks/test_identity.py", "tests/maps/test_parameterization.py"]
     assert [line[0] for line in walked] == files
     assert "flowops/maps/flow_map.py" in walked[0]
     assert [line[0] for line in said if line[1] == "begun"] == files
+    assert len([line for line in blind if line[1] == "begun"]) == 3
+    assert [line[0] for line in blind if line[1] == "caught"] == ["theory_checks/test_helmholtz_decomposition.py"]
