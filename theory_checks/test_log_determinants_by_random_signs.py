@@ -108,6 +108,16 @@ def test_what_the_series_leaves_out_is_at_most_what_it_says(norm: float | None, 
     assert off.max() < 1e-6
 
 
+def test_what_the_series_says_is_hardly_more_than_what_it_leaves_out(check: Check) -> None:
+    r"""For $A=-q$ the rest is $\sum_{k>K}q^k/k$, of which the bound is at most $1/(1-q)$ times as large."""
+    X, x = FlowMap.from_function(lambda s, t, x: x * (1 - 0.1 * (t - s).abs())[:, None]), normal(2, 3, 1)
+    for terms in (1, 2, 5):
+        found = LogDetSeries(terms=terms, probes=1)(X, S, T, x)
+        off, q = found.value - exact(X, x), 0.1 * (T - S).abs()
+        check.vanishes((off - found.truncation).clamp(min=0), CLOSED_FORM)
+        check.vanishes((found.truncation * (1 - q) / off - 1)[:2].clamp(min=0), 1e-3)
+
+
 @pytest.mark.usefixtures("all_signs")
 def test_a_random_number_of_terms_leaves_out_nothing_in_the_mean(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     X, x, total = Short(4, 0.8), normal(3, 3, 4), torch.zeros(3).double()

@@ -91,6 +91,10 @@ def test_a_rate_that_is_infinite_at_an_end_is_no_defect() -> None:
     assert Interpolant.from_expressions("sqrt(1-t)", "sqrt(t)").validate().ok
 
 
+def test_a_rate_that_is_below_the_rounding_of_its_coefficient_is_no_defect() -> None:
+    assert Interpolant.from_expressions("1-t**8", "t").validate().ok  # at t = 0.002 the rate is 1e-18
+
+
 def test_three_terms_need_no_monotone_ratio() -> None:
     report = Interpolant.from_expressions("cos(pi*t/2)", "sin(pi*t/2)", "sqrt(2*t*(1-t))").validate()
     assert report.ok

@@ -55,6 +55,17 @@ def test_the_company_of_a_sample_changes_rounding_alone(method: str) -> None:
         assert_close(value[-1:], alone, rtol=1e-11, atol=1e-11)
 
 
+@METHODS
+def test_a_later_start_takes_the_same_steps(method: str) -> None:
+    """Of a field that knows no time."""
+    x = normal(5, 2)
+    X = SolutionOperator(Spinning(), method=method, rtol=LOOSE[method], atol=LOOSE[method]).given(speed=7 * normal(5))
+    value, work = X.solve(0.0, 1.0, x)
+    later, other = X.solve(5.0, 6.0, x)
+    assert_close(later, value, rtol=1e-9, atol=1e-9)
+    assert torch.equal(torch.stack([other.steps, other.rejected]), torch.stack([work.steps, work.rejected]))
+
+
 def test_samples_that_have_arrived_are_asked_for_no_more() -> None:
     b, speed = Spinning(), torch.tensor([1.0] * 63 + [200.0]).double()
     x = normal(64, 2)

@@ -35,6 +35,9 @@ def draw(
         (Doubling(), 399_999, 1281),
         (Doubling(), 10**9, 1281),
         (Doubling(), None, 1281),
+        # K' = floor(400000 / (log2(64) + 1)) = 57142
+        (Doubling(20), 57_141, 21),
+        (Doubling(20), 57_142, 41),
         # K' = floor(100 / (log2(floor(3/2)) + 1)) = 100
         (Doubling(2, 3, steps=100), 99, 3),
         (Doubling(2, 3, steps=100), 100, 4),
