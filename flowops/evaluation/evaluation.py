@@ -126,12 +126,15 @@ def evaluate(
     seed: int = 0,
     chunk: int | None = None,
     metrics: Sequence[str | Factory] = (),
+    samplers: Sequence[Way] = (),
+    cache: Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Samples of the map and of solvers of its own field, measured against the data, and data against data.
 
     Points are compared with as many fresh draws. For images the moments of all of a split are compared, which are
     kept in the folder of the run, and for other metrics as many images as are made. All classes are made in turn.
+    Data stand beside samples at equal numbers only: see `ImageScores` for fewer images held out than are made.
     Samples and features are computed where the run is, some at a time.
 
     Where there are several processes, each of them must call this: it draws its share of the samples, the first one
@@ -151,6 +154,10 @@ def evaluate(
         chunk: samples computed together; None for as many as `chunk_size` says.
         metrics: further columns, by name, as `package.module:factory` or as the factory itself: a function of the data
             that gives a function of samples.
+        samplers: further samplers between the map and its solvers, such as `Way(steps=4, gamma=1.0)`, which puts noise
+            back after each step.
+        cache: folder in which the statistics of images are kept, for several runs on the same data; that of the run if
+            left out.
         report: is told each row when it is there.
 
     Raises:
@@ -162,6 +169,7 @@ def evaluate(
         raise ValueError(f"`n` must be at least {LEAST} samples to be compared with data, got {n}; pass 5000.")
     ways: list[dict[str, Any]] = [{"grid": grids.uniform(k)} for k in steps]
     fixed = whole(solver_steps, "solver_steps")
+    ways += [{name: value for name, value in vars(way).items() if name != "seed"} for way in samplers]
     ways += [{"solver": name, "steps": None if name == "dopri5" else fixed} for name in solvers]
     for way in ways:
         Way(**way).sampler(run.interpolant)  # what does not exist is refused before anything is drawn
@@ -173,7 +181,7 @@ def evaluate(
             f"{features!r}; drop it."
         )
     extractor = open_extractor("pixels" if features is None else features, device=run.device) if images else None
-    judge = cast(Scores, on_first(lambda: _scores(run, n, extractor, split, seed, metrics)))  # on the first alone
+    judge = cast(Scores, on_first(lambda: _scores(run, n, extractor, split, seed, metrics, cache)))  # on the first
     mine = share(n)
     size = max(1, min(chunk_size(run.event, chunk), len(mine)))
     for few in (size, 2) if run.compiled else (2,):
@@ -199,11 +207,18 @@ def evaluate(
 
 
 def _scores(
-    run: Run, n: int, extractor: Extractor | None, split: str, seed: int, metrics: Sequence[str | Factory]
+    run: Run,
+    n: int,
+    extractor: Extractor | None,
+    split: str,
+    seed: int,
+    metrics: Sequence[str | Factory],
+    cache: Path | None,
 ) -> Scores:
     if extractor is None:
         return PointScores(run.dataset, n, split=split, seed=seed, metrics=metrics, device=run.device)
-    return ImageScores(run.dataset, n, extractor, split=split, seed=seed, cache=run.folder.path, metrics=metrics)
+    cache = run.folder.path if cache is None else cache
+    return ImageScores(run.dataset, n, extractor, split=split, seed=seed, cache=cache, metrics=metrics)
 
 
 @dataclass(frozen=True)

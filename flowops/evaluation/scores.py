@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from flowops.interpolants import linear
 from flowops.metrics import (
     Extractor,
     FeatureStatistics,
+    Moments,
     cell_masses,
     frechet_distance,
     histogram_kl,
@@ -79,11 +81,12 @@ class PointScores(Scores):
     """Distances of points: KL on a histogram where the density is known, and those of `OF_POINTS` to draws.
 
     There is no KL of fewer samples than cells with mass, where `histogram_kl` is far too small: the column is left out
-    where `n` is below their number, and NaN where fewer samples are finite.
+    where `n` is below their number, and NaN where fewer samples are finite. Of more samples than draws the first are
+    measured, as many as there are draws, so that the data stand beside them at equal numbers.
 
     Args:
         dataset: the data.
-        n: draws to compare with, at most half of a finite set.
+        n: samples that will be judged, and draws to compare with, which are at most half of a finite set.
         split: split of the data.
         seed: seed of the draws.
         metrics: further measures by name, which see samples and data on the CPU.
@@ -100,7 +103,7 @@ class PointScores(Scores):
         metrics: Sequence[str | Factory] = (),
         device: torch.device | str = "cpu",
     ) -> None:
-        n = n if dataset.size is None else min(n, dataset.size // 2)
+        judged, n = n, n if dataset.size is None else min(n, dataset.size // 2)
         self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
         self.data, self.fresh = dataset.reference(2 * n, split=split, seed=seed).x1.cpu().split(n)
         self.measures: dict[str, Measure] = {}
@@ -111,6 +114,8 @@ class PointScores(Scores):
         self.measures |= {name: factory(self.data) for name, factory in map(named, metrics)}
         self.columns = tuple(self.measures)
         self.reference = f"{n} draws of {dataset.provenance}"
+        if n < judged:
+            self.reference += f", with the first {n} samples"
 
     def seen(self) -> Seen:
         return Seen(None)
@@ -119,15 +124,36 @@ class PointScores(Scores):
         return Floor(f"data, {len(self.fresh)} other draws", self.of(self.fresh))
 
     def _values(self, seen: Seen) -> tuple[float, ...]:
-        x = torch.cat(seen.samples)
+        x = torch.cat(seen.samples)[: len(self.data)]
         return tuple(float(measure(x)) for measure in self.measures.values())
 
     def _there(self, measure: Measure) -> Measure:
         return lambda x: measure(x.to(self.device))
 
 
+@dataclass(frozen=True)
+class _HeldOut:
+    """The images that stand for data among the samplers, and what they are compared with.
+
+    Attributes:
+        name: which they are.
+        x: the images.
+        known: statistics of the images that they are compared with.
+        measures: those of `OF_FEATURES` against some of these.
+    """
+
+    name: str
+    x: Tensor
+    known: FeatureStatistics
+    measures: Sequence[Columns]
+
+
 class ImageScores(Scores):
     """Distances of images: Fréchet distance to all images of a split; those of `OF_FEATURES` to some of them.
+
+    The Fréchet distance falls with the number of samples, and the recall grows with it. Where there are fewer images
+    held out than samples, or they are compared with fewer than all, data have no entry in these columns, and both have
+    one in further columns: of the first samples, as many as there are images held out, under the same comparison.
 
     Args:
         dataset: the data.
@@ -167,32 +193,71 @@ class ImageScores(Scores):
             for name in columns
         ]
         frechet = "FID" if extractor.name == INCEPTION else f"Fréchet distance ({extractor.name})"
-        self.columns = (frechet, *names, *self.own)
+        further = (f"{frechet}, first {self._held}", f"recall, first {self._held}") if self._unequal else ()
+        self._recall = 1 + names.index("recall")
+        self.columns = (frechet, *names, *further, *self.own)
 
     def seen(self) -> Seen:
         return Seen(self.extractor, whole=bool(self.own))
 
-    def floor(self) -> Floor:
-        """Images of the other split, as many as are judged if there are so many; two halves where there is none."""
+    @property
+    def _other(self) -> str | None:
+        """The split that is held out, if there is one."""
         other = "test" if self.split == "train" else "train"
-        if isinstance(self.dataset, Images) and other in self.dataset.splits:
-            m = min(self.n, len(self.dataset.pixels(other)))
-            x = self.dataset.reference(m, split=other, seed=self.seed).x1
-            return Floor(f"data, {m} of the split {other}", self.of(x))
+        return other if isinstance(self.dataset, Images) and other in self.dataset.splits else None
+
+    @property
+    def _held(self) -> int:
+        """How many images are held out: as many as are judged if there are so many, half of them without a split."""
+        if self._other is None or not isinstance(self.dataset, Images):
+            return min(self.n, self.count // 2, NEIGHBOURS)
+        there = len(self.dataset.pixels(self._other))
+        return self.n if self.n <= there else min(there, NEIGHBOURS)
+
+    @property
+    def _unequal(self) -> bool:
+        """Whether data are not measured as the samples are."""
+        return self._other is None or self._held < self.n
+
+    @cached_property
+    def _held_out(self) -> _HeldOut:
+        m = self._held
+        if self._other is not None:
+            x = self.dataset.reference(m, split=self._other, seed=self.seed).x1
+            return _HeldOut(f"data, {m} of the split {self._other}", x, self.statistics, self.measures)
         half = self.count // 2
         one, two = self.dataset.reference(2 * half, split=self.split, seed=self.seed).x1.split(half)
         known = statistics(to_uint8(one), self.extractor, provenance="one half")
         measures = _of(self.extractor.features(to_uint8(one[:NEIGHBOURS])))
-        return Floor(f"data, two halves of {half}", self._compared(self.seen().add(two), known, measures))
+        return _HeldOut(f"data, {m} of one half against the other, {half}", two[:m], known, measures)
+
+    def floor(self) -> Floor:
+        """Images of the other split, as many as are judged if there are so many; two halves where there is none."""
+        held = self._held_out
+        values = list(self._values(self.seen().add(held.x)))
+        if self._unequal:
+            values[0] = values[self._recall] = math.nan  # of another number than those of the samples
+        return Floor(held.name, tuple(values))
 
     def _values(self, seen: Seen) -> tuple[float, ...]:
-        return self._compared(seen, self.statistics, self.measures)
-
-    def _compared(self, seen: Seen, known: FeatureStatistics, measures: Sequence[Columns]) -> tuple[float, ...]:
-        frechet = float(frechet_distance(known, seen.statistics(self.extractor)))
         features = torch.cat(seen.features).to(self.device)
         own = [float(measure(torch.cat(seen.samples))) for measure in self.own.values()]
-        return frechet, *(value for measure in measures for value in measure(features)), *own
+        frechet = float(frechet_distance(self.statistics, seen.statistics(self.extractor)))
+        further = self._further(features) if self._unequal else ()
+        return frechet, *_all(self.measures, features), *further, *own
+
+    def _further(self, features: Tensor) -> tuple[float, float]:
+        """The Fréchet distance and the recall of the first samples, as the images that are held out are measured."""
+        held, first = self._held_out, features[: self._held]
+        if len(first) < self._held:
+            return math.nan, math.nan
+        moments = Moments.of(first).statistics(self.extractor, "the first samples")
+        return float(frechet_distance(held.known, moments)), _all(held.measures, first)[self._recall - 1]
+
+
+def _all(measures: Sequence[Columns], features: Tensor) -> tuple[float, ...]:
+    """Every column of these measures."""
+    return tuple(value for measure in measures for value in measure(features))
 
 
 def _of(features: Tensor) -> list[Columns]:

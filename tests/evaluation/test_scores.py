@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from flowops import interpolants, problems
-from flowops.data import Pairs, open_dataset, to_uint8
+from flowops.data import Images, Pairs, open_dataset, to_uint8
+from flowops.data.images import Split
 from flowops.evaluation.scores import ImageScores, PointScores
 from flowops.metrics import (
     FeatureStatistics,
@@ -80,6 +81,66 @@ def test_images_are_compared_with_all_of_a_split(tmp_path: Path) -> None:
     assert distance > 5 * floor.values[0]
     assert kernel > 0.01
     assert (precision, recall) < (0.1, 0.1)
+
+
+def grey(n: int, seed: int) -> Tensor:
+    """Images of independent grey levels, all of one law."""
+    levels = 128 + 32 * torch.randn(n, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return levels.round().clamp(0, 255).to(torch.uint8)
+
+
+def one_law(train: int, test: int) -> Images:
+    splits = {"train": Split(grey(train, 0), None), "test": Split(grey(test, 1), None)}
+    return Images("grey", splits, provenance="grey: one law")
+
+
+def test_data_are_compared_at_equal_numbers(tmp_path: Path) -> None:
+    """Exact samples, four times as many as images are held out, look better than data unless as many are compared."""
+    extractor, n, m = open_extractor("pixels"), 1200, 300
+    scores = ImageScores(one_law(4000, m), n, extractor, split="train", seed=0, cache=tmp_path)
+    frechet, recall = scores.columns[0], "recall"
+    assert scores.columns[-2:] == (f"{frechet}, first {m}", f"{recall}, first {m}")
+    exact = grey(n, 2).float() / 127.5 - 1
+    samples, data = (dict(zip(scores.columns, v, strict=True)) for v in (scores.of(exact), scores.floor().values))
+    assert math.isnan(data[frechet])
+    assert math.isnan(data[recall])
+    own = ImageScores(one_law(4000, m), m, extractor, split="train", seed=0, cache=tmp_path)
+    at_m = dict(zip(own.columns, own.of(exact[:m]), strict=True))
+    assert samples[f"{frechet}, first {m}"] == pytest.approx(at_m[frechet], rel=1e-9)
+    assert data[f"{frechet}, first {m}"] == own.floor().values[0]
+    assert samples[frechet] < data[f"{frechet}, first {m}"] / 2  # what stood side by side before
+    assert samples[f"{frechet}, first {m}"] == pytest.approx(data[f"{frechet}, first {m}"], rel=0.15)
+    assert samples[f"{recall}, first {m}"] == pytest.approx(data[f"{recall}, first {m}"], abs=0.08)
+
+
+def test_as_many_images_as_samples_need_no_further_columns(tmp_path: Path) -> None:
+    scores = ImageScores(one_law(500, 200), 200, open_extractor("pixels"), split="train", seed=0, cache=tmp_path)
+    assert not any("first" in column for column in scores.columns)
+    assert not any(map(math.isnan, scores.floor().values))
+
+
+def test_images_without_a_split_are_compared_half_against_half(tmp_path: Path) -> None:
+    x = grey(800, 3).float() / 127.5 - 1
+    scores = ImageScores(
+        Pairs(torch.zeros_like(x), x), 300, open_extractor("pixels"), split="train", seed=0, cache=tmp_path
+    )
+    floor = dict(zip(scores.columns, scores.floor().values, strict=True))
+    further = f"{scores.columns[0]}, first 150"
+    assert math.isnan(floor[scores.columns[0]])
+    samples = dict(zip(scores.columns, scores.of(grey(300, 4).float() / 127.5 - 1), strict=True))
+    assert samples[further] == pytest.approx(floor[further], rel=0.5)  # of some 150 squares, a sixth each way
+    too_few = dict(zip(scores.columns, scores.of(grey(149, 4).float() / 127.5 - 1), strict=True))
+    assert math.isnan(too_few[further])
+    assert not math.isnan(too_few[scores.columns[0]])
+
+
+def test_points_of_a_finite_set_are_compared_at_equal_numbers() -> None:
+    x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    scores = PointScores(Pairs(x, x), 1000, split="train", seed=0)
+    assert scores.reference.endswith("with the first 200 samples")
+    samples = torch.randn(1000, 2, generator=torch.Generator().manual_seed(1))
+    assert scores.of(samples) == scores.of(samples[:200])
+    assert scores.of(samples) != scores.of(samples[200:400])
 
 
 def test_statistics_of_the_data_are_kept_with_their_provenance(tmp_path: Path) -> None:
