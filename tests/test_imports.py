@@ -46,6 +46,7 @@ ORDER = [
     "runs",
     "evaluation",
     "training",
+    "comparison",  # it trains and measures, and a command is made of it
     "cli",
 ]
 RANK = {name: rank for rank, name in enumerate(ORDER)}

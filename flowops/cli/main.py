@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "train": "train a flow map, or go on with a run",
     "sample": "samples of a run as pictures, by its map and by solvers",
     "evaluate": "how good samples are and what they cost, as a table",
+    "compare": "methods, schedules and couplings at one budget, in one table",
     "export": "a sampler as a program that runs without flowops",
     "power": "average the weights of a run anew, with another width",
     "methods": "the training methods, or one of them",

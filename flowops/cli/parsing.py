@@ -27,11 +27,13 @@ class Flag:
         name: name of the flag; None for that of the field.
         shown: what stands for the value in the help; None for its type.
         positional: whether the value stands alone.
+        absent: whether there is no such flag, and the field keeps its default.
     """
 
     name: str | None = None
     shown: str | None = None
     positional: bool = False
+    absent: bool = False
 
 
 def parse(
@@ -91,6 +93,8 @@ def _written(kind: type, flags: Mapping[str, Flag], prefix: str = "") -> Iterato
     hints = get_type_hints(kind)
     for f in fields(kind):
         flag, name = flags.get(f.name, Flag()), f"{prefix}{f.name}"
+        if flag.absent:
+            continue
         if is_dataclass(hints[f.name]):
             yield name, f"--{name}"
             yield from _written(hints[f.name], {}, f"{name}.")
@@ -107,6 +111,7 @@ def _annotated(tyro: Any, kind: type, flags: Mapping[str, Flag]) -> Any:
         flag, hint = flags.get(f.name, Flag()), _written_in_words(hints[f.name])
         shown = flag.shown or (f.name.upper() if flag.positional else _without_none(hint))
         notes = [tyro.conf.arg(name=flag.name, metavar=shown)] + [tyro.conf.Positional] * flag.positional
+        notes += [tyro.conf.Fixed, tyro.conf.Suppress] * flag.absent
         noted.append((f.name, Annotated[(hint, *notes)]))
     made = make_dataclass(kind.__name__, noted, bases=(kind,), frozen=True)
     made.__doc__ = kind.__doc__

@@ -76,10 +76,16 @@ def settings(args: Sequence[str], command: str, default: TrainConfig | None = No
         command: its name.
         default: what holds where neither a flag nor a file says otherwise.
     """
-    words = [_long(word) for word in args]
-    _check_network(words)
+    words = long_words(args)
     given = parse(Train, words, command, flags=FLAGS, default=_start(words, default), also=ALSO)
     return TrainConfig(**{f.name: getattr(given, f.name) for f in fields(TrainConfig)}), given.resume
+
+
+def long_words(args: Sequence[str]) -> list[str]:
+    """The words with short flags written out; a flag for what is an option of the network is explained."""
+    words = [_long(word) for word in args]
+    _check_network(words)
+    return words
 
 
 def _check_network(words: Sequence[str]) -> None:
