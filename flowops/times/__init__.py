@@ -4,7 +4,7 @@ A law is called with a number of draws, `law(n, interpolant=..., step=..., gener
 `step` drives curricula and annealing; None means their end.
 """
 
-from flowops.times.dyadic import Dyadic, Grid, Halving
+from flowops.times.dyadic import Dyadic, Grid, Halving, InsideSteps
 from flowops.times.intervals import Intervals, Widening
 from flowops.times.ladder import Doubling, Geometric, Karras, Ladder, SquareRoot
 from flowops.times.law import Law, LogitNormal, LogNoise, OneTime, Pair, Request, TimeLaw, Uniform, UniformAngle
@@ -52,6 +52,7 @@ __all__ = [
     # dyadic grids
     "Dyadic",
     "Halving",
+    "InsideSteps",
     # ladders with a curriculum
     "Ladder",
     "Karras",

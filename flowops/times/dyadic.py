@@ -57,6 +57,31 @@ class Dyadic(TimeLaw):
 
 
 @dataclass(frozen=True)
+class InsideSteps(TimeLaw):
+    r"""$s$ and $s+2^{-j}$ of `Dyadic(levels)`, $t$ uniform between them: the steps of samplers of $2^j$ equal steps.
+
+    For a row whose residual holds one start time apart from the others, as the Lagrangian one does: along $t$ from $s$
+    the equation $\partial_tX_{s,t}=b_t(X_{s,t})$ determines $X_{s,t}$ up to the end of the step, whatever the map is at
+    starts that are no multiple of $2^{-j}$. So samplers of $1,2,\dots,2^{\mathrm{levels}-1}$ equal steps are learned,
+    and others are not. Rows on the semigroup go through times between, where this law never starts.
+
+    Raises:
+        ValueError: unless `levels` is a whole number from 1 to 24.
+
+    Source: the Lagrangian condition of 2505.18825 (8), one start time at a time.
+    """
+
+    levels: int = 4
+
+    def __post_init__(self) -> None:
+        _check_levels(self.levels)
+
+    def draw(self, request: Request) -> Pair:
+        s, end = Dyadic(self.levels).draw(request)
+        return Pair(s, (s + (end - s) * request.uniform()).clamp(max=1.0))
+
+
+@dataclass(frozen=True)
 class Halving(TimeLaw):
     r"""$t-s=2^{-j}$ with $j=\mathrm{levels}-r$ in round $r=1,2,\dots$, and $s$ uniform on the multiples of $2^{-j}$.
 

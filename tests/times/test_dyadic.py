@@ -7,7 +7,11 @@ import pytest
 import torch
 from scipy import stats
 
-from flowops.times import Dyadic, Grid, Halving
+from flowops import problems, residuals
+from flowops.interpolants import linear
+from flowops.maps import FlowMap
+from flowops.methods import get_method
+from flowops.times import Dyadic, Grid, Halving, InsideSteps, TimeLaw, UpperTriangle
 
 RATE = 1e-6  # of a false alarm, at a fixed seed
 
@@ -57,3 +61,48 @@ def test_the_last_round_is_one_step() -> None:
     s, t = Halving(levels=7, round_length=1000)(5)
     assert s.tolist() == [0.0] * 5
     assert t.tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("levels", [1, 4, 24])
+def test_ends_lie_uniformly_inside_the_steps(levels: int, dtype: torch.dtype) -> None:
+    def source() -> torch.Generator:
+        return torch.Generator().manual_seed(3)
+
+    s, t = InsideSteps(levels)(20_000, dtype=dtype, generator=source())
+    starts, ends = Dyadic(levels)(20_000, dtype=dtype, generator=source())
+    assert torch.equal(s, starts)
+    assert ((s <= t) & (t <= ends)).all()
+    inside = ((t - s) / (ends - s))[ends - s > 2.0**-6]  # below, float32 has few numbers in a step
+    assert stats.kstest(inside.numpy(), "uniform").pvalue > RATE
+
+
+class RightAtStarts(FlowMap):
+    r"""$X_{s,t}(x)+(t-s)^2\sin^2(4\pi s)$: a flow map at the starts of 1, 2 and 4 steps, and at no others."""
+
+    def __init__(self, X: FlowMap) -> None:
+        super().__init__()
+        self.X = X
+
+    def forward(self, s: torch.Tensor, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return self.X(s, t, x) + ((t - s) ** 2 * (4 * torch.pi * s).sin() ** 2)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("row", "law", "seen"),
+    [
+        ("lsd", InsideSteps(3), False),
+        ("lsd", InsideSteps(4), True),  # the starts of eight steps
+        ("lsd", UpperTriangle(), True),
+        ("psd-m", InsideSteps(3), True),  # the second half of a step starts inside it
+    ],
+)
+def test_a_lagrangian_row_holds_the_starts_apart_and_the_semigroup_does_not(row: str, law: TimeLaw, seen: bool) -> None:
+    I = linear()
+    problem = problems.gaussian([1.0, -0.5], [[0.3, 0.1], [0.1, 0.6]], I)
+    X, source = RightAtStarts(problem.X), torch.Generator().manual_seed(4)
+    x0, x1 = torch.randn(2, 256, 2, generator=source, dtype=torch.float64)
+    result = get_method(row, eta=0.5, law=law)(X, I, x0, x1, seed=5)
+    (_, off), size = result.terms.items(), residuals.lagrangian(X, problem.b, 0.125, 0.5, x0).square().sum(1).mean()
+    assert size > 1e-3
+    assert (off[1] > 1e-4) if seen else (off[1] < 1e-20)
