@@ -33,7 +33,7 @@ from flowops.data import open_dataset
 from flowops.methods import get_method
 from flowops.runs import TrainConfig
 from flowops.runs.assembly import assemble
-from flowops.runs.settings import completed
+from flowops.runs.completion import completed
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule
 from flowops.training.telemetry import Telemetry

@@ -25,8 +25,8 @@ class Dataset(ABC):
         size: training samples, or None where every step draws fresh ones. Finite sets have a length too.
         normal_base: whether base samples are standard normal, be they drawn by the training (`x0` is None) or paired
             with the data: then sampling starts from fresh noise.
-        defaults: settings of a training that suit the set, by name, such as `{"steps": 2000, "network.kind": "mlp"}`;
-            what a configuration says itself comes first.
+        defaults: settings of a training that suit the set, by name, such as `{"steps": 2000, "network.kind": "mlp"}`,
+            and options of a method, `{"options.lsd": ("eta=0.5",)}`; what a configuration says itself comes first.
         problem: the law as a reference problem, with its exact field and density, for an interpolant; None where
             nothing is known in closed form.
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from flowops._arguments import fits, words
-from flowops._named import meant
 from flowops.runs.power import WIDEST
 
 GIVEN = "given"
@@ -20,11 +19,10 @@ GENERAL: Mapping[str, Any] = {
     "batch": 128,
     "averages": (0.999, 0.9999),
     "checkpoint_every": 1_000,
+    "optimizer.kind": "adam",
     "optimizer.schedule": "constant",
 }
 """Settings of a data set that names none of its own."""
-SUITED = (*GENERAL, "interpolant", "network.kind", "network.options")
-"""Settings that a data set may name; the others have a value of their own."""
 
 
 Options: TypeAlias = tuple[str, ...] | Mapping[str, Any]
@@ -105,7 +103,8 @@ class OptimizerConfig:
     """The optimizer and its learning rate.
 
     Attributes:
-        kind: which optimizer of torch.optim; muon takes the square matrices, Adam the rest.
+        kind: which optimizer of torch.optim; muon takes the square matrices, Adam the rest. The data set's own if left
+            out, adam for most.
         rate: learning rate.
         matrix_rate: learning rate of the matrices under muon.
         schedule: how the rate depends on the step; inverse-sqrt falls like the square root after decay_start. The data
@@ -118,7 +117,7 @@ class OptimizerConfig:
         clip: largest norm of the gradient; 0 for no limit.
     """
 
-    kind: Literal["adam", "adamw", "radam", "muon"] = "adam"
+    kind: Literal["adam", "adamw", "radam", "muon"] | None = None
     rate: float = field(default=1e-3, metadata=within(0.0))
     matrix_rate: float = field(default=1e-2, metadata=within(0.0))
     schedule: Literal["constant", "inverse-sqrt", "cosine", "linear"] | None = None
@@ -202,7 +201,8 @@ class TrainConfig:
         data: folder of a data set that lives on disk.
         data_options: options of the data set, as name=value, such as flip=false or download=true.
         method: row of the table of methods, or package.module:row; flowops methods lists them.
-        options: options of the method, as name=value, such as eta=0.5 or guidance=1,4.
+        options: options of the method, as name=value, such as eta=0.5 or guidance=1,4; those that suit the data set
+            hold beside them.
         interpolant: named schedule, or package.module:factory; linear if left out. flowops schedules lists them.
         alpha: coefficient of the base in t, such as "cos(pi*t/2)", in place of a named schedule.
         beta: coefficient of the data.
@@ -286,44 +286,6 @@ class TrainConfig:
     def most_steps(self) -> float:
         """The number of training steps, infinite where only `minutes` end the run."""
         return float(self.steps or "inf")
-
-
-def completed(config: TrainConfig, defaults: Mapping[str, Any], event: Sequence[int]) -> TrainConfig:
-    """The configuration with every setting that was left out, taken from the data set's `defaults` and from `GENERAL`.
-
-    A run of `minutes` has no number of steps of its own. The options of the network that `defaults` name hold beside
-    the given ones, unless another kind of network is given.
-    """
-    for name in defaults:
-        if name not in SUITED:
-            raise ValueError(
-                f"The `defaults` of a data set must be among {', '.join(SUITED)}, got {name!r}{meant(name, SUITED)}"
-            )
-    known = {**GENERAL, **defaults}
-    kind = defaults.get("network.kind") or ("unet" if len(event) == 3 else "mlp")
-    if config.minutes and config.steps is None:
-        known["steps"] = 0
-    network = config.network
-    if network.kind in ("auto", kind):
-        mine = {text.partition("=")[0] for text in network.options}
-        inherited = [text for text in known.get("network.options", ()) if text.partition("=")[0] not in mine]
-        network = replace(network, kind=kind, options=(*inherited, *network.options))
-    if config.interpolant is None and config.alpha is None:
-        config = replace(config, interpolant="linear")
-    config = replace(config, network=network)
-    for name, value in known.items():
-        if not name.startswith("network.") and get(config, name) is None:
-            config = with_value(config, name, value)
-    return _plain(config)
-
-
-def _plain(value: Any) -> Any:
-    """Settings as they are read from a file: NumPy's numbers as Python's, and lists as tuples."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)})
-    if isinstance(value, list | tuple):
-        return tuple(map(_plain, value))
-    return float(value) if isinstance(value, float) else value
 
 
 def get(config: Any, name: str) -> Any:

@@ -22,13 +22,14 @@ from flowops.networks import NETWORKS, audit
 from flowops.runs import Run, RunFolder, TrainConfig, save_config
 from flowops.runs.assembly import Assembly, assemble, dataset_of, laid_out, map_of
 from flowops.runs.checkpoint import load_weights
+from flowops.runs.completion import completed
 from flowops.runs.fitting import fill, fill_partly, misfit, shown
 from flowops.runs.folder import locked
 from flowops.runs.processes import Interrupted, first_alone, launched, on_first, rank, together
 from flowops.runs.progress import tell
 from flowops.runs.provenance import provenance
 from flowops.runs.run import average_names
-from flowops.runs.settings import GIVEN, check_config, check_shares, completed
+from flowops.runs.settings import GIVEN, check_config, check_shares
 from flowops.runs.teacher import teacher_of
 from flowops.training.engine import Engine
 from flowops.training.loss_module import LossModule

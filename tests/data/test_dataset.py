@@ -14,7 +14,9 @@ from flowops._keys import generator
 from flowops.data import Batch, Dataset, Pairs, open_dataset
 from flowops.data.registry import ENTRIES
 from flowops.networks import NETWORKS
-from flowops.runs.settings import GENERAL, TrainConfig, check_config, completed, get
+from flowops.runs.assembly import method_of
+from flowops.runs.completion import completed
+from flowops.runs.settings import GENERAL, TrainConfig, check_config, get
 from tests.data.zeros import Zeros
 
 OPENED = [name for name, entry in ENTRIES.items() if not entry.place]
@@ -86,7 +88,10 @@ class TestDefaults:
         dataset = open_dataset(name)
         config = complete(dataset, TrainConfig(name))
         for setting, value in {**GENERAL, **dataset.defaults}.items():
-            assert get(config, setting) == value
+            if setting.startswith("options."):
+                assert config.options == (value if setting == f"options.{config.method}" else ())
+            else:
+                assert get(config, setting) == value
         check_config(config)
 
     def test_what_a_configuration_says_comes_first(self) -> None:
@@ -105,6 +110,26 @@ class TestDefaults:
         ):
             found = complete(Quick(), TrainConfig("zeros", network=network)).network
             assert set(found.options) == set(options)
+
+    def test_options_of_a_method_are_those_of_that_method_beside_the_given_ones(self) -> None:
+        class Suited(Zeros):
+            defaults = MappingProxyType({"options.lsd": ("eta=0.5", "law=InsideSteps(3)")})
+
+        for method, options, wanted in (
+            ("lsd", (), ("eta=0.5", "law=InsideSteps(3)")),
+            ("lsd", ("eta=0.25", "p=0.5"), ("law=InsideSteps(3)", "eta=0.25", "p=0.5")),
+            ("lsd", ("paper=true",), ("paper=true",)),
+            ("esd", (), ()),
+        ):
+            config = complete(Suited(), TrainConfig("zeros", method=method, options=options))
+            assert config.options == wanted
+            method_of(config)
+        other = complete(Zeros(), TrainConfig("zeros", method="lsd"))
+        assert complete(Suited(), other) == other  # that of a run which began before they were suggested
+
+    def test_settings_that_a_set_must_not_name_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"among steps, .* or options\.METHOD, got 'option\.lsd'"):
+            completed(TrainConfig("zeros"), {"option.lsd": ("eta=0.5",)}, (3,))
 
     @pytest.mark.parametrize("name", OPENED)
     def test_the_network_they_name_is_made_with_their_options(self, name: str) -> None:

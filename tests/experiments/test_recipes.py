@@ -10,7 +10,8 @@ import pytest
 from experiments import cifar10_cpu, cifar10_distill, cifar10_lsd, digits_lsd, imagenet32_lsd, schedule_comparison
 from experiments._recipes import configured, recipe, status
 from flowops.data import open_dataset
-from flowops.runs.settings import check_config, completed
+from flowops.runs.completion import completed
+from flowops.runs.settings import check_config
 from flowops.training import load_config
 from tests.programs import run
 

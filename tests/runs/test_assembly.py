@@ -16,7 +16,7 @@ from flowops.methods import METHODS, Learned
 from flowops.networks import MLP, UNet
 from flowops.runs import NetworkConfig, TrainConfig
 from flowops.runs.assembly import Assembly, assemble, coupling_of, dataset_of, interpolant_of, map_of, method_of
-from flowops.runs.settings import completed
+from flowops.runs.completion import completed
 from flowops.times import EndpointFixed, Uniform
 from tests.examples import normal
 from tests.methods.rows import learned

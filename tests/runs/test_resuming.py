@@ -10,9 +10,9 @@ import torch
 
 from flowops.data import Pairs
 from flowops.runs import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
+from flowops.runs.completion import completed
 from flowops.runs.facts import Facts
 from flowops.runs.resuming import changes, check_resumable, check_same_data
-from flowops.runs.settings import completed
 
 CONFIG = completed(TrainConfig("digits", seed=3), {}, (1, 8, 8))
 

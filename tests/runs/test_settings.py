@@ -12,7 +12,8 @@ from flowops._named import parse_values
 from flowops.couplings import OptimalTransport
 from flowops.interpolants import linear
 from flowops.runs import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
-from flowops.runs.settings import GENERAL, check_config, completed, get, with_value
+from flowops.runs.completion import completed
+from flowops.runs.settings import GENERAL, check_config, get, with_value
 
 CONFIG = TrainConfig("digits")
 DEFAULTS: dict[str, Any] = {
@@ -200,7 +201,7 @@ def test_any_seed_is_taken() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("optimizer.kind", "sgd", "`optimizer.kind` must be one of adam, adamw, radam, muon, got 'sgd'"),
+        ("optimizer.kind", "sgd", "`optimizer.kind` must be one of adam, adamw, radam, muon or none, got 'sgd'"),
         ("optimizer.schedule", "cos", "`optimizer.schedule` must be one of constant, .*, got 'cos'"),
         ("hardware.precision", "16", "`hardware.precision` must be one of 32, bf16, got '16'"),
         ("coupling", OptimalTransport(), "`coupling` must be a text, got OptimalTransport.*package.module:name"),

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from flowops.runs import CheckpointError, TrainConfig, save_config, snapshots
+from flowops.runs.completion import completed
 from flowops.runs.saving import save_averages
-from flowops.runs.settings import completed
 from tests.runs.checkpoints import save, tensors
 
 

@@ -26,7 +26,7 @@ from flowops.runs import (
 )
 from flowops.runs.assembly import assemble
 from flowops.runs.checkpoint import load_checkpoint
-from flowops.runs.settings import completed
+from flowops.runs.completion import completed
 from flowops.training import NotCompiledError, StepReport, train
 from flowops.training.engine import Engine
 from tests.runs.small import PERCEPTRON, UNET, Make, silent

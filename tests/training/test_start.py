@@ -28,7 +28,7 @@ from flowops.runs import (
     save_config,
 )
 from flowops.runs.assembly import assemble
-from flowops.runs.settings import completed
+from flowops.runs.completion import completed
 from flowops.training import NotFinite, train
 from flowops.training.loss_module import LossModule
 from flowops.training.start import module_of
