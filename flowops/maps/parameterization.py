@@ -23,6 +23,14 @@ from flowops.maps.mean_slope import mean_slope
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+def _deviation(sigma_data: float) -> float:
+    """The standard deviation of data, checked."""
+    value = number(sigma_data, "sigma_data")
+    if value <= 0:
+        raise ValueError(f"`sigma_data` must be positive, got {sigma_data}; pass the data's standard deviation.")
+    return value
+
+
 class Parameterization(nn.Module):
     """What the network of a `LearnedMap` predicts; a subclass supplies `forward`."""
 
@@ -32,13 +40,27 @@ class Parameterization(nn.Module):
 
 
 class AverageVelocity(Parameterization):
-    r"""The network is $v_{s,t}(x)$. Source: 2505.18825 eq. (6)."""
+    r"""The network is $v_{s,t}(x)$, or for data of another deviation $v_{s,t}(x)=\sigma_dF_{s,t}(x/\sigma_d)$.
 
-    def __init__(self) -> None:
+    With the base scaled alike, $\alpha_0=\sigma_d$, the network $F$ sees states of unit variance at both ends.
+
+    Args:
+        sigma_data: $\sigma_d$.
+
+    Raises:
+        ValueError: unless it is positive.
+
+    Source: 2505.18825 eq. (6); its code has $\sigma_d=\tfrac12$ for images.
+    """
+
+    def __init__(self, sigma_data: float = 1.0) -> None:
         super().__init__()
+        self.sigma_data = _deviation(sigma_data)
 
     def forward(self, network: Network, s: Times, t: Times, x: State) -> State:
-        return network(s, t, x)
+        if self.sigma_data == 1:
+            return network(s, t, x)
+        return self.sigma_data * network(s, t, x / self.sigma_data)
 
 
 class SecondOrder(Parameterization):
@@ -79,9 +101,7 @@ class EDMPreconditioning(Parameterization):
                 "`interpolant` must have two terms for EDM preconditioning, got one with a gamma term; use "
                 "AverageVelocity() instead."
             )
-        self.sigma_data = number(sigma_data, "sigma_data")
-        if self.sigma_data <= 0:
-            raise ValueError(f"`sigma_data` must be positive, got {sigma_data}; pass the data's standard deviation.")
+        self.sigma_data = _deviation(sigma_data)
         self.interpolant = interpolant
 
     def forward(self, network: Network, s: Times, t: Times, x: State) -> State:

@@ -32,6 +32,7 @@ from flowops.methods.weights import (
     InverseSpeed,
     InverseStep,
     Learned,
+    LearnedPositional,
     OfTimes,
     ShiftedSNR,
     TimePower,
@@ -90,6 +91,7 @@ __all__ = [
     "ShiftedSNR",
     "Adaptive",
     "Learned",
+    "LearnedPositional",
     # guidance
     "PowerLaw",
     "RandomInterval",

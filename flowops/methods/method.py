@@ -7,6 +7,7 @@ operators that `torch.compile` takes whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ from flowops.methods.result import MethodResult
 from flowops.methods.row import TEACHERS, Row
 from flowops.methods.term import Term
 from flowops.methods.weights import Adaptive, Constant, InverseGuidance, Weight
+from flowops.networks.masks import at_rest
 from flowops.times import Ladder, Trajectory
 
 
@@ -244,9 +246,11 @@ class Method(nn.Module):
             if drawn is None:
                 continue
             k = self._point(term, drawn, draw, X, interpolant, teacher, average)
-            differences = [*term.residual(k).items()]
-            if self.options.inverse and term is self.terms[-1]:
-                differences.append(("inverse", invertibility(k)))
+            resting = self.options.dropout == "diagonal" and term.share != "eta"
+            with at_rest(X) if resting else nullcontext():
+                differences = [*term.residual(k).items()]
+                if self.options.inverse and term is self.terms[-1]:
+                    differences.append(("inverse", invertibility(k)))
             norm = self.options.norm
             if term.share == "eta":  # a norm of features looks at states, not at the velocities there
                 diagonal += dict(differences)

@@ -217,6 +217,13 @@ ONE_MASK = Option(
     "True or False",
     among(True, False),
 )
+DROPOUT = Option(
+    "dropout",
+    "all",
+    'which terms see the dropout of the map: "all" of them, or the "diagonal" alone, while it is at rest off it',
+    '"all" or "diagonal"',
+    among("all", "diagonal"),
+)
 GUIDES = Option(
     "guides",
     "target",
@@ -326,7 +333,7 @@ PARTICLES = Option(
 )
 NEUTRAL = (
     *(ETA, STOP_GRADIENT, NORMALIZE, WARMUP, CAP, START, EMA_TEACHER, GUIDES, MIX, AUXILIARY, FINEST, DERIVATIVES),
-    *(*OF_SHARES, SOLVER, STEPS, PARTICLES, PROBES, DECAY, ONE_MASK),
+    *(*OF_SHARES, SOLVER, STEPS, PARTICLES, PROBES, DECAY, ONE_MASK, DROPOUT),
 )
 """What a call asks of every row; one that does not offer it has the default."""
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from flowops._arguments import number
 from flowops.interpolants import Interpolant, noise_level, speed
-from flowops.networks import LearnedWeight
+from flowops.networks import LearnedWeight, PositionalWeight
 
 
 class Weight(nn.Module):
@@ -333,6 +333,20 @@ class Learned(Weight):
     def forward(self, loss: Tensor, squared: Tensor, s: Tensor, t: Tensor) -> Tensor:
         w = self.network(s, t).to(loss.dtype)
         return torch.exp(-w) * loss + w
+
+
+class LearnedPositional(Learned):
+    r"""`Learned` with a `PositionalWeight`: linear in positional features of $s$ and $t$, its length held.
+
+    Args:
+        channels: number of features of each time.
+        seed: of its first parameters.
+
+    Source: the code of 2505.18825.
+    """
+
+    def __init__(self, channels: int = 128, seed: int = 0) -> None:
+        super().__init__(PositionalWeight(channels, generator=torch.Generator().manual_seed(seed)))
 
 
 def as_weight(value: float | str | Weight | Callable[[Tensor, Tensor], Tensor]) -> Weight:

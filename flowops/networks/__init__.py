@@ -7,7 +7,7 @@ from flowops.networks.audit import Audit, Finding, audit
 from flowops.networks.diagonal import load_diagonal
 from flowops.networks.mlp import MLP
 from flowops.networks.unet import UNet
-from flowops.networks.weight import LearnedWeight
+from flowops.networks.weight import LearnedWeight, PositionalWeight
 
 NETWORKS: Registry[nn.Module] = Registry(
     "network",
@@ -21,4 +21,4 @@ NETWORKS: Registry[nn.Module] = Registry(
 )
 """By name, each made from the shape of an event."""
 
-__all__ = ["NETWORKS", "MLP", "Audit", "Finding", "LearnedWeight", "UNet", "audit", "load_diagonal"]
+__all__ = ["NETWORKS", "MLP", "Audit", "Finding", "LearnedWeight", "PositionalWeight", "UNet", "audit", "load_diagonal"]

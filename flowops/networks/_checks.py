@@ -32,6 +32,17 @@ def check_options(
         raise ValueError(f"`time_scale` must be positive, got {time_scale}; pass 8.0, say.")
 
 
+def check_normalization(layers: int, preserving: bool, forced: bool) -> None:
+    """Refuse another number of layers behind an embedding, and forced weights that are not normalized."""
+    if layers not in (1, 2):
+        raise ValueError(f"`embedding_layers` must be 1 or 2, got {layers}; pass 2.")
+    if forced and not preserving:
+        raise ValueError(
+            "`forced_normalization` must be False without magnitude_preserving, whose weights it stores normalized, "
+            "got True; pass both."
+        )
+
+
 def misfit(network: nn.Module, event: torch.Size, dtype: torch.dtype, x: Tensor, condition: str) -> Exception:
     """Why a call does not fit a network: a state of another event or dtype, else a condition that it does not take."""
     name = type(network).__name__

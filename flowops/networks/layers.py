@@ -45,7 +45,7 @@ class Dropout(nn.modules.dropout._DropoutNd):
 
     The probability is a tensor, `rate`, so that a compiled graph can be held to the uncompiled one with dropout at
     rest: as a number it would be written into the graph. Where `held` is a list, its first mask is drawn and kept
-    there, and every later call has that one; see `one_mask`.
+    there, and every later call has that one (`one_mask`); while it is `resting` it drops nothing (`at_rest`).
     """
 
     def __init__(self, p: float) -> None:
@@ -53,9 +53,10 @@ class Dropout(nn.modules.dropout._DropoutNd):
         self.register_buffer("rate", torch.tensor(float(p)), persistent=False)
         self.rate: Tensor
         self.held: list[Tensor] | None = None
+        self.resting = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.p:
+        if not self.training or not self.p or self.resting:
             return x
         return x * self._mask(x) / (1 - self.rate).to(x.dtype)
 
@@ -136,7 +137,7 @@ class Waves(nn.Module):
 
 
 class Embedded(nn.Module):
-    """A vector of a number per sample, `[batch, width]`: waves, a linear map, the activation, a linear map."""
+    """A vector of a number per sample, `[batch, width]`: waves, a linear map, and with two `layers` another one."""
 
     def __init__(
         self,
@@ -145,14 +146,16 @@ class Embedded(nn.Module):
         linear: Callable[[int, int, torch.Generator | None], nn.Module],
         activation: Callable[[Tensor], Tensor],
         generator: torch.Generator | None,
+        layers: int = 2,
     ) -> None:
         super().__init__()
         self.waves, self.activation = waves, activation
-        self.inner, self.outer = linear(len(waves.frequencies), width, generator), linear(width, width, generator)
+        self.inner = linear(len(waves.frequencies), width, generator)
+        self.outer = linear(width, width, generator) if layers == 2 else None
 
     def forward(self, z: Times) -> Tensor:
-        features = self.waves(z).to(self.inner.weight.dtype)
-        return self.outer(self.activation(self.inner(features)))
+        inner = self.inner(self.waves(z).to(self.inner.weight.dtype))
+        return inner if self.outer is None else self.outer(self.activation(inner))
 
 
 class LogDetHead(nn.Module):

@@ -1,4 +1,4 @@
-"""Masks of dropout that several calls of a network share."""
+"""Masks of dropout that several calls of a network share, and dropout at rest."""
 
 from __future__ import annotations
 
@@ -27,14 +27,7 @@ def one_mask(module: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: for a dropout that is none of `flowops.networks`, which keeps no mask.
     """
-    active = [m for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p]
-    dropouts = [m for m in active if isinstance(m, Dropout)]
-    for other in active:
-        if not isinstance(other, Dropout):
-            raise ValueError(
-                f"`one_mask` must be False for a network with {type(other).__name__}, whose masks cannot be held; "
-                f"take flowops.networks.layers.Dropout in its place, or set it to zero."
-            )
+    dropouts = _active(module, "`one_mask` must be False", "whose masks cannot be held")
     try:
         for dropout in dropouts:
             dropout.held = []
@@ -42,3 +35,40 @@ def one_mask(module: nn.Module) -> Iterator[None]:
     finally:
         for dropout in dropouts:
             dropout.held = None
+
+
+@contextmanager
+def at_rest(module: nn.Module) -> Iterator[None]:
+    """Inside it a module drops nothing, though it is in training mode.
+
+    >>> import torch
+    >>> from flowops.networks.layers import Dropout
+    >>> dropout, x = Dropout(0.5), torch.ones(100)
+    >>> with at_rest(dropout):
+    ...     kept = torch.equal(dropout(x), x)
+    >>> kept, torch.equal(dropout(x), x)
+    (True, False)
+
+    Raises:
+        ValueError: for a dropout that is none of `flowops.networks`, which cannot be held.
+    """
+    dropouts = _active(module, '`dropout` must be "all"', "which cannot be held at rest")
+    try:
+        for dropout in dropouts:
+            dropout.resting = True
+        yield
+    finally:
+        for dropout in dropouts:
+            dropout.resting = False
+
+
+def _active(module: nn.Module, wanted: str, reason: str) -> list[Dropout]:
+    """The dropouts of a module that drop something; others than ours are refused."""
+    active = [m for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p]
+    for other in active:
+        if not isinstance(other, Dropout):
+            raise ValueError(
+                f"{wanted} for a network with {type(other).__name__}, {reason}; "
+                f"take flowops.networks.layers.Dropout in its place, or set it to zero."
+            )
+    return [m for m in active if isinstance(m, Dropout)]

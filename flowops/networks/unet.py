@@ -9,8 +9,15 @@ from torch import Tensor, nn
 
 from flowops._arguments import number, whole
 from flowops._types import PerSample, State, Times
-from flowops.networks._checks import check_options, misfit, without_auxiliary, without_log_det
+from flowops.networks._checks import (
+    check_normalization,
+    check_options,
+    misfit,
+    without_auxiliary,
+    without_log_det,
+)
 from flowops.networks.blocks.conditions import Conditions
+from flowops.networks.blocks.preserving import force
 from flowops.networks.blocks.style import PLAIN, PRESERVING, Style
 from flowops.networks.layers import Interval, LogDetHead
 
@@ -40,7 +47,11 @@ class UNet(nn.Module):
         embedding: "positional" or "fourier" features of $s$, $t-s$, the scale and the interval.
         time_scale: highest angular frequency of the positional features of times, or deviation of the "fourier" ones.
             Derivatives in time grow with it, and with them the targets of every method that takes one.
+        embedding_layers: one or two linear maps behind the features of each number.
+        conditions_width: width of the vector of the conditions; four times `channels` if left out.
         magnitude_preserving: weights normalized in the forward pass, no biases and no group normalization (EDM2).
+        forced_normalization: whether these weights are also stored normalized, at the start and by `after_update`
+            behind every step of a training, so that they do not grow and the rate means the same throughout (EDM2 G).
         one_time: leave $t$ out, $f_s(x)$: the network of a velocity field, which is
             `LearnedMap(UNet(one_time=True)).velocity()`. `load_diagonal` makes a two-time network of it.
         generator: where the initial parameters are drawn from.
@@ -51,8 +62,8 @@ class UNet(nn.Module):
 
     Cost of a call: 0.4 G multiply-adds per 32x32 image (0.03 G for 8x8) and 1.9 M parameters with the defaults.
     Source of the design: 2206.00364 (blocks), 2312.02696 (magnitudes), 2505.18825 G.2 (times, and the settings
-    `channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), heads_width=64, dropout=0.13,
-    magnitude_preserving=True` for CIFAR-10).
+    `channels=128, multipliers=(2, 2, 2), blocks=4, attention=(16,), heads_width=64, dropout=0.13, time_scale=1.0,
+    embedding_layers=1, conditions_width=256, magnitude_preserving=True, forced_normalization=True` for CIFAR-10).
     """
 
     def __init__(
@@ -72,7 +83,10 @@ class UNet(nn.Module):
         auxiliary: bool = False,
         embedding: str = "positional",
         time_scale: float = 8.0,
+        embedding_layers: int = 2,
+        conditions_width: int | None = None,
         magnitude_preserving: bool = False,
+        forced_normalization: bool = False,
         one_time: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -84,6 +98,9 @@ class UNet(nn.Module):
         self.accepted_conditions = tuple(name for name, own in taken.items() if own)
         self.style = PRESERVING if magnitude_preserving else PLAIN
         width = 4 * whole(channels, "channels")
+        if conditions_width is not None:
+            width = whole(conditions_width, "conditions_width")
+        check_normalization(embedding_layers, magnitude_preserving, forced_normalization)
         self.conditions = Conditions(
             channels,
             width,
@@ -94,6 +111,7 @@ class UNet(nn.Module):
             embedding=embedding,
             time_scale=float(time_scale),
             one_time=one_time,
+            layers=embedding_layers,
             generator=generator,
         )
         plan = Plan(self.style, width, tuple(attention), whole(heads_width, "heads_width"), dropout, generator)
@@ -102,6 +120,8 @@ class UNet(nn.Module):
         head = LogDetHead(widths[0], self.event.numel(), self.style.activation, generator) if log_det else None
         self.log_det = head
         self.auxiliary = AuxiliaryHead(plan, widths[0], self.event[0]) if auxiliary else None
+        if forced_normalization:
+            force(self)
 
     def _build(self, widths: list[int], blocks: int, plan: Plan) -> None:
         image, size = self.event[0], max(self.event[1:])

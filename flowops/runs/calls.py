@@ -32,6 +32,7 @@ WEIGHTS: Mapping[str, Any] = {
         methods.InverseGuidance,
         methods.Denoising,
         methods.ShiftedSNR,
+        methods.LearnedPositional,
     )
 }
 GUIDANCE: Mapping[str, Any] = {kind.__name__: kind for kind in (methods.PowerLaw, methods.RandomInterval)}

@@ -74,6 +74,9 @@ class Engine:
         self.since: dict[str, int] = {}  # the step from which an average is taken that was added later
         self._averaged: LearnedMap | None = None
         self.wrapped, self.optimizer = fabric.setup(module), optimizer_of(config.optimizer, module.parameters())
+        self.settled: list[Callable[[], object]] = [
+            settle for part in module.modules() if callable(settle := getattr(part, "after_update", None))
+        ]
         self.finite = FiniteSteps(config.patience, fabric.device)
         wanted = config.hardware.compile
         self.compiling = wanted == "yes" or (wanted == "auto" and fabric.device.type == "cuda")
@@ -187,6 +190,8 @@ class Engine:
         set_rates(self.optimizer, self.config.optimizer, factor)
         known = bool(finite) if finite.device.type == "cpu" else finite  # the host does not wait for a GPU
         update(self.optimizer, known)
+        for settle in self.settled if known is not False else ():
+            settle()
         self.averages.update(self.module.X.network, self.step, known)
         self._update_average()
         self.optimizer.zero_grad(set_to_none=True)

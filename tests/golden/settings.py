@@ -55,6 +55,9 @@ UNET: dict[str, Any] = {
     "interval": False,
     "log_det": False,
     "auxiliary": False,
+    "embedding_layers": 2,
+    "conditions_width": None,
+    "forced_normalization": False,
     "embedding": "positional",
     "time_scale": 8.0,
     "one_time": False,
@@ -133,6 +136,7 @@ OWN: dict[str, Any] = {
     "start": "interpolant",
     "ema_teacher": False,
     "decay": None,
+    "dropout": "all",
 }
 MEAN: dict[str, Any] = {
     "stop_gradient": True,

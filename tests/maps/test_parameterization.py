@@ -113,6 +113,15 @@ class TestEDM:
             EDMPreconditioning(linear(), deviation)
 
 
+def test_data_of_another_deviation_are_those_of_unit_deviation_scaled() -> None:
+    network = TwoTimeNetwork((2,))
+    s, t = uniform(2, 5)
+    x = normal(5, 2)
+    plain, scaled = LearnedMap(network), LearnedMap(network, AverageVelocity(0.5))
+    assert_close(scaled(s, t, x / 2), plain(s, t, x) / 2)
+    assert not torch.allclose(scaled(s, t, x), plain(s, t, x))
+
+
 @pytest.mark.parametrize("clip", [0.0, -0.1, 1.5])
 def test_the_clip_of_the_endpoint_must_be_a_share_of_the_time(clip: float) -> None:
     with pytest.raises(ValueError, match=re.escape(f"`clip` must lie in (0, 1], got {clip}; pass 0.05, say.")):
@@ -158,7 +167,7 @@ class TestRegistry:
         assert isinstance(made, EDMPreconditioning)
         assert (made.sigma_data, made.interpolant) == (0.8, self.PASSED["interpolant"])
         found = [PARAMETERIZATIONS.options(name) for name in PARAMETERIZATIONS]
-        assert found == [{}, {}, {"sigma_data": 0.5}, {}, {"clip": 0.05}]
+        assert found == [{"sigma_data": 1.0}, {}, {"sigma_data": 0.5}, {}, {"clip": 0.05}]
         for option in ("interpolant", "sigma"):
             with pytest.raises(TypeError, match=f"`{option}` must be an option of edm, which has sigma_data"):
                 self.make("edm", **{option: 1.0})

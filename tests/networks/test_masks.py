@@ -1,6 +1,8 @@
-"""Masks of dropout that several calls share, and the two sides of a consistency loss under one."""
+"""Masks of dropout that several calls share, dropout at rest, and the losses that want either."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from flowops import LearnedMap, interpolants
 from flowops.methods import get_method
 from flowops.networks.layers import Dropout
-from flowops.networks.masks import one_mask
+from flowops.networks.masks import at_rest, one_mask
 from flowops.times import Diagonal
 from tests.examples import normal
 from tests.methods.rows import batch
@@ -67,3 +69,39 @@ def test_another_dropout_is_refused() -> None:
         get_method("ect", one_mask=True)(X, interpolants.linear(), *batch(4), seed=0)
     X.eval()
     get_method("ect", one_mask=True)(X, interpolants.linear(), *batch(4), seed=0)
+
+
+def test_at_rest_nothing_is_dropped_and_afterwards_as_before() -> None:
+    dropout, x = Dropout(0.5), torch.ones(64)
+    with at_rest(nn.Sequential(dropout)):
+        assert torch.equal(dropout(x), x)
+    assert not torch.equal(dropout(x), x)
+    with pytest.raises(TypeError), at_rest(dropout):
+        raise TypeError
+    assert not torch.equal(dropout(x), x)
+
+
+@pytest.mark.parametrize("name", ["lsd", "esd", "psd-u", "psd-m", "split-meanflow"])
+def test_dropout_on_the_diagonal_alone_leaves_the_other_term_as_in_evaluation(name: str) -> None:
+    X, I, method = LearnedMap(Masked(Dropout(0.5))), interpolants.linear(), get_method(name, dropout="diagonal")
+    draw = method.draw(X, I, *batch(32), seed=0)
+
+    def terms(method: Any) -> dict[str, Tensor]:
+        torch.manual_seed(1)
+        found: dict[str, Tensor] = method.evaluate(X, I, draw).terms
+        return found
+
+    kept, dropped = terms(method), terms(method.with_options(dropout="all"))
+    X.eval()
+    plain = terms(method)
+    (other,) = plain.keys() - {"diagonal"}
+    assert torch.equal(kept[other], plain[other])
+    assert not torch.equal(dropped[other], plain[other])
+    assert not torch.equal(kept["diagonal"], plain["diagonal"])
+
+
+def test_another_dropout_cannot_rest_off_the_diagonal() -> None:
+    X, method = LearnedMap(Masked(nn.Dropout(0.5))), get_method("lsd", dropout="diagonal")
+    with pytest.raises(ValueError, match='`dropout` must be "all" for a network with Dropout, which cannot be held at'):
+        method(X, interpolants.linear(), *batch(8), seed=0)
+    method(X.eval(), interpolants.linear(), *batch(8), seed=0)

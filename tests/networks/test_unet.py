@@ -14,6 +14,7 @@ from flowops import LearnedMap
 from flowops._derivatives import value_and_jvp
 from flowops.networks import UNet
 from flowops.networks.blocks.plain import GroupNorm
+from flowops.networks.blocks.preserving import Weighted
 from tests.examples import central_difference, normal, uniform
 
 EVENT = (2, 8, 8)
@@ -21,6 +22,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "preserving": {"magnitude_preserving": True},
     "fourier": {"embedding": "fourier", "attention": ()},
+    "forced": {
+        "magnitude_preserving": True,
+        "forced_normalization": True,
+        "embedding_layers": 1,
+        "conditions_width": 12,
+    },
 }
 
 
@@ -173,6 +180,31 @@ def test_the_size_of_preserving_weights_does_not_matter() -> None:
     assert_close(net(s, t, x), y, rtol=1e-3, atol=1e-3)
 
 
+def test_forced_weights_are_stored_at_length_one_and_compute_the_same() -> None:
+    free, forced = (network(magnitude_preserving=True, forced_normalization=flag) for flag in (False, True))
+    assert_close(forced(*images()), free(*images()), rtol=1e-4, atol=1e-5)
+    weights = {name: w for name, w in forced.named_parameters() if name.endswith(".weight")}
+    assert len(weights) > 10
+    for weight in weights.values():
+        weight.data.mul_(7)
+    for net in (free, forced):
+        for module in net.modules():
+            if isinstance(module, Weighted):
+                module.after_update()
+    for weight in weights.values():
+        sizes = weight.detach().square().mean(tuple(range(1, weight.ndim))).sqrt()
+        assert_close(sizes, torch.ones_like(sizes), rtol=1e-4, atol=0)
+    sizes = free.get_parameter("first.conv.weight").detach().square().mean((1, 2, 3))
+    assert float((sizes - 1).abs().max()) > 0.01  # of a network that does not force them nothing is written
+
+
+def test_the_width_of_the_conditions_and_their_layers_are_those_asked_for() -> None:
+    net = network(embedding_layers=1, conditions_width=12)
+    assert net.conditions.time.outer is None
+    assert len(net.get_parameter("conditions.time.inner.weight")) == 12
+    assert net.get_parameter("down.0.affine.weight").shape[1] == 12
+
+
 def test_one_time_ignores_the_end_and_is_a_velocity_field() -> None:
     net, (s, t, x) = network(one_time=True), images()
     b = LearnedMap(net).velocity()
@@ -236,6 +268,9 @@ def test_any_divisible_size_will_do() -> None:
         ({"time_scale": 0.0}, "`time_scale` must be positive, got 0.0"),
         ({"heads_width": 3, "attention": (8,)}, "`heads_width` must divide the channels that attend, 16, got 3"),
         ({"labels": 0}, "`labels` must be a whole number of at least 1, got 0"),
+        ({"embedding_layers": 3}, "`embedding_layers` must be 1 or 2, got 3"),
+        ({"conditions_width": 0}, "`conditions_width` must be a whole number of at least 1, got 0"),
+        ({"forced_normalization": True}, "`forced_normalization` must be False without magnitude_preserving"),
     ],
 )
 def test_options_that_make_no_network_are_refused(options: dict[str, Any], message: str) -> None:

@@ -47,6 +47,26 @@ class TestSteps:
         assert norms[0] > 0.25
         assert norms[2:] == pytest.approx([0.125, 0.125], rel=1e-4)
 
+    def test_forced_weights_have_length_one_behind_every_step_and_in_what_is_saved(self, small: Make) -> None:
+        options: dict[str, Any] = {
+            "channels": 4,
+            "multipliers": (1,),
+            "blocks": 1,
+            "attention": (),
+            "magnitude_preserving": True,
+        }
+        for name, forced in (("free", False), ("forced", True)):
+            network = NetworkConfig("unet", **options, forced_normalization=forced)
+            optimizer = OptimizerConfig("radam", rate=0.1)
+            options_of = ("weight=LearnedPositional(8)",)
+            config = small(name, "digits", network=network, optimizer=optimizer, options=options_of, audit=False)
+            train(config, report=silent)
+            found = load_checkpoint(Path(config.out) / "checkpoints" / "8")
+            weight = found.weights["down.0.conv0.weight"]
+            off = (weight.square().mean((1, 2, 3)).sqrt() - 1).abs().max()
+            assert (off < 1e-3) == forced
+            assert abs(float(found.state["method"]["weight.network.last.weight"].square().mean()) - 1) < 1e-3
+
     def test_what_is_dropped_differs_from_step_to_step_and_part_to_part(self, small: Make) -> None:
         Noisy.seen.clear()
         config = small(method="fm", hardware=HardwareConfig(accumulate=2), steps=3, audit=False)

@@ -17,6 +17,7 @@ from flowops.methods.compared import (
 from flowops.methods.declare import preset, replaced, row
 from flowops.methods.options import (
     DERIVATIVES,
+    DROPOUT,
     EMA_TEACHER,
     ETA,
     FINEST,
@@ -48,9 +49,8 @@ CLIP = Option(
     "None or a positive number",
     optional(between(0.0, INFINITY, open_low=True)),
 )
-LEARNED = {"weight": "learned"}
-DROPOUT = "dropout on the diagonal alone, which its code has"
-SELF = (STOP_GRADIENT, NORMALIZE, ETA(0.75), START, EMA_TEACHER)
+LEARNED = {"weight": "learned", "dropout": "diagonal"}
+SELF = (STOP_GRADIENT, NORMALIZE, ETA(0.75), START, EMA_TEACHER, DROPOUT)
 
 
 def shortcut_step(k: TermPoint) -> Differences:
@@ -94,7 +94,7 @@ lsd = row(
     },
     options=(*SELF, GUIDES, DERIVATIVES),
     paper=LEARNED,
-    lacking=DROPOUT,
+    lacking="",
     source="2505.18825 (13), (20), (94), Alg. 2, F.5 (100)",
     summary=r"Lagrangian self-distillation: $|\partial_tX_{s,t}(I_s)-v_{t,t}(X_{s,t}(I_s))|^2$. The two terms weigh "
     r"$\eta:1-\eta$, as under the law (20) and in the authors' code; Algs. 2-4 print $1:1$, `balance=terms`.",
@@ -120,7 +120,7 @@ esd = row(
     },
     options=(*SELF, GUIDES, DERIVATIVES),
     paper=LEARNED,
-    lacking=DROPOUT,
+    lacking="",
     source="2505.18825 (14), (20), (94), Alg. 3, F.5 (101)",
     summary=r"Eulerian self-distillation: $|\partial_sX_{s,t}(I_s)+\nabla X_{s,t}(I_s)\,v_{s,s}(I_s)|^2$.",
 )
@@ -153,7 +153,7 @@ psd_u = row(
     },
     options=(GAMMA, *SELF),
     paper=LEARNED,
-    lacking=DROPOUT,
+    lacking="",
     source="2505.18825 (15), (21), (22), Alg. 4",
     summary=r"Progressive self-distillation with $u=\gamma s+(1-\gamma)t$, $\gamma$ uniform: $v_{s,t}$ against "
     r"$(1-\gamma)v_{s,u}+\gamma v_{u,t}(X_{s,u})$.",
@@ -165,7 +165,7 @@ psd_m = preset(
     "gamma=0.5",
     options=(GAMMA(0.5), *SELF),
     paper=LEARNED,
-    lacking=DROPOUT,
+    lacking="",
     source="2505.18825 (15), (22), Alg. 4",
     summary=r"Progressive self-distillation with the midpoint, $\gamma=\tfrac12$.",
 )

@@ -40,6 +40,7 @@ class Conditions(nn.Module):
         embedding: str,
         time_scale: float,
         one_time: bool,
+        layers: int,
         generator: torch.Generator | None,
     ) -> None:
         super().__init__()
@@ -47,7 +48,7 @@ class Conditions(nn.Module):
 
         def embedded(scale: float) -> Embedded:
             waves = Waves(features, embedding, scale, generator)
-            return Embedded(waves, width, style.linear, style.activation, generator)
+            return Embedded(waves, width, style.linear, style.activation, generator, layers)
 
         self.time = embedded(time_scale)
         self.label = None if labels is None else LabelEmbedding(labels, width, generator)

@@ -22,14 +22,22 @@ BALANCE = 0.3  # the share of what a block adds, 2312.02696 B.1
 class Weighted(nn.Module):
     r"""A linear map (`kernel` 0) or convolution without bias, its weight of every output scaled to length one.
 
-    The scaling is part of the forward pass and its derivative; the stored weight is never written to, so unlike in
-    EDM2 it may grow over a training run, which acts as a slow decay of the learning rate.
+    The scaling is part of the forward pass and its derivative, which never writes to the stored weight: it may grow
+    over a training run, which acts as a slow decay of the learning rate. With `forced` it is stored at length one as
+    well, by `after_update`, which the training calls behind every step.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, generator: torch.Generator | None) -> None:
         super().__init__()
         shape = (outputs, inputs, kernel, kernel) if kernel else (outputs, inputs)
         self.weight = nn.Parameter(torch.randn(shape, generator=generator))
+        self.forced = False
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """Store the weight of every output at mean square one, where it is forced."""
+        if self.forced:
+            self.weight.copy_(unit(self.weight, *range(1, self.weight.ndim)))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         w = unit(self.weight, *range(1, self.weight.ndim)) * (gain / math.sqrt(self.weight[0].numel()))
@@ -135,3 +143,11 @@ def linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.M
 def vectors(table: Tensor) -> Tensor:
     """The vectors of classes, each of mean square one."""
     return unit(table, 1)
+
+
+def force(module: nn.Module) -> None:
+    """Store all weights of a module normalized, from now on behind every update. Source: 2312.02696 §2.3."""
+    for part in module.modules():
+        if isinstance(part, Weighted):
+            part.forced = True
+            part.after_update()
