@@ -114,7 +114,8 @@ class OptimizerConfig:
         beta1: decay of the first moment.
         beta2: decay of the second moment.
         weight_decay: strength of the decay of the weights under adamw.
-        clip: largest norm of the gradient; 0 for no limit.
+        clip: largest norm of the gradient, in units of clip_unit; 0 for no limit.
+        clip_unit: one, or running-norm for a multiple of what the norm has been, the same on every size of event.
     """
 
     kind: Literal["adam", "adamw", "radam", "muon"] | None = None
@@ -127,6 +128,7 @@ class OptimizerConfig:
     beta2: float = field(default=0.99, metadata=within(0.0, 1.0))
     weight_decay: float = field(default=0.01, metadata=within(0.0))
     clip: float = field(default=1.0, metadata=within(0.0))
+    clip_unit: Literal["one", "running-norm"] = "one"
 
 
 @dataclass(frozen=True)

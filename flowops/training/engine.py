@@ -25,13 +25,13 @@ from flowops.runs.processes import Interruption, gathered, kernels, on_first
 from flowops.runs.run import Run, power_names
 from flowops.runs.saving import remove_later, save_averages, save_checkpoint
 from flowops.training.averages import TARGET, Averages
+from flowops.training.clipping import Clip
 from flowops.training.compilation import NotCompiledError, check_compiled
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule
 from flowops.training.optimization import (
     FiniteSteps,
     NotFinite,
-    gradient_norm,
     optimizer_of,
     rate_factor,
     restore,
@@ -77,6 +77,7 @@ class Engine:
         self.settled: list[Callable[[], object]] = [
             settle for part in module.modules() if callable(settle := getattr(part, "after_update", None))
         ]
+        self.clip = Clip(config.optimizer.clip, config.optimizer.clip_unit)
         self.finite = FiniteSteps(config.patience, fabric.device)
         wanted = config.hardware.compile
         self.compiling = wanted == "yes" or (wanted == "auto" and fabric.device.type == "cuda")
@@ -131,6 +132,7 @@ class Engine:
         fill(network, checkpoint.weights)
         self.module.method.load_state_dict(checkpoint.state["method"])
         restore(self.optimizer, checkpoint.state["optimizer"])
+        self.clip.load_state_dict(checkpoint.state.get("clip", {}))  # runs of before have none
         for name in self.averages.names:
             held = checkpoint.averages.get(name)
             self.averages.load(name, own_names(network, checkpoint.weights if held is None else held))
@@ -152,6 +154,7 @@ class Engine:
         state = {
             "method": self.module.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "clip": self.clip.state_dict(),
             "skipped": self.finite.read(),
             "refused": self.refused,
             "seconds": self.elapsed,
@@ -182,7 +185,7 @@ class Engine:
         if self.compiling:
             self._compile(draw)
         results = self._gradient(draw)
-        norm = gradient_norm(self.module.parameters(), self.config.optimizer.clip)
+        norm, most = self.clip(self.module.parameters())
         finite, factor = norm.isfinite(), self._rate_factor()
         self.step += 1
         if self.fabric.world_size == 1:
@@ -200,7 +203,7 @@ class Engine:
             raise NotFinite(self._longest(self.finite.explain(self.step, results)))
         return StepReport(
             step=self.step, done=min(self._done(), 1.0), draw=draw, results=results, norm=norm,
-            rate=factor * self.config.optimizer.rate, skipped=self.finite.total, waited=batches.waited,
+            most=most, rate=factor * self.config.optimizer.rate, skipped=self.finite.total, waited=batches.waited,
             run=self.current,
         )  # fmt: skip
 

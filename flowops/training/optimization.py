@@ -158,11 +158,6 @@ def rate_factor(
     return rise * (1 - p if kind == "linear" else 0.5 * (1 + math.cos(math.pi * p)))
 
 
-def gradient_norm(parameters: Iterable[Tensor], limit: float) -> Tensor:
-    """The norm of the gradient, 0-d on the device; the gradient is scaled down to `limit` where that is positive."""
-    return nn.utils.clip_grad_norm_(parameters, limit or math.inf)
-
-
 class NotFinite(RuntimeError):
     """The loss was not finite for several steps in a row."""
 

@@ -21,6 +21,7 @@ class StepReport:
         draw: what this process drew, its rows of the joint batch.
         results: the result of each part of it, without graphs.
         norm: norm of the gradient before it was clipped, 0-d.
+        most: largest norm that was allowed, 0-d; infinite without a limit.
         rate: learning rate.
         skipped: number of steps so far whose gradient was not finite, and which changed nothing, 0-d.
         waited: seconds that were spent waiting for data so far.
@@ -32,6 +33,7 @@ class StepReport:
     draw: Draw
     results: list[MethodResult]
     norm: Tensor
+    most: Tensor
     rate: float
     skipped: Tensor
     waited: float

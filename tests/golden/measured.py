@@ -25,7 +25,8 @@ from flowops.networks import MLP, LearnedWeight, UNet
 from flowops.runs import OptimizerConfig
 from flowops.sampling import noise, sample
 from flowops.times import Request
-from flowops.training.optimization import gradient_norm, optimizer_of, set_rates
+from flowops.training.clipping import Clip
+from flowops.training.optimization import optimizer_of, set_rates
 from tests.golden import settings
 from tests.golden.settings import BATCH, CHUNK, CLASSES, EVENT, GRID, SAMPLES, STEPS
 
@@ -156,7 +157,7 @@ def run(name: str, optimizer: dict[str, Any]) -> Numbers:
             numbers["times"] = [*result.s[-2:].tolist(), *result.t[-2:].tolist()]
             given = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
             numbers["gradient"] = projected(given, "gradient")
-        gradient_norm(parameters, config.clip)
+        Clip(config.clip, config.clip_unit)(parameters)
         set_rates(moved, config, 1.0)
         moved.step()
         moved.zero_grad()

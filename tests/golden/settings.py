@@ -81,6 +81,7 @@ OPTIMIZER: dict[str, Any] = {
     "beta2": 0.95,
     "weight_decay": 0.0,
     "clip": 1.0,
+    "clip_unit": "one",
 }
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": OPTIMIZER,

@@ -15,7 +15,6 @@ from flowops.runs import OptimizerConfig
 from flowops.training.optimization import (
     Kind,
     MuonAndAdam,
-    gradient_norm,
     optimizer_of,
     rate_factor,
     restore,
@@ -146,18 +145,6 @@ def test_the_rate_of_every_group_is_its_own_times_the_factor() -> None:
     plain = optimizer_of(OptimizerConfig(rate=0.2), MLP(2, width=4, depth=2).parameters())
     set_rates(plain, config, 0.25)
     assert [group["lr"] for group in plain.param_groups] == pytest.approx([0.05])
-
-
-@pytest.mark.parametrize("limit", [0.0, 0.5, 100.0])
-def test_the_norm_is_that_before_the_clip(limit: float) -> None:
-    module = MLP(2, width=4, depth=1)
-    gradients(module, 0)
-    before = torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
-    norm = gradient_norm(module.parameters(), limit)
-    after = torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
-    torch.testing.assert_close(norm, before.norm())
-    assert norm.shape == ()
-    torch.testing.assert_close(after, before * (min(1.0, limit / float(norm)) if limit else 1.0), rtol=1e-4, atol=1e-6)
 
 
 class Mixed(nn.Module):
