@@ -1,4 +1,4 @@
-"""Products with the zero tangents of weights: they are not taken, and the numbers are those of torch."""
+"""Operations with tangents that know to be zero: products are not taken, and the numbers are those of torch."""
 
 from __future__ import annotations
 
@@ -202,3 +202,76 @@ class TestKernels:
             [torch._efficientzerotensor(p.shape, dtype=p.dtype) if none else p for p, none in pairs],
             [torch.zeros_like(p) if none else p for p, none in pairs],
         )
+
+
+ENTRYWISE: dict[str, Callable[..., Tensor]] = {"mul": torch.mul, "add": torch.add, "sub": torch.sub, "div": torch.div}
+SHAPES = [((3,), (3,)), ((2, 1), (3,)), ((), (3,)), ((3,), ()), ((), ()), ((0, 2), (2,)), ((2, 3), (3,))]
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.complex64, torch.int64]
+
+
+def zero(x: Tensor) -> Tensor:
+    return torch._efficientzerotensor(x.shape, dtype=x.dtype)
+
+
+class TestEntrywise:
+    """Against torch's operations on the same zeros as numbers."""
+
+    @pytest.mark.parametrize("name", ENTRYWISE)
+    @pytest.mark.parametrize("zeros", [(True, False), (False, True), (True, True)])
+    def test_of_tensors(self, name: str, zeros: tuple[bool, bool]) -> None:
+        for shapes, dtypes in itertools.product(SHAPES, itertools.product(DTYPES, repeat=2)):
+            if {torch.bfloat16, torch.complex64} <= set(dtypes):
+                continue  # their common dtype is new, and torch has few operations of it
+            terms = [
+                (torch.ones(shape) + normal(*shape or (1,)).abs().reshape(shape)).to(dtype)
+                for shape, dtype in zip(shapes, dtypes, strict=True)
+            ]
+            operands = [zero(p) if none else p for p, none in zip(terms, zeros, strict=True)]
+            numbers = [torch.zeros_like(p) if none else p for p, none in zip(terms, zeros, strict=True)]
+            found, wanted = ENTRYWISE[name](*operands), ENTRYWISE[name](*numbers)
+            assert found.stride() == wanted.stride() or not found.numel()
+            if wanted.isfinite().all():
+                assert_close(found, wanted)
+            else:  # by zero: torch's own rule for such a zero gives infinities of no sign, and of no phase
+                assert name == "div"
+                assert found.dtype == wanted.dtype
+                assert (found.isnan() if zeros[0] else ~found.isfinite()).all()
+
+    @pytest.mark.parametrize("name", ["add", "sub"])
+    @pytest.mark.parametrize("zeros", [(True, False), (False, True), (True, True)])
+    def test_with_a_factor(self, name: str, zeros: tuple[bool, bool]) -> None:
+        terms = normal(2, 1), normal(3, seed=1)
+        operands = [zero(p) if none else p for p, none in zip(terms, zeros, strict=True)]
+        numbers = [torch.zeros_like(p) if none else p for p, none in zip(terms, zeros, strict=True)]
+        assert_close(ENTRYWISE[name](*operands, alpha=2.5), ENTRYWISE[name](*numbers, alpha=2.5))
+
+    @pytest.mark.parametrize("number", [2, 2.0, 2j, True])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+    @pytest.mark.parametrize("shape", [(), (3,)])
+    def test_with_numbers(self, number: complex, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        x = torch.zeros(shape, dtype=dtype)
+        asked: list[Callable[[Tensor], Tensor]] = [lambda y: y * number, lambda y: number * y, lambda y: y / number]
+        asked += [lambda y: y + number, lambda y: number + y]
+        if not isinstance(number, bool):  # torch takes no bools from tensors
+            asked += [lambda y: y - number, lambda y: number - y]
+        for operation in asked:
+            assert_close(operation(zero(x)), operation(x))
+
+    @pytest.mark.parametrize("name", ENTRYWISE)
+    def test_shapes_that_do_not_fit_are_refused(self, name: str) -> None:
+        with pytest.raises(RuntimeError, match="mismatch|broadcast"):
+            ENTRYWISE[name](zero(normal(2, 3)), normal(2))
+
+    def test_no_python_rule_is_asked_for_a_shape(self) -> None:
+        class Shapes(TorchDispatchMode):
+            asked = 0
+
+            def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                value = function(*args, **(kwargs or {}))
+                self.asked += isinstance(value, Tensor) and value.device.type == "meta"
+                return value
+
+        held, x = normal(4, 2, seed=1), normal(4, 2)
+        with Shapes() as shapes:
+            value_and_jvp(lambda y: (held * y + held / (2 - y) - y * held[:, :1]) / (1 + held), (x,), (x,))
+        assert shapes.asked == 0
