@@ -3,26 +3,97 @@
 An import hook puts jaxtyping's decorator on the functions, methods and dataclasses of flowops whose annotations name a
 shape of `flowops._types`. jaxtyping's own hook decorates every function there is, also those defined inside another one
 at each of its calls, which took more time than the tests.
+
+Whether a call is right follows from the types, shapes and dtypes of what goes in and comes out. A call of kinds that
+were found right before is not checked again: the checks of the other calls took a tenth of the time of the tests.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Iterator, Sequence
-from types import CodeType, ModuleType
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Self
 
 import jaxtyping
+import torch
 from beartype import BeartypeConf, FrozenDict, beartype
+from torch import Tensor, nn
 
 PACKAGE = "flowops"
 SHAPES = {"State", "Times", "PerSample", "Jacobian"}
 # beartype knows Self on decorated classes only, while jaxtyping decorates methods, so Self is read as Any
 checked = jaxtyping.jaxtyped(typechecker=beartype(conf=BeartypeConf(hint_overrides=FrozenDict({Self: Any}))))
 DECORATOR = "_checked_in_the_tests"
+BY_TYPE = (type(None), int, float, complex)  # annotations do not look at their values
+BY_VALUE = (bool, str, type, torch.dtype, torch.device, torch.Size)
+
+
+def remembered(decorated: Any) -> Any:
+    """The decorator: classes are checked at every call, functions for the kinds of values that are new to them."""
+    if isinstance(decorated, type):
+        return checked(decorated)
+    told: list[Any] = []
+    right: dict[Hashable, set[Hashable]] = {}  # kinds of arguments, and of the values that they had
+    whole = functools.cache(lambda: checked(decorated))  # made when it is wanted: many never are
+    answer = functools.cache(lambda: checked(_answering(decorated, told)))
+
+    @functools.wraps(decorated)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if jaxtyping.config.jaxtyping_disable or torch.compiler.is_compiling():  # checks do not compile
+            return decorated(*args, **kwargs)
+        asked = _kinds(args, kwargs)
+        if asked is None or asked not in right:
+            value = whole()(*args, **kwargs)
+            if asked is not None:
+                right[asked] = {kind_of(value)}
+            return value
+        value = decorated(*args, **kwargs)
+        if (given := kind_of(value)) is None or given not in right[asked]:
+            told.append(value)
+            try:
+                answer()(*args, **kwargs)
+            finally:
+                told.pop()
+            right[asked].add(given)
+        return value
+
+    return call
+
+
+def _answering(function: FunctionType, told: list[Any]) -> Callable[..., Any]:
+    """A function with the signature of another, whose value is the last that it was told."""
+
+    def answer(*args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
+        return told[-1]
+
+    names = function.__globals__  # which the annotations are read in
+    return functools.wraps(function)(FunctionType(answer.__code__, names, function.__name__, None, answer.__closure__))
+
+
+def _kinds(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+    """The kinds of all arguments, or None where one has none."""
+    kinds = (*map(kind_of, args), *map(kind_of, kwargs.values()))
+    return None if None in kinds else (kinds, len(args), *kwargs)
+
+
+def kind_of(value: Any) -> Hashable | None:
+    """What annotations look at of a value, or None for a container, whose items they may look at too."""
+    kind: Any = type(value)
+    if isinstance(value, Tensor):
+        return kind, value.shape, value.dtype
+    if kind in BY_TYPE or isinstance(value, nn.Module):
+        return kind
+    if kind in BY_VALUE or isinstance(value, type):
+        return kind, value
+    if kind in (tuple, list):
+        kinds = tuple(map(kind_of, value))
+        return None if None in kinds else (kind, kinds)
+    return None if isinstance(value, Iterable) else kind
 
 
 def install() -> None:
@@ -65,7 +136,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__dict__[DECORATOR] = checked
+        module.__dict__[DECORATOR] = remembered
         super().exec_module(module)
 
 
