@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from collections.abc import Iterator
 
 import jaxtyping
@@ -11,6 +13,14 @@ import torch
 from tests import shapes
 
 shapes.install()  # before any test imports the library
+gc.disable()  # until the tests are collected
+
+
+def pytest_collection_finish() -> None:
+    """What stands now stays until the end: the collector need not go through it again and again."""
+    gc.freeze()
+    gc.enable()
+    atexit.register(gc.unfreeze)  # or compiled modules report at the end what they think has leaked
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 
 pytest_plugins = ["theory_checks.plugin"]
 YOURS = "test_your_object.py"
+gc.disable()  # until the checks are collected
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -22,6 +25,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.name == YOURS:
         return not config.stash[CHECKS] or None
     return (bool(config.stash[CHECKS]) and not config.getoption("own_all")) or None
+
+
+def pytest_collection_finish() -> None:
+    """What stands now stays until the end: the collector need not go through it again and again."""
+    gc.freeze()
+    gc.enable()
+    atexit.register(gc.unfreeze)  # or compiled modules report at the end what they think has leaked
 
 
 @pytest.fixture(autouse=True)
