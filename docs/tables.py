@@ -1,7 +1,8 @@
-"""The tables of the methods in README.md, docs/methods.md and docs/atlas.md, and that of the statements.
+"""The tables of the methods in README.md, docs/methods.md and docs/atlas.md, those of the statements and comparisons.
 
 The table of statements is written from the files of theory_checks/ and two records of what they found: that of
-`make statements`, and that of `python -m experiments.mutation --report`.
+`make statements`, and that of `python -m experiments.mutation --report`. The page of comparisons is written from what
+`python -m experiments.compare` measured.
 
 python docs/tables.py           # writes them between their marks
 python docs/tables.py --check   # fails where they are not what the library prints, or a statement was not recorded
@@ -15,6 +16,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from flowops.comparison import Comparison
+from flowops.comparison.findings import lowest
 from flowops.methods import METHODS, Method, Row, atlas, table
 from flowops.methods.options import SHARED
 from flowops.methods.rows import FAMILIES
@@ -93,11 +96,48 @@ def statements() -> str:
     return "\n".join(lines)
 
 
+def measured(name: str) -> Comparison | None:
+    """What the table of a protocol of `experiments/compare.py` holds; None where it is not measured yet."""
+    path = RESULTS / f"compare_{name}.json"
+    return Comparison.load(path) if path.is_file() else None
+
+
+def in_short() -> str:
+    """The lowest row of every protocol by number of calls, of all rows and of those without a teacher."""
+    calls, lines = (1, 2, 4, 8), list[str]()
+    for name in PROTOCOLS:
+        if (found := measured(name)) is None:
+            continue
+        alone = [row for row in found.rows if not row.distils]
+        for rows, told in ((found.rows, name), (alone, f"{name}, without a teacher")):
+            best = [low.best if (low := lowest(rows, k)) else None for k in calls]
+            cells = [f"`{row.label}` {row.spread(k)}" if row else "" for row, k in zip(best, calls, strict=True)]
+            lines.append(f"| {' | '.join([told, *cells])} |")
+    if not lines:
+        return "Nothing is measured yet."
+    return "\n".join(["| lowest distance | 1 call | 2 calls | 4 calls | 8 calls |", "|---|---|---|---|---|", *lines])
+
+
+def compared(name: str) -> Callable[[], str]:
+    """What a protocol found: what follows, the figure, the distances."""
+
+    def written_out() -> str:
+        if (found := measured(name)) is None:
+            return f"Not measured yet: `python -m experiments.compare {name}`."
+        place = f"../experiments/results/compare_{name}"
+        figure = f"![distance by number of calls]({place}.png)"
+        return f"{found.findings()}\n\n{figure}\n\n{found.table()}\n\nEvery number: [{name}]({place}.md)."
+
+    return written_out
+
+
+PROTOCOLS = ("digits", "checkerboard", "cifar10-16", "cifar10-32")
 BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"families": families},
     "docs/methods.md": {"table": table, "summaries": summaries, "options": options},
     "docs/atlas.md": {"atlas": relations},
     "docs/statements.md": {"statements": statements},
+    "docs/which_method.md": {"in short": in_short, **{name: compared(name) for name in PROTOCOLS}},
 }
 
 

@@ -58,6 +58,9 @@ def status(work: Callable[[], None], name: str) -> int:
     except Interrupted as stop:
         to_stderr(in_shell(str(stop)))
         return 130
+    except KeyboardInterrupt:
+        to_stderr(f"{name}: interrupted; the same command goes on.")
+        return 130
     except (ValueError, TypeError, OSError, ImportError, NotFinite) as error:
         to_stderr(in_shell(f"{name}: {error}"))
         return 1

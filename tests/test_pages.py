@@ -26,7 +26,7 @@ def tables() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/methods.md", "docs/statements.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/methods.md", "docs/statements.md", "docs/which_method.md"])
 def test_the_tables_are_those_that_the_library_and_its_records_print(name: str) -> None:
     assert tables().rewritten(name) == (ROOT / name).read_text(encoding="utf-8")
 

@@ -23,7 +23,7 @@ from flowops.runs import TrainConfig
 from flowops.runs.assembly import dataset_of
 from flowops.runs.folder import locked
 from flowops.runs.progress import tell
-from flowops.runs.provenance import provenance
+from flowops.runs.provenance import provenance, without_folders
 from flowops.runs.settings import check_config, completed
 
 OF_ENTRIES = (
@@ -196,6 +196,7 @@ def _told(config: TrainConfig, dataset: Dataset, budget: Budget, protocol: Proto
     """What all entries share, in the words of the table and as the settings that must not change."""
     network = config.network
     shared = {name: value for name, value in asdict(config).items() if name not in (*OF_ENTRIES, "log", "data")}
+    shared |= {name: without_folders(held) for name, held in shared.items() if isinstance(held, str)}
     own = asdict(protocol)
     return {
         "data": dataset.provenance,

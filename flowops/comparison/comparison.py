@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,11 @@ class Comparison:
             parts.append(f"{len(self.waiting)} of {total} entries are still to run; the same command goes on.")
         return "\n\n".join(part for part in parts if part)
 
+    def table(self) -> str:
+        """The first of the tables, the distances; empty before the first entry."""
+        known = [row for row in self.rows if row.measured]
+        return tables.distances(known, self.steps, self.columns, self.settings["solver"]) if known else ""
+
     def findings(self) -> str:
         """What follows from the numbers, as a list of Markdown; empty before the first entry."""
         return told(self.rows, self.steps) if self.columns else ""
@@ -86,7 +92,8 @@ class Comparison:
         write_text(folder / f"{name}.json", json.dumps(self.plain(), indent=1) + "\n")
         write_text(folder / f"{name}.md", self.markdown() + "\n")
         if self.columns:
-            save_figure_of(folder / f"{name}.png", self.rows, self.steps, self.columns[0])
+            data = next((o.data.values[0] for o in self.outcomes if o.data is not None), math.nan)
+            save_figure_of(folder / f"{name}.png", self.rows, self.steps, self.columns[0], data)
 
     def plain(self) -> dict[str, Any]:
         """Everything as names and values that JSON can hold."""
@@ -143,7 +150,7 @@ class Comparison:
     def _tables(self, rows: Sequence[Row]) -> list[str]:
         known = [row for row in rows if row.measured]
         return [
-            tables.distances(known, self.steps, self.columns, self.settings["solver"]),
+            self.table(),
             tables.at_equal_numbers(known, self.steps, self.columns),
             tables.precision_and_recall(known, self.steps, self.columns),
             tables.costs(known),

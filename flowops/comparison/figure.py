@@ -15,8 +15,15 @@ ACROSS = 3  # panels side by side
 FAINT = "#c8c8c8"
 
 
-def save_figure_of(path: Path, rows: Sequence[Row], steps: Sequence[int], distance: str) -> None:
+def save_figure_of(path: Path, rows: Sequence[Row], steps: Sequence[int], distance: str, data: float) -> None:
     """Draw it into a file; the suffix of the path decides the format.
+
+    Args:
+        path: of the file.
+        rows: the curves.
+        steps: their places.
+        distance: what their heights are.
+        data: the height of data, a line of dots; none for NaN.
 
     Raises:
         ImportError: without matplotlib; the message names the extra.
@@ -33,6 +40,8 @@ def save_figure_of(path: Path, rows: Sequence[Row], steps: Sequence[int], distan
             _curve(axes, row, steps, color=FAINT, linewidth=0.6)
         for row in own:
             _curve(axes, row, steps, label=row.label, spread=True)
+        if data > 0:
+            axes.axhline(data, color="black", linestyle=":", linewidth=0.9, label="data")
         _finish(axes, steps, distance, family)
     for axes in panels[len(families) :]:
         axes.axis("off")

@@ -1,0 +1,103 @@
+"""The protocols of the comparison, cut down to seconds, and what becomes of their tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import compare
+from experiments._halved import _doubled, _halved, halved
+from experiments.compare import PROTOCOLS, best, go, measured, settled
+from flowops.cli.compare import chosen
+from flowops.comparison import Comparison
+from flowops.comparison.axes import variants
+from flowops.data import open_dataset
+from flowops.runs.settings import check_config, completed
+from tests.data.image_files import encoded, pixels, written_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*more samples:UserWarning")
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_settings_of_every_protocol_are_valid(name: str) -> None:
+    given = PROTOCOLS[name]
+    event = {"digits": (1, 8, 8), "checkerboard": (2,), "cifar10-16": (3, 16, 16), "cifar10-32": (3, 32, 32)}[name]
+    check_config(completed(given, {}, event))
+    if given.methods:
+        assert {"lsd", "meanflow", "ect"} <= {each.method for each in variants(given.methods, given.set)}
+
+
+def test_the_digits_are_the_demo() -> None:
+    """All rows, the steps and batches that the data set suggests."""
+    digits = open_dataset("digits")
+    config = completed(PROTOCOLS["digits"], digits.defaults, digits.event)
+    assert (config.steps, config.batch, PROTOCOLS["digits"].methods) == (2_000, 256, ("all",))
+    assert PROTOCOLS["digits"].seeds == (0, 1)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(compare, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+WORDS = ["--network", "mlp", "--network.options", "width=8", "depth=1", "--batch", "16", "--samples-seen", "32",
+         "--jobs", "0", "--steps", "1", "2", "--n", "80", "--seeds", "0", "--solver", "none"]  # fmt: skip
+
+
+def test_a_protocol_that_was_changed_stays_in_its_folder(results: Path, tmp_path: Path) -> None:
+    go(["digits", *WORDS, "--methods", "lsd,fm", "--out", str(tmp_path / "it")])
+    assert [row.label for row in Comparison.load(tmp_path / "it").rows] == ["lsd", "fm"]
+    assert not results.exists()
+
+
+def test_a_whole_protocol_makes_the_page_and_chooses_the_best(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = chosen([*WORDS, "--methods", "lsd,fm,ct", "--out", str(tmp_path / "it")], "compare", PROTOCOLS["digits"])
+    monkeypatch.setattr(compare, "PROTOCOLS", {"digits": tiny})
+    with pytest.raises(FileNotFoundError, match="measure digits first"):
+        best(folder=results)
+    go(["digits"])
+    found = measured("digits", results)
+    assert found is not None
+    assert {path.name for path in results.iterdir()} == {f"compare_digits.{kind}" for kind in ("json", "md", "png")}
+    assert set(best(folder=results)) == {"lsd", "ct"}  # a field is no map in few steps
+    assert str(tmp_path) not in (results / "compare_digits.json").read_text()
+
+
+def test_the_first_word_is_a_protocol() -> None:
+    with pytest.raises(ValueError, match="one of digits, checkerboard, cifar10-16, cifar10-32, got"):
+        go(["cifar"])
+
+
+def test_options_of_rows_that_are_not_compared_are_dropped() -> None:
+    assert settled(replace(PROTOCOLS["digits"], methods=("lsd",))).set == ()
+    assert settled(PROTOCOLS["digits"]).set == ("f2d2:probes=1",)
+
+
+def test_halved_images_are_means_of_four() -> None:
+    x = torch.randint(256, (3, 3, 4, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    wanted = torch.nn.functional.avg_pool2d(x.double(), 2)
+    assert _halved(x).shape == (3, 3, 2, 3)
+    assert bool(((_halved(x).double() - wanted).abs() <= 0.5).all())
+    assert torch.equal(_halved(_doubled(x)), x)
+
+
+def test_a_folder_is_halved_with_its_labels_and_splits(tmp_path: Path) -> None:
+    names = {f"{split}/{label}/{k}.png": k for split in ("train", "test") for label in ("a", "b") for k in (0, 1)}
+    folder = written_folder(tmp_path / "all", {name: encoded(pixels(k, 4, 6)) for name, k in names.items()})
+    found, whole = halved(folder), open_dataset(f"folder:{folder}")
+    assert tuple(found.event) == (3, 2, 3)
+    assert (found.classes, set(found.splits), found.flips) == (("a", "b"), {"train", "test"}, True)
+    one, other = (data.reference(4, split="test", seed=0) for data in (found, whole))
+    assert one.labels is not None
+    assert other.labels is not None
+    assert torch.equal(one.labels, other.labels)
+    torch.testing.assert_close(one.x1, torch.nn.functional.avg_pool2d(other.x1, 2), rtol=0, atol=0.005)
+    odd = written_folder(tmp_path / "odd", {"a.png": encoded(pixels(0, 3, 4))})
+    with pytest.raises(ValueError, match="must hold images of even sides, got"):
+        halved(odd)
