@@ -1,5 +1,6 @@
 """Data sets: pure functions from a step to its batch; laws in the plane, images, pairs."""
 
+from flowops.data.augmentation import Augmentation
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
 from flowops.data.images import Images, Split, to_float, to_uint8
@@ -10,6 +11,7 @@ from flowops.data.toys import Toy
 
 __all__ = [
     "NAMES",
+    "Augmentation",
     "Batch",
     "Dataset",
     "Images",

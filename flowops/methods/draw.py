@@ -35,6 +35,7 @@ class TermDraw(NamedTuple):
     probes: Tensor | None = None
     interval: Tensor | None = None
     path: Tensor | None = None
+    augment: Tensor | None = None
 
     @property
     def told(self) -> dict[str, Tensor]:
@@ -92,6 +93,7 @@ class _Columns(NamedTuple):
     guidance: Tensor | None
     interval: Tensor | None
     probes: Tensor | None
+    augment: Tensor | None
 
 
 def draw_terms(
@@ -103,6 +105,7 @@ def draw_terms(
     *,
     labels: Tensor | None,
     null_label: int | None,
+    augment: Tensor | None,
     alpha: float | None,
     step: int | None,
     seed: int,
@@ -121,6 +124,7 @@ def draw_terms(
         x1: data samples of the part.
         labels: one per sample of the part, or None.
         null_label: what a dropped label becomes.
+        augment: what was done to each data sample of the part, or None.
         alpha: the step of `alpha-flow` at this step of the training, 0 at its limit; None for other methods.
         step: number of training steps done, or None.
         seed: seed of everything that is drawn.
@@ -129,7 +133,7 @@ def draw_terms(
     dtype, device = torch.promote_types(x0.dtype, torch.float32), x0.device
     generator = torch.Generator(device=device).manual_seed(seed)
     joint = Request(part[1] * len(x0), interpolant, step, generator, dtype, device)
-    columns = _columns(terms, o, joint, x0, x1, labels, null_label, seed, part)
+    columns = _columns(terms, o, joint, x0, x1, labels, null_label, augment, seed, part)
     shares = shares_of(joint.n, o.eta, torch.rand((), generator=generator, device=device))
     drawn: list[TermDraw | None] = []
     factors: list[float] = []
@@ -153,6 +157,7 @@ def _columns(
     x1: Tensor,
     labels: Tensor | None,
     null_label: int | None,
+    augment: Tensor | None,
     seed: int,
     part: tuple[int, int],
 ) -> _Columns:
@@ -175,7 +180,7 @@ def _columns(
     if isinstance(o.guidance_interval, RandomInterval):
         uniform = torch.rand(n, 2, generator=generator, dtype=joint.dtype, device=device)
         interval = o.guidance_interval.quantile(uniform)[own]
-    return _Columns(x0, x1, z, labels, kept[own], guidance, interval, probes)
+    return _Columns(x0, x1, z, labels, kept[own], guidance, interval, probes, augment)
 
 
 def _drawn(
@@ -229,6 +234,7 @@ def _drawn(
         probes=probes[rows] if probes is not None and term.joint else None,
         interval=None if scales is None or intervals is None else whole_at_one(scales, intervals[rows]),
         path=None if path is None else path[within],
+        augment=None if columns.augment is None else columns.augment[rows],
     )
 
 

@@ -31,6 +31,7 @@ from flowops.methods.point import (
     Operators,
     Teacher,
     TermPoint,
+    augmented,
     conditioned,
     null_label_of,
     stepped,
@@ -140,6 +141,7 @@ class Method(nn.Module):
         teacher: VelocityField | FlowMap | None = None,
         average: FlowMap | None = None,
         labels: Tensor | None = None,
+        augment: Tensor | None = None,
         step: int | None = None,
         generator: torch.Generator | None = None,
         seed: int | None = None,
@@ -157,6 +159,7 @@ class Method(nn.Module):
                 none do not look at it.
             average: the exponential average of `X`, which is the constant side with `ema_teacher=True`.
             labels: one per sample, given to `X` (and the teacher, if it takes one) as the condition `label`.
+            augment: what was done to each of the data samples `[batch, n]`, likewise as the condition `augment`.
             step: number of training steps done; drives warm-up, curricula and annealing. None means their end.
             generator: source of the draws, which all follow from one number taken from it; on the CPU it costs no
                 synchronization, wherever the states are.
@@ -167,8 +170,8 @@ class Method(nn.Module):
                 that is missing.
         """
         draw = self.draw(
-            X, interpolant, x0, x1, states=states, teacher=teacher, average=average, labels=labels, step=step,
-            generator=generator, seed=seed,
+            X, interpolant, x0, x1, states=states, teacher=teacher, average=average, labels=labels, augment=augment,
+            step=step, generator=generator, seed=seed,
         )  # fmt: skip
         return self.evaluate(X, interpolant, draw, teacher=teacher, average=average)
 
@@ -183,6 +186,7 @@ class Method(nn.Module):
         teacher: VelocityField | FlowMap | None = None,
         average: FlowMap | None = None,
         labels: Tensor | None = None,
+        augment: Tensor | None = None,
         step: int | None = None,
         generator: torch.Generator | None = None,
         seed: int | None = None,
@@ -221,8 +225,8 @@ class Method(nn.Module):
         if labels is not None and (o.guidance != 1 or o.label_dropout):
             null_label = null_label_of(X, o.null_label)
         return draw_terms(
-            self.terms, o, interpolant, x0, x1, labels=labels, null_label=null_label, alpha=alpha, step=step, seed=seed,
-            part=part,
+            self.terms, o, interpolant, x0, x1, labels=labels, null_label=null_label, augment=augment, alpha=alpha,
+            step=step, seed=seed, part=part,
         )  # fmt: skip
 
     def evaluate(
@@ -301,7 +305,9 @@ class Method(nn.Module):
     ) -> TermPoint:
         """The operators conditioned on the term's labels, and the state that the term starts from."""
         o, s, x0, x1 = self.options, drawn.s, drawn.x0, drawn.x1
-        held = Operators(X, teacher, average)
+        held = (
+            Operators(X, teacher, average) if drawn.augment is None else augmented(X, teacher, average, drawn.augment)
+        )
         if drawn.labels is not None:
             held = conditioned(held, o, term.velocity, drawn.labels, drawn.told, drawn.kept, x0.dtype)
         if term.pairs == "teacher flow":

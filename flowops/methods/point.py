@@ -297,6 +297,14 @@ def conditioned(
     return Operators(X, teacher, average, unconditional, unguided, guidance, conditional, interval)
 
 
+def augmented(X: FlowMap, teacher: Teacher, average: FlowMap | None, augment: Tensor) -> Operators:
+    """The operators that are told what was done to the data, those of them that can be."""
+    average = None if average is None else average.given(augment=augment)
+    if teacher is not None and teacher.takes("augment"):
+        teacher = teacher.given(augment=augment)
+    return Operators(X.given(augment=augment), teacher, average)
+
+
 def _given(teacher: Teacher, *, label: Tensor) -> Teacher:
     """The teacher on these labels, if it takes any."""
     return teacher.given(label=label) if teacher is not None and teacher.takes("label") else teacher

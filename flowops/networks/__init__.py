@@ -4,6 +4,7 @@ from torch import nn
 
 from flowops._named import Registry
 from flowops.networks.audit import Audit, Finding, audit
+from flowops.networks.ddpmpp import DDPMpp, load_edm
 from flowops.networks.diagonal import load_diagonal
 from flowops.networks.mlp import MLP
 from flowops.networks.unet import UNet
@@ -15,10 +16,23 @@ NETWORKS: Registry[nn.Module] = Registry(
     {
         "mlp": MLP,
         "unet": UNet,
+        "ddpmpp": DDPMpp,
     },
     passed=("event", "labels", "guidance", "interval", "log_det", "auxiliary", "one_time", "generator"),
     takes=("event", "classes"),
 )
 """By name, each made from the shape of an event."""
 
-__all__ = ["NETWORKS", "MLP", "Audit", "Finding", "LearnedWeight", "PositionalWeight", "UNet", "audit", "load_diagonal"]
+__all__ = [
+    "NETWORKS",
+    "MLP",
+    "DDPMpp",
+    "Audit",
+    "Finding",
+    "LearnedWeight",
+    "PositionalWeight",
+    "UNet",
+    "audit",
+    "load_diagonal",
+    "load_edm",
+]

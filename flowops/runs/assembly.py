@@ -15,7 +15,8 @@ from flowops._keys import generator
 from flowops._named import parse_values
 from flowops._operator import takes
 from flowops.couplings import COUPLINGS, Coupling
-from flowops.data import Dataset, open_dataset
+from flowops.data import Augmentation, Dataset, open_dataset
+from flowops.data.augmentation import LABELS as AUGMENTED
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant, named
 from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedJointMap, LearnedMap
@@ -51,6 +52,7 @@ class Assembly:
         method: with its options.
         coupling: coupling of base and data samples; None for independent ones.
         conditional: whether the network sees labels.
+        augmentation: what moves the images, or None.
     """
 
     interpolant: Interpolant
@@ -59,6 +61,7 @@ class Assembly:
     method: Method
     coupling: Coupling | None
     conditional: bool
+    augmentation: Augmentation | None = None
 
 
 def assemble(
@@ -97,7 +100,20 @@ def assemble(
             report("Labels are not dropped, since the network has no `null_label`; guidance needs one.")
         else:
             method = method.with_options(label_dropout=config.label_dropout)
-    return Assembly(interpolant, dataset.to(device), network, method, coupling_of(config, conditional), conditional)
+    coupling, augmentation = coupling_of(config, conditional), augmentation_of(config, network)
+    return Assembly(interpolant, dataset.to(device), network, method, coupling, conditional, augmentation)
+
+
+def augmentation_of(config: TrainConfig, network: nn.Module) -> Augmentation | None:
+    """What moves the images of a batch, of which the network must be told, since samples would be moved as well."""
+    if not config.augment:
+        return None
+    if not takes(network, "augment"):
+        raise ValueError(
+            f"`augment` must be 0 for a network that takes no condition `augment`, got {config.augment}; build ddpmpp "
+            f"with augment={AUGMENTED}, or drop it."
+        )
+    return Augmentation(config.augment)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ FIXED: Mapping[str, str] = {
     "coupling_options": "what is paired with what is part of the loss",
     "labels": "the network would be another",
     "label_dropout": _LOSS,
+    "augment": "other data make another run",
     "batch": "it decides what a step is, and steps are counted",
     "seed": "all that is random in a step follows from it",
     "network": "the weights are those of this network",

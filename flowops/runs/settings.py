@@ -24,7 +24,6 @@ GENERAL: Mapping[str, Any] = {
 }
 """Settings of a data set that names none of its own."""
 
-
 Options: TypeAlias = tuple[str, ...] | Mapping[str, Any]
 """Options as texts `name=value`, which is how a configuration holds them, or by name, which it is given as well."""
 
@@ -107,8 +106,7 @@ class OptimizerConfig:
             out, adam for most.
         rate: learning rate.
         matrix_rate: learning rate of the matrices under muon.
-        schedule: how the rate depends on the step; inverse-sqrt falls like the square root after decay_start. The data
-            set's own if left out, constant for most.
+        schedule: how the rate depends on the step, the data set's own if left out; inverse-sqrt falls from decay_start.
         warmup: steps over which the rate rises linearly from zero; a long one is not needed.
         decay_start: step after which inverse-sqrt falls.
         beta1: decay of the first moment.
@@ -214,6 +212,7 @@ class TrainConfig:
         coupling_options: options of the coupling, as name=value, such as block=256.
         labels: whether the network sees the labels of a data set that has them.
         label_dropout: probability that a label is dropped, which guidance needs.
+        augment: probability of each movement of the images, of which the network is told; see `data.Augmentation`.
         teacher: what is distilled; folder of a run, problem:checkerboard for an exact field, or package.module:factory.
         init: folder of a run whose averaged weights are the first ones.
         init_partial: whether it is enough that some of them have the names and shapes of this network; the others keep
@@ -253,6 +252,7 @@ class TrainConfig:
     coupling_options: Options = ()
     labels: bool = True
     label_dropout: float = field(default=0.1, metadata=within(0.0, 1.0))
+    augment: float = field(default=0.0, metadata=within(0.0, 1.0))
     teacher: str | None = None
     init: str | None = None
     init_partial: bool = False

@@ -14,6 +14,7 @@ from flowops.times.pairs import (
     Diagonal,
     EndpointFixed,
     FullSquare,
+    StartEnd,
     Step,
     UpperTriangle,
     ahead,
@@ -41,6 +42,7 @@ __all__ = [
     # pairs
     "UpperTriangle",
     "FullSquare",
+    "StartEnd",
     "Diagonal",
     "EndpointFixed",
     "Step",

@@ -51,6 +51,7 @@ class JointBatches(Iterator[Draw]):
         part: tuple[int, int] = (0, 1),
     ) -> None:
         self.seed, self.module, self.step, self.part = seed, module, start, part
+        self.augmentation = assembly.augmentation
         dataset, coupling, labelled = assembly.dataset, assembly.coupling, assembly.conditional
         if coupling is None:
             self.prepare = loaded(dataset, n, seed, device, labelled, part)
@@ -69,11 +70,13 @@ class JointBatches(Iterator[Draw]):
         return drawn
 
     def draw(self, batch: Batch, step: int) -> Draw:
-        """Everything random in step `step` beside the data: base samples, times, latents, dropped labels."""
-        module, x0 = self.module, base(batch, self.seed, step, self.part)
+        """Everything random in step `step` beside the data: base samples, movements, times, latents, dropped labels."""
+        module, x0, x1, augment = self.module, base(batch, self.seed, step, self.part), batch.x1, None
+        if self.augmentation is not None:
+            x1, augment = self.augmentation(x1, self.seed, step, self.part)
         return module.method.draw(
-            module.X, module.interpolant, x0, batch.x1, teacher=module.teacher, average=module.average,
-            labels=batch.labels, step=step, seed=key("method", self.seed, step), part=self.part,
+            module.X, module.interpolant, x0, x1, teacher=module.teacher, average=module.average, labels=batch.labels,
+            augment=augment, step=step, seed=key("method", self.seed, step), part=self.part,
         )  # fmt: skip
 
     def close(self) -> None:

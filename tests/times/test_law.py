@@ -44,6 +44,7 @@ from flowops.times import (
     Request,
     Shrinking,
     SquareRoot,
+    StartEnd,
     Step,
     TimeLaw,
     Trajectory,
@@ -82,6 +83,7 @@ FORWARD: list[TimeLaw] = [
     Decrement(),
     Trajectory(),
     Ladder(12, Geometric()),
+    StartEnd(LogitNormal(0.6, 1.6), LogitNormal(4.0, 1.6)),
 ]
 PAIRS: list[TimeLaw] = [FullSquare(), *FORWARD]
 GROWING = ("Annealed", "Halving", "Shrinking", "Widening", "Doubling", "SquareRoot")

@@ -17,6 +17,7 @@ from flowops.times import (
     FullSquare,
     Intervals,
     LogitNormal,
+    StartEnd,
     Step,
     UpperTriangle,
     Widening,
@@ -81,6 +82,15 @@ def test_the_full_square_is_uniform_in_both_orders() -> None:
     assert_law(t[s < t], stats.beta(2, 1))
     assert_law(t[s > t], stats.beta(1, 2))
     assert stats.binomtest(int((s < t).sum()), N, 0.5).pvalue > RATE
+
+
+def test_an_end_that_comes_before_its_start_is_moved_onto_it() -> None:
+    s, t = draw(StartEnd(LogitNormal(0.6, 1.6), LogitNormal(4.0, 1.6)))
+    assert_law((s / (1 - s)).log(), stats.norm(0.6, 1.6))
+    assert (s <= t).all()
+    share = stats.norm.cdf((0.6 - 4.0) / (1.6 * 2**0.5))  # of ends that come before
+    assert stats.binomtest(int((s == t).sum()), N, share).pvalue > RATE
+    assert_law(draw(StartEnd(end=LogitNormal(40.0, 1.0))).s, stats.uniform())
 
 
 def test_the_diagonal_has_equal_times() -> None:
