@@ -21,10 +21,11 @@ from flowops.data import Dataset
 from flowops.evaluation.scores import LEAST
 from flowops.runs import TrainConfig
 from flowops.runs.assembly import dataset_of
+from flowops.runs.completion import completed
 from flowops.runs.folder import locked
 from flowops.runs.progress import tell
 from flowops.runs.provenance import provenance, without_folders
-from flowops.runs.settings import check_config, completed
+from flowops.runs.settings import check_config
 
 OF_ENTRIES = (
     *("method", "options", "interpolant", "alpha", "beta", "gamma", "coupling", "coupling_options"),

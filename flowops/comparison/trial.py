@@ -16,7 +16,8 @@ from flowops.maps import FlowMap
 from flowops.methods import Draw
 from flowops.runs import Run
 from flowops.runs.assembly import Assembly, assemble, map_of
-from flowops.runs.settings import check_config, completed
+from flowops.runs.completion import completed
+from flowops.runs.settings import check_config
 from flowops.runs.teacher import teacher_of
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule
