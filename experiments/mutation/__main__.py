@@ -16,7 +16,7 @@ from experiments.mutation.mutants import ROOT, Mutant, drawn
 from experiments.mutation.packages import PACKAGES, THEORY
 from experiments.mutation.records import append, read
 from experiments.mutation.report import write
-from experiments.mutation.runner import Reach, judged, refuse_silence, warm
+from experiments.mutation.runner import Reach, judged, refuse_blindness, warm
 
 
 def main(words: list[str] | None = None) -> int:
@@ -48,7 +48,8 @@ def main(words: list[str] | None = None) -> int:
         write(records, ROOT / "experiments" / "results", command)
         return 0
     warm()
-    refuse_silence(names[0])
+    for name in names:
+        refuse_blindness(name)
     reach = Reach(ROOT / given.reach)
     reach.find(THEORY)
     known = read(given.out)

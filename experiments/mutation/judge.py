@@ -152,17 +152,17 @@ class Walk(Judge):
             self.called.add(frame.f_code.co_filename)
 
 
-def judge(mutant: Mutant | None, files: Sequence[str], out: Path, *, light: bool) -> None:
+def judge(mutant: Mutant | None, files: Sequence[str], out: Path, *, light: bool, walk: bool = False) -> None:
     """Run the files against a mutant, in a process that ends with this function; results go to `out` line by line.
 
-    Without a mutant it is found which modules each file calls into.
+    Without a mutant they are run against the library, to `walk` to find which modules each file calls into.
     """
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     os.chdir(ROOT)
     with out.open("w") as lines:
-        plugin = Judge(lines, light) if mutant else Walk(lines)
+        plugin = Walk(lines) if walk else Judge(lines, light)
         shapes.install()  # the tests want it before the library, which the mutant imports
         if mutant is not None:
             sys.meta_path.insert(0, Finder(mutant))
@@ -171,7 +171,7 @@ def judge(mutant: Mutant | None, files: Sequence[str], out: Path, *, light: bool
             except Exception:
                 lines.write(json.dumps(["import", "caught", "import"]) + "\n")
                 return
-        if pytest.main([*PLAIN, *files], plugins=[plugin]) in BROKEN:  # by the mutant: `refuse_silence` has looked
+        if pytest.main([*PLAIN, *files], plugins=[plugin]) in BROKEN:  # by the mutant: `refuse_blindness` has looked
             lines.write(json.dumps(["import", "caught", "conftest"]) + "\n")
 
 

@@ -30,15 +30,19 @@ def warm() -> None:
     torch.set_num_threads(1)
 
 
-def refuse_silence(package: str) -> None:
-    """Refuse to judge by checks that do not run: every mutant would get through.
+def refuse_blindness(package: str) -> None:
+    """Refuse to judge by checks that do not run, or fail without a mutant: all would get through, or none.
 
     Raises:
-        RuntimeError: if a file of theory and one of the tests of a package do not run beside each other.
+        RuntimeError: unless a file of theory and the tests of a package run beside each other and pass.
     """
-    files = ["theory_checks/test_identity.py", PACKAGES[package].judges(light=True)[0]]
-    if [line[0] for line in in_process(None, files, light=True)[0]] != files:
-        raise RuntimeError(f"pytest must run {' '.join(files)} together, it does not; run it by hand to see why.")
+    files = ["theory_checks/test_identity.py", *PACKAGES[package].judges(light=True)]
+    lines = in_process(None, files, light=True)[0]
+    if failed := [line for line in lines if line[1] != "begun"]:
+        told = "; ".join("::".join((file, *where)) for file, _, *where in failed)
+        raise RuntimeError(f"Tests must pass without a mutant, got failures in {told}; run them by hand to see why.")
+    if not {files[0], files[1]} <= {line[0] for line in lines}:
+        raise RuntimeError(f"pytest must run {' '.join(files[:2])} together, it does not; run it by hand to see why.")
 
 
 class Reach:
@@ -55,7 +59,7 @@ class Reach:
         wanted = [file for file in files if file not in self.modules]
         if not wanted:
             return
-        for file, *modules, seconds in in_process(None, wanted, light=True)[0]:
+        for file, *modules, seconds in in_process(None, wanted, light=True, walk=True)[0]:
             self.modules[file], self.seconds[file] = modules, float(seconds)
         known = [[file, *modules, self.seconds[file]] for file, modules in self.modules.items()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,14 +86,16 @@ def judged(mutant: Mutant, package: str, reach: Reach, *, light: bool = True) ->
     return Found(mutant.key, mutant.name, package, said, where, light, round(seconds, 1))
 
 
-def in_process(mutant: Mutant | None, files: Sequence[str], *, light: bool) -> tuple[list[list[str]], float]:
+def in_process(
+    mutant: Mutant | None, files: Sequence[str], *, light: bool, walk: bool = False
+) -> tuple[list[list[str]], float]:
     """`judge` in a process of its own: its lines, and the processor seconds it took."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "said"
         pid = os.fork()
         if pid == 0:
             try:
-                judge(mutant, files, out, light=light)
+                judge(mutant, files, out, light=light, walk=walk)
             finally:
                 os._exit(0)
         _, _, usage = os.wait4(pid, 0)

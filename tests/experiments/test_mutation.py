@@ -149,7 +149,7 @@ warm()
 files = ["theory_checks/test_identity.py", "tests/maps/test_parameterization.py"]
 path = "flowops/maps/parameterization.py"
 wrong = next(m for m in mutants(path) if m.kind == "dropped term")
-print(in_process(None, files, light=True)[0])
+print(in_process(None, files, light=True, walk=True)[0])
 print(in_process(wrong, files, light=True)[0])
 wrong = next(m for m in mutants("flowops/fields/helmholtz.py") if m.before == "modes - along")
 blind = ["theory_checks/test_identity.py", "tests/times/test_dyadic.py"]

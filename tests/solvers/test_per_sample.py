@@ -111,6 +111,7 @@ def test_conditions_of_any_shape_go_with_their_samples() -> None:
     assert_near(value, target + over(torch.exp(-rate * t), x) * (x - target), 1e-9)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_field_that_holds_samples_itself_is_told_so() -> None:
     speed = torch.tensor([1.0] * 7 + [300.0]).double()
     b = VelocityField.from_function(lambda t, x: speed[:, None] * torch.cos(speed * t)[:, None] + 0 * x)
