@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowops import SolutionOperator, VelocityField
+from flowops.maps.event import _root
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -75,6 +76,27 @@ def test_a_step_of_a_batch_is_that_of_scipy() -> None:
         )
         assert abs(solved.t_events[0][0] - time.item()) < 1e-9
         assert np.abs(solved.y_events[0][0] - state.numpy()).max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("f", "zero", "calls"),
+    [
+        (lambda t: 2 * t - 1.1, 0.55, 2),
+        (lambda t: t.exp() - 2, math.log(2), 6),
+        (lambda t: t**3 - 0.3, 0.3 ** (1 / 3), 7),
+        (lambda t: (5 * t - 1).sin(), 0.2, 7),
+    ],
+)
+def test_a_smooth_function_takes_few_calls(f: Callable[[Tensor], Tensor], zero: float, calls: int) -> None:
+    asked: list[Tensor] = []
+
+    def counted(t: Tensor) -> Tensor:
+        asked.append(t)
+        return f(t)
+
+    a, b = torch.zeros(1).double(), torch.ones(1).double()
+    assert _root(counted, a, f(a), b, f(b)).item() == pytest.approx(zero, abs=1e-15)
+    assert len(asked) <= calls  # bisection would take 52
 
 
 def test_the_direction_and_the_way_in_time_choose_the_zero() -> None:

@@ -46,6 +46,14 @@ def test_a_defect_of_no_whole_order_is_refused(power: float) -> None:
         extrapolated(X, torch.zeros(3, 1, dtype=torch.float64), uniform(2))
 
 
+def test_an_order_is_whole_to_a_quarter() -> None:
+    x0 = torch.zeros(3, 1, dtype=torch.float64)
+    near, far = (FlowMap.from_function(lambda s, t, x, p=p: x + over((t - s) ** (p + 1), x)) for p in (1.24, 1.26))
+    assert extrapolated(near, x0, uniform(2)).order == 1
+    with pytest.raises(ValueError, match=r"one whole order to be extrapolated, got 1.26 from 2 to 4 steps and 1.26"):
+        extrapolated(far, x0, uniform(2))
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_are_refused() -> None:
     bad: list[tuple[type[Exception], str, Any]] = [

@@ -61,6 +61,14 @@ def test_samples_leave_one_by_one() -> None:
     assert bool((found.error <= 1e-3).all())
 
 
+def test_a_change_as_large_as_the_tolerance_is_small_enough() -> None:
+    problem, x0 = problems.rotation(1.0), normal(1, 2)
+    loose = parareal(learned(), problem.b, x0, uniform(6), sweeps=2, tolerance=1e-300)
+    tight = parareal(learned(), problem.b, x0, uniform(6), tolerance=float(loose.error))
+    assert tight.sweeps.item() == loose.sweeps.item() == 2
+    assert tight.converged.item()
+
+
 def test_a_solver_may_be_described() -> None:
     problem, x0 = problems.rotation(1.0), normal(3, 2)
     found = parareal(learned(), problem.b, x0, uniform(3), tolerance=1e-8, method="dopri5", rtol=1e-10, atol=1e-10)

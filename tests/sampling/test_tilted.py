@@ -59,6 +59,12 @@ def test_effective_sizes_and_resamplings_are_reported() -> None:
     assert (always.effective[-1] > never.effective[-1]).all()
 
 
+def test_one_particle_is_effective_in_full_and_not_resampled() -> None:
+    alone = tilted(4, threshold=1.0, populations=4)
+    assert (alone.effective == 1).all()
+    assert not alone.resampled.any()
+
+
 def test_populations_never_mix() -> None:
     drawn = tilt(PROBLEM.X, first, normal(40, 2), uniform(4), populations=4, threshold=1.0, generator=source())
     ends = PROBLEM.X(0.0, 1.0, normal(40, 2)).reshape(4, 10, 2)

@@ -183,6 +183,14 @@ def test_a_refusal_says_what_is_wrong_and_what_to_do(expression: str, sentence: 
         Interpolant.from_expressions("1-t", "t", gamma=expression)
 
 
+def test_what_reaches_a_limit_is_read() -> None:
+    rows = "+".join([f"({'+'.join('t' * 12)})"] * 16 + [f"({'+'.join('t' * 8)})"])  # 200 names and 199 sums
+    for expression in ("2**64", "t**64", f"-{rows}"):
+        read(expression, "alpha")
+    with pytest.raises(ValueError, match="at most 400 parts"):
+        read(f"--{rows}", "alpha")
+
+
 def test_the_sentence_names_the_coefficient() -> None:
     with pytest.raises(ValueError, match="^`beta` must"):
         Interpolant.from_expressions("1-t", "y")
