@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.mutation.changes import Change, changes
 
 ROOT = Path(__file__).parent.parent.parent
-SHORT, ASIDE = 6, 28  # letters of a changed text that is told with its line, and how many on either side
+SHORT, ASIDE = 6, 18  # letters of a changed text that is told with its line, and how many on either side
 
 
 @dataclass(frozen=True)
