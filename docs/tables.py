@@ -126,7 +126,8 @@ def compared(name: str) -> Callable[[], str]:
             return f"Not measured yet: `python -m experiments.compare {name}`."
         place = f"../experiments/results/compare_{name}"
         figure = f"![distance by number of calls]({place}.png)"
-        return f"{found.findings()}\n\n{figure}\n\n{found.table()}\n\nEvery number: [{name}]({place}.md)."
+        parts = (found.head(), found.findings(), figure, found.table(), f"Every number: [{name}]({place}.md).")
+        return "\n\n".join(parts)
 
     return written_out
 

@@ -60,7 +60,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """The tables and what belongs to them."""
-        parts = [self._head()]
+        parts = [self.head()]
         if self.columns:
             parts += self._tables(self.rows)
         if failed := tables.unmeasured(self.outcomes):
@@ -135,7 +135,8 @@ class Comparison:
                 f"away."
             ) from error
 
-    def _head(self) -> str:
+    def head(self) -> str:
+        """What was compared, how and with what, in a sentence."""
         told, facts = self.settings, self.facts
         seeds = sorted({outcome.seed for outcome in self.outcomes})
         made = ", ".join(

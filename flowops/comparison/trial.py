@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from flowops.comparison.entry import Entry
 from flowops.data import Dataset
@@ -25,6 +28,8 @@ from flowops.training.start import module_of
 
 FAULTS = (ValueError, TypeError, OSError, ImportError, RuntimeError)
 CPU = torch.device("cpu")
+OUTPUTS = ("forward", "value_and_log_det_rate", "auxiliary_velocity")
+"""The methods of a network by which a map calls it."""
 
 
 def fault_of(entry: Entry, dataset: Dataset) -> str | None:
@@ -110,21 +115,34 @@ def calls_of(module: LossModule, draw: Draw) -> Calls:
     own = _networks([module.X, module.average], type(module.X.network))
     taught = [m for m in _networks([module.teacher], type(module.X.network)) if all(m is not other for other in own)]
     counts = {"own": 0, "teacher": 0}
-
-    def counting(name: str) -> Callable[..., None]:
-        def count(_: nn.Module, given: tuple[object, ...], __: object = None) -> None:
-            counts[name] += len(given[2])  # type: ignore[arg-type]
-
-        return count
-
-    hooks = [m.register_forward_pre_hook(counting("own")) for m in own]
-    hooks += [m.register_forward_pre_hook(counting("teacher")) for m in taught]
-    try:
+    with ExitStack() as counted:
+        for name, networks in (("own", own), ("teacher", taught)):
+            for network in networks:
+                counted.enter_context(_counting(network, counts, name))
         module(draw)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return Calls(counts["own"] / draw.size, counts["teacher"] / draw.size)
+
+
+@contextmanager
+def _counting(network: nn.Module, counts: dict[str, int], name: str) -> Iterator[None]:
+    """Every sample of a call of the network, by any of its outputs, is counted under the name."""
+    outputs = [output for output in OUTPUTS if hasattr(network, output)]
+
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def wrapper(s: Tensor, t: Tensor, x: Tensor, **conditions: Any) -> Any:
+            counts[name] += len(x)
+            return call(s, t, x, **conditions)
+
+        return wrapper
+
+    for output in outputs:
+        setattr(network, output, counted(getattr(network, output)))
+    try:
+        yield
+    finally:
+        for output in outputs:
+            delattr(network, output)  # that of the class is seen again
 
 
 def _networks(operators: Sequence[FlowMap | VelocityField | None], kind: type[nn.Module]) -> list[nn.Module]:

@@ -110,12 +110,14 @@ def test_an_entry_that_cannot_run_says_why() -> None:
         ("ct", "endpoint", False, 2.0, 0.0),
         ("facm", "endpoint", True, None, 0.0),
         ("lsd", "map", True, 1.25, 0.0),
+        ("f2d2", "map", True, 2.5, 0.0),
     ],
 )
 def test_how_a_row_is_sampled_follows_from_its_times(
     method: str, kind: str, diagonal: bool, own: float | None, teacher: float
 ) -> None:
-    """And its cost from counting: `lsd` takes one call on the diagonal, two off it, on a quarter of the batch."""
+    """And its cost from counting: `lsd` takes one call on the diagonal, two off it, on a quarter of the batch; `f2d2`
+    takes two and three on halves, a divergence by forward derivatives being one."""
     (*_, entry) = plan(method)
     config = completed(replace(entry.config, teacher=None), BOARD.defaults, BOARD.event)
     assembly = assemble(config, torch.device("cpu"), dataset=BOARD)
@@ -127,5 +129,6 @@ def test_how_a_row_is_sampled_follows_from_its_times(
     assert (found.name, found.diagonal) == (kind, diagonal)
     calls = calls_of(module, draw)
     assert calls.teacher == teacher
+    assert "forward" not in vars(assembly.network)  # nothing is left on it
     if own is not None:
         assert calls.own == own
