@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -152,6 +153,14 @@ class TestPOT:
 
     def test_a_plan_that_is_no_permutation_is_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
         x0, x1 = self.solve(monkeypatch, lambda a, b, *_, **__: a[:, None] * b)
+        assert torch.equal(x1[x0.argsort()], x1.sort().values)
+
+    def test_what_it_warns_of_is_checked_and_not_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stopped(a: Any, b: Any, *_: Any, **__: Any) -> Any:
+            warnings.warn("numItermax reached before optimality", stacklevel=2)
+            return a[:, None] * b
+
+        x0, x1 = self.solve(monkeypatch, stopped)
         assert torch.equal(x1[x0.argsort()], x1.sort().values)
 
     def test_the_real_one_agrees_with_scipy(self) -> None:

@@ -69,6 +69,14 @@ def test_one_probe_has_no_standard_error(kind: Any) -> None:
     assert kind(probes=1)(CubicFlow(), 0.1, 0.7, mild(2, 3)).standard_error.isnan().all()
 
 
+def test_the_standard_error_of_two_probes_by_hand() -> None:
+    """A probe gives 4 or -4: two of them agree, or have a deviation of sqrt(32), and their mean one of 4."""
+    A = torch.tensor([[0.0, 3.0], [1.0, 0.0]]).double()
+    X = FlowMap.from_function(lambda s, t, x: x + over(t - s, x) * (x @ A.T))
+    found = LogDetSeries(terms=1, probes=2, generator=torch.Generator().manual_seed(0))(X, 0.0, 1.0, normal(20, 2))
+    assert found.standard_error.unique().tolist() == [0.0, 4.0]
+
+
 def test_gradients_pass_through_estimates() -> None:
     X, x = LearnedMap(TwoTimeNetwork((4,))), normal(2, 4)
     wanted = torch.autograd.grad(X.log_abs_det(0.1, 0.5, x).sum(), list(X.parameters()))
