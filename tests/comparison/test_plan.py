@@ -16,7 +16,7 @@ from flowops.comparison.trial import calls_of, fault_of, first_draw, kind_of
 from flowops.data import open_dataset
 from flowops.methods import METHODS
 from flowops.runs.assembly import assemble
-from flowops.runs.completion import completed
+from flowops.runs.settings import completed
 from flowops.training.start import module_of
 from tests.comparison.conftest import SMALL
 
@@ -116,8 +116,11 @@ def test_an_entry_that_cannot_run_says_why() -> None:
 def test_how_a_row_is_sampled_follows_from_its_times(
     method: str, kind: str, diagonal: bool, own: float | None, teacher: float
 ) -> None:
-    """And its cost from counting: `lsd` takes one call on the diagonal, two off it, on a quarter of the batch; `f2d2`
-    takes two and three on halves, a divergence by forward derivatives being one."""
+    """And its cost from counting.
+
+    On the diagonal `lsd` takes one call, off it two, on a quarter of the batch; `f2d2` two and three on halves, where a
+    divergence by forward derivatives is one.
+    """
     (*_, entry) = plan(method)
     config = completed(replace(entry.config, teacher=None), BOARD.defaults, BOARD.event)
     assembly = assemble(config, torch.device("cpu"), dataset=BOARD)
