@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "methods": "the training methods, or one of them",
     "schedules": "the named schedules, or a check of your own",
     "check": "whether your schedule, field or map is what it is meant to be",
+    "explore": "a map beside its true flow, on a page in the browser",
 }
 """Each command with what it does; the module of the same name has `run(args) -> exit code`."""
 

@@ -26,9 +26,7 @@ def heat_map(edges: Sequence[float], values: Sequence[Sequence[float]], told: st
         values: those of the cells, $k\times k$, first over $s$, then over $t$; NaN for none.
         told: what is seen, for those who do not see it.
     """
-    held = [v for row in values for v in row if math.isfinite(v) and v > 0]
-    least = max(held, default=1.0) / _RANGE
-    colours = Axis.over([max(v, least) for v in held], 0.0, 1.0, logarithmic=True, room=0.0)
+    colours = colour_scale([v for row in values for v in row])
     drawing = Drawing(WIDTH, HEIGHT, told)
     across = Axis(edges[0], edges[-1], _LEFT, _LEFT + _SIDE)
     up = Axis(edges[0], edges[-1], _TOP + _SIDE, _TOP)
@@ -41,10 +39,17 @@ def heat_map(edges: Sequence[float], values: Sequence[Sequence[float]], told: st
             s, t = (edges[j] + edges[j + 1]) / 2, (edges[k] + edges[k + 1]) / 2
             drawing.add(
                 "rect", x=left + j * side, y=bottom - (k + 1) * side, width=side + _OVERLAP, height=side + _OVERLAP,
-                fill=_shade(colours(max(value, least))), told=f"s = {s:.3g}, t = {t:.3g}: {value:.3g}",
+                fill=shade(colours(max(value, colours.low))), told=f"s = {s:.3g}, t = {t:.3g}: {value:.3g}",
             )  # fmt: skip
     _bar(drawing, colours)
     return str(drawing)
+
+
+def colour_scale(values: Sequence[float]) -> Axis:
+    """From values to shares of the colours, by the logarithm; what is not finite or not positive does not count."""
+    held = [v for v in values if math.isfinite(v) and v > 0]
+    least = max(held, default=1.0) / _RANGE
+    return Axis.over([max(v, least) for v in held], 0.0, 1.0, logarithmic=True, room=0.0)
 
 
 def _bar(drawing: Drawing, colours: Axis) -> None:
@@ -52,12 +57,12 @@ def _bar(drawing: Drawing, colours: Axis) -> None:
     x, step = _LEFT + _SIDE + 16, _SIDE / _STEPS
     for k in range(_STEPS):
         y = _TOP + _SIDE - (k + 1) * step
-        drawing.add("rect", x=x, y=y, width=_BAR, height=step + _OVERLAP, fill=_shade((k + 0.5) / _STEPS))
+        drawing.add("rect", x=x, y=y, width=_BAR, height=step + _OVERLAP, fill=shade((k + 0.5) / _STEPS))
     for at, text in colours.ticks():
         drawing.text((x + _BAR + 4, _TOP + _SIDE * (1 - at) + 4), text)
 
 
-def _shade(share: float | None) -> str:
+def shade(share: float | None) -> str:
     """The colour of a share of the way; what cannot be shown is the last."""
     at = (1.0 if share is None else min(1.0, max(0.0, share))) * (len(_SHADES) - 1)
     low = min(int(at), len(_SHADES) - 2)
