@@ -223,7 +223,7 @@ def map_of(
 ) -> LearnedMap:
     """The learned map of a network, a joint one if it has a second output, in the configuration's parameterization."""
     n, kind = config.network, LearnedJointMap if has_log_det(network) else LearnedMap
-    if n.parameterization == "average-velocity" and not n.parameterization_options:
+    if n.parameterization in (None, "average-velocity") and not n.parameterization_options:
         return kind(network)
     options: dict[str, Any] = parse_values(n.parameterization_options, "network.parameterization_options")
     b = teacher.velocity() if isinstance(teacher, FlowMap) else teacher

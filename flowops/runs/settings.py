@@ -21,6 +21,7 @@ GENERAL: Mapping[str, Any] = {
     "checkpoint_every": 1_000,
     "optimizer.kind": "adam",
     "optimizer.schedule": "constant",
+    "network.parameterization": "average-velocity",
 }
 """Settings of a data set that names none of its own."""
 
@@ -74,20 +75,20 @@ class NetworkConfig:
             data set.
         options: options of the network as name=value, such as width=512.
         parameterization: what the network predicts; average-velocity, edm, cosine-sine, endpoint, second-order, or
-            package.module:factory.
+            package.module:factory. That of the data set if it and the schedule are left out, average-velocity for most.
         parameterization_options: options of the parameterization, such as sigma_data=0.5.
     """
 
     kind: str = "auto"
     options: tuple[str, ...] = ()
-    parameterization: str = "average-velocity"
+    parameterization: str | None = None
     parameterization_options: tuple[str, ...] = ()
 
     def __init__(
         self,
         kind: str = "auto",
         options: Mapping[str, Any] | Sequence[str] = (),
-        parameterization: str = "average-velocity",
+        parameterization: str | None = None,
         parameterization_options: Mapping[str, Any] | Sequence[str] = (),
         **named: Any,
     ) -> None:

@@ -16,7 +16,7 @@ from flowops.data.registry import ENTRIES
 from flowops.networks import NETWORKS
 from flowops.runs.assembly import method_of
 from flowops.runs.completion import completed
-from flowops.runs.settings import GENERAL, TrainConfig, check_config, get
+from flowops.runs.settings import GENERAL, NetworkConfig, TrainConfig, check_config, get
 from tests.data.zeros import Zeros
 
 OPENED = [name for name, entry in ENTRIES.items() if not entry.place]
@@ -126,6 +126,22 @@ class TestDefaults:
             method_of(config)
         other = complete(Zeros(), TrainConfig("zeros", method="lsd"))
         assert complete(Suited(), other) == other  # that of a run which began before they were suggested
+
+    def test_a_parameterization_is_that_of_the_schedule_which_is_left_out(self) -> None:
+        class Suited(Zeros):
+            defaults = MappingProxyType(
+                {"network.parameterization": "edm", "network.parameterization_options": ("sigma_data=0.7",)}
+            )
+
+        for given, wanted in (
+            ({}, ("edm", ("sigma_data=0.7",))),
+            ({"network": NetworkConfig(parameterization_options={"sigma_data": 0.3})}, ("edm", ("sigma_data=0.3",))),
+            ({"network": NetworkConfig(parameterization="endpoint")}, ("endpoint", ())),
+            ({"interpolant": "encoding-decoding"}, ("average-velocity", ())),
+            ({"alpha": "1-t", "beta": "t", "gamma": "t*(1-t)"}, ("average-velocity", ())),
+        ):
+            found = complete(Suited(), TrainConfig("zeros", **given)).network  # type: ignore[arg-type]
+            assert (found.parameterization, found.parameterization_options) == wanted
 
     def test_settings_that_a_set_must_not_name_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"among steps, .* or options\.METHOD, got 'option\.lsd'"):

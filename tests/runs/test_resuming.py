@@ -27,8 +27,8 @@ def check(before: TrainConfig = CONFIG, *, average: bool = False, **changed: Any
         *({"steps": 5}, {"minutes": 1.0}, {"audit": False}, {"checkpoint_every": 7}, {"patience": 3}, {"out": "x"}),
         *({"data": "x"}, {"teacher": "x"}, {"init": "x"}, {"hardware": HardwareConfig(threads=1)}),
         *({"log": LogConfig(keep=1)}, {"averages": (0.5,)}, {"power": (0.1,)}, {"averages": (), "power": (0.1,)}),
-        {"optimizer": OptimizerConfig(rate=1e-5, matrix_rate=1e-3, schedule="cosine", warmup=3, decay_start=7)},
-        {"optimizer": OptimizerConfig(beta1=0.5, beta2=0.9, weight_decay=0.5, clip=0.0)},
+        {"optimizer": OptimizerConfig("adam", rate=1e-5, matrix_rate=1e-3, schedule="cosine", warmup=3, decay_start=7)},
+        {"optimizer": OptimizerConfig("adam", beta1=0.5, beta2=0.9, weight_decay=0.5, clip=0.0)},
     ],
 )
 def test_a_run_may_go_on_under_settings_that_leave_it_the_same_run(changed: dict[str, Any]) -> None:

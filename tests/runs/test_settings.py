@@ -119,6 +119,7 @@ class TestCompleted:
     def test_options_of_the_network_hold_beside_the_given_ones_for_the_same_kind_only(
         self, network: NetworkConfig, wanted: NetworkConfig
     ) -> None:
+        wanted = replace(wanted, parameterization=wanted.parameterization or "average-velocity")
         assert completed(replace(CONFIG, network=network), DEFAULTS, (1, 8, 8)).network == wanted
 
     @pytest.mark.parametrize(("event", "kind"), [((2,), "mlp"), ((3, 8, 8), "unet"), ((4, 4), "mlp"), ((), "mlp")])
