@@ -15,11 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments._recipes import configured, judged, stage, status
-from experiments.cifar10_lsd import CONFIG as CIFAR10
+from experiments.recipes.cifar10_lsd import CONFIG as CIFAR10
 from flowops._files import write_text
 from flowops.runs.processes import on_first
+from flowops.training import HardwareConfig
 
-CONFIG = replace(CIFAR10, method="fm", options=(), steps=200_000, out="runs/cifar10_distill")
+HARDWARE = HardwareConfig(precision="bf16")
+CONFIG = replace(
+    CIFAR10, method="fm", options=(), data_options=(), steps=200_000, hardware=HARDWARE, out="runs/cifar10_distill"
+)
 # the argument of the teacher is held and large losses are tempered: the full gradient diverges early
 STUDENTS = {"lmd": ("stop_gradient=true", "p=0.5", "c=0.01"), "emd": ("form=velocity", "stop_gradient=true")}
 

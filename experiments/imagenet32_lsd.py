@@ -14,13 +14,14 @@ import sys
 from dataclasses import replace
 
 from experiments._recipes import recipe
-from experiments.cifar10_lsd import CONFIG as CIFAR10
-from flowops.training import NetworkConfig
+from experiments.recipes.cifar10_lsd import CONFIG as CIFAR10
+from flowops.training import HardwareConfig, NetworkConfig
 
 CONFIG = replace(
     CIFAR10,
     dataset="imagenet32",
-    options=("eta=0.75", "weight=learned", "guidance=1,4"),
+    options=("eta=0.75", "dropout=diagonal", "weight=learned", "guidance=1,4"),
+    data_options=(),
     labels=True,
     label_dropout=0.1,
     batch=1_024,
@@ -32,7 +33,10 @@ CONFIG = replace(
         attention=(16, 8),
         dropout=0.1,
         magnitude_preserving=True,
+        forced_normalization=True,
+        parameterization_options=("sigma_data=0.5",),
     ),
+    hardware=HardwareConfig(precision="bf16"),
     out="runs/imagenet32_lsd",
 )
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from experiments.cifar10_lsd import CONFIG, NETWORK
+from experiments.recipes.cifar10_lsd import CONFIG, NETWORK
 from flowops import LearnedMap
 from flowops.data import Dataset, Images, Split, open_dataset
 from flowops.methods import METHODS, get_method

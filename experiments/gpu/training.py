@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.cifar10_lsd import CONFIG
 from experiments.gpu.recipe import TINY, Setting
 from experiments.gpu.timing import rounded
+from experiments.recipes.cifar10_lsd import CONFIG
 from flowops.training import Run, TrainConfig, train
 
 RESERVE = 60.0  # seconds for the last checkpoint and the picture

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cifar10_cpu, cifar10_distill, cifar10_lsd, digits_lsd, imagenet32_lsd, schedule_comparison
+from experiments import cifar10_cpu, cifar10_distill, digits_lsd, imagenet32_lsd, schedule_comparison
 from experiments._recipes import configured, recipe, status
+from experiments.recipes import cifar10_lsd
 from flowops.data import open_dataset
 from flowops.runs.completion import completed
 from flowops.runs.settings import check_config
