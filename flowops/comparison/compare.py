@@ -200,7 +200,7 @@ def _told(config: TrainConfig, dataset: Dataset, budget: Budget, protocol: Proto
     shared |= {name: without_folders(held) for name, held in shared.items() if isinstance(held, str)}
     own = asdict(protocol)
     return {
-        "data": dataset.provenance,
+        "data": without_folders(dataset.provenance),
         "budget": str(budget),
         "network": " ".join((network.kind, *network.options, network.parameterization)),
         **{name: list(value) if isinstance(value, tuple) else value for name, value in own.items()},
