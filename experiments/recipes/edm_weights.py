@@ -36,9 +36,9 @@ from flowops.interpolants.noise_level import time_of_noise_level
 from flowops.networks import DDPMpp, load_edm
 from flowops.runs import RunFolder, TrainConfig, save_config
 from flowops.runs.assembly import assemble, map_of
+from flowops.runs.completion import completed
 from flowops.runs.run import average_names
 from flowops.runs.saving import save_checkpoint
-from flowops.runs.settings import completed
 from flowops.training.start import facts_of
 
 LEVEL = 0.5  # sigma, at which c_skip is one half

@@ -202,7 +202,7 @@ def _told(config: TrainConfig, dataset: Dataset, budget: Budget, protocol: Proto
     return {
         "data": without_folders(dataset.provenance),
         "budget": str(budget),
-        "network": " ".join((network.kind, *network.options, network.parameterization)),
+        "network": " ".join((network.kind, *network.options, network.parameterization or "")),
         **{name: list(value) if isinstance(value, tuple) else value for name, value in own.items()},
         "config": _listed(shared),
     }

@@ -223,13 +223,14 @@ def map_of(
 ) -> LearnedMap:
     """The learned map of a network, a joint one if it has a second output, in the configuration's parameterization."""
     n, kind = config.network, LearnedJointMap if has_log_det(network) else LearnedMap
-    if n.parameterization in (None, "average-velocity") and not n.parameterization_options:
+    name = n.parameterization or "average-velocity"
+    if name == "average-velocity" and not n.parameterization_options:
         return kind(network)
     options: dict[str, Any] = parse_values(n.parameterization_options, "network.parameterization_options")
     b = teacher.velocity() if isinstance(teacher, FlowMap) else teacher
-    made = PARAMETERIZATIONS.make(n.parameterization, options=options, interpolant=interpolant, b=b)
+    made = PARAMETERIZATIONS.make(name, options=options, interpolant=interpolant, b=b)
     teachers = set() if b is None else set(b.parameters())
-    if learned := [name for name, w in made.named_parameters() if w.requires_grad and w not in teachers]:
+    if learned := [weight for weight, w in made.named_parameters() if w.requires_grad and w not in teachers]:
         raise ValueError(
             f"`network.parameterization` must have no weights that learn, for those of the network alone are kept, got "
             f"{', '.join(learned)} of {n.parameterization}; move them into the network."

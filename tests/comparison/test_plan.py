@@ -16,7 +16,7 @@ from flowops.comparison.trial import calls_of, fault_of, first_draw, kind_of
 from flowops.data import open_dataset
 from flowops.methods import METHODS
 from flowops.runs.assembly import assemble
-from flowops.runs.settings import completed
+from flowops.runs.completion import completed
 from flowops.training.start import module_of
 from tests.comparison.conftest import SMALL
 

@@ -140,7 +140,7 @@ class TestDefaults:
             ({"interpolant": "encoding-decoding"}, ("average-velocity", ())),
             ({"alpha": "1-t", "beta": "t", "gamma": "t*(1-t)"}, ("average-velocity", ())),
         ):
-            found = complete(Suited(), TrainConfig("zeros", **given)).network  # type: ignore[arg-type]
+            found = complete(Suited(), TrainConfig("zeros", **given)).network
             assert (found.parameterization, found.parameterization_options) == wanted
 
     def test_settings_that_a_set_must_not_name_are_refused(self) -> None:

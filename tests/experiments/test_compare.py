@@ -15,7 +15,8 @@ from flowops.cli.compare import chosen
 from flowops.comparison import Comparison
 from flowops.comparison.axes import variants
 from flowops.data import open_dataset
-from flowops.runs.settings import check_config, completed
+from flowops.runs.completion import completed
+from flowops.runs.settings import check_config
 from tests.data.image_files import encoded, pixels, written_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*more samples:UserWarning")
