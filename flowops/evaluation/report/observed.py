@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -23,6 +24,7 @@ class Observed:
         horizon: the first and the last time.
         backward: whether the map is meant to go back as well; a learned one mostly is not.
         data: other states at the end, which those of the map should look like.
+        log_base: log-density of the law of `x`, where it is known.
     """
 
     X: FlowMap
@@ -31,6 +33,7 @@ class Observed:
     horizon: tuple[float, float] = (0.0, 1.0)
     backward: bool = True
     data: Tensor | None = None
+    log_base: Callable[[Tensor], Tensor] | None = None
 
     @property
     def event(self) -> torch.Size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,17 @@ from flowops.checks.budget import Budget
 from flowops.checks.draws import draw
 from flowops.checks.verdict import DIFFERS, FAILS, HOLDS, MEASURED, UNDECIDED
 from flowops.evaluation.report.certified import certificate_section
+from flowops.evaluation.report.densities import density_section
 from flowops.evaluation.report.observed import Observed
 from flowops.evaluation.report.page import Page
 from flowops.evaluation.report.part import Paragraph, Section, Verdicts
 from flowops.evaluation.report.residual_maps import residual_section
 from flowops.evaluation.report.samples import POINTS, sample_section
 from flowops.evaluation.report.schedule import schedule_section
+from flowops.evaluation.report.shapes import shape_section
 from flowops.evaluation.report.step_errors import step_error_section
 from flowops.evaluation.report.trajectories import trajectory_section
+from flowops.fields.likelihood import base_log_prob
 from flowops.interpolants import Interpolant
 from flowops.problems import Problem, gaussian_mixture
 from flowops.runs import Run
@@ -160,7 +164,8 @@ def plan_of_run(
     one = run.conditioning(1, 0 if label is None else label, guidance) if run.classes else run.conditioning(1)
     count = _at_most(run, POINTS) if run.paired else POINTS
     whole, x = run.conditioning(count, label, guidance), run.base(count, seed=seed)
-    observed = Observed(whole.map(), whole.field(), x, backward=False, data=_data(run, label, seed))
+    density = None if run.paired else partial(scaled_normal, float(run.interpolant.alpha(0.0)))
+    observed = Observed(whole.map(), whole.field(), x, backward=False, data=_data(run, label, seed), log_base=density)
     alone = one.subset(torch.zeros((), dtype=torch.long))  # one label for samples of any number
     name = f"the map of {run.folder.path}"
     check = partial(
@@ -176,6 +181,11 @@ def plan_of_run(
     )
     told = {"run": str(run.folder.path), "step": str(run.step), "seed": str(seed), **facts(run.device)}
     return Plan(f"flowops check: {run.folder.path}", [(name, check)], _figures(lambda: observed, seconds), told)
+
+
+def scaled_normal(scale: float, x: Tensor) -> Tensor:
+    """The log-density of a multiple of a standard normal state."""
+    return base_log_prob(None, x / scale) - x[0].numel() * math.log(scale)
 
 
 def _at_most(run: Run, n: int) -> int:
@@ -203,12 +213,14 @@ def _figures(make: Callable[[], Observed], seconds: float, solved: bool = False)
 SECTIONS: Mapping[str, Callable[[Observed], Section]] = {
     "Residuals over pairs of times": residual_section,
     "Trajectories": trajectory_section,
+    "Shapes of trajectories": shape_section,
     "Samples by number of steps": sample_section,
     "Certificate": certificate_section,
+    "Likelihood": density_section,
     "Error by number of calls": step_error_section,
 }
 """What is drawn of a map and its field."""
-OF_MAPS = (residual_section, certificate_section)
+OF_MAPS = (residual_section, certificate_section, density_section)
 """What says nothing of a solution by a solver."""
 
 

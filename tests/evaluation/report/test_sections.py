@@ -17,13 +17,16 @@ from flowops.evaluation.report.observed import Observed
 from flowops.evaluation.report.residual_maps import residual_map, residual_section
 from flowops.evaluation.report.samples import sample_section
 from flowops.evaluation.report.schedule import schedule_section
+from flowops.evaluation.report.shapes import shape_section
 from flowops.evaluation.report.step_errors import step_error_section
 from flowops.evaluation.report.trajectories import trajectory_section
 from tests.evaluation.report.pages import Read
 from tests.examples import normal, over
 
 REST = VelocityField.from_function(lambda _, x: torch.zeros_like(x))
-SECTIONS = [residual_section, trajectory_section, sample_section, certificate_section, step_error_section]
+SECTIONS = [
+    residual_section, trajectory_section, shape_section, sample_section, certificate_section, step_error_section,
+]  # fmt: skip
 
 
 def drift(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
@@ -146,7 +149,7 @@ def test_a_map_that_is_exact_has_nothing_to_certify() -> None:
 
 def test_a_solved_field_has_no_residuals_to_show() -> None:
     field, whole = Request(field="tests.checks.objects:field"), Request(problem="tests.checks.objects:turning")
-    left_out = {"Residuals over pairs of times", "Certificate"}
+    left_out = {"Residuals over pairs of times", "Certificate", "Likelihood"}
     titles, others = ({task.title for task in plan_of_objects(request).figures} for request in (field, whole))
     assert left_out <= others
     assert others - titles == left_out
