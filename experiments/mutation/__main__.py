@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.mutation.mutants import ROOT, Mutant, drawn
@@ -18,6 +19,8 @@ from experiments.mutation.records import append, read
 from experiments.mutation.report import write
 from experiments.mutation.runner import Reach, judged, refuse_blindness, warm
 
+RECORDS = ROOT / "experiments" / "results" / "mutants.jsonl"  # a mutant whose module changes is another one
+
 
 def main(words: list[str] | None = None) -> int:
     """The command; its exit status."""
@@ -25,7 +28,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--package", action="append", choices=sorted(PACKAGES), help="default: every package in turn")
     parser.add_argument("--sample", type=int, default=40, help="mutants of each package (default 40)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/mutation/found.jsonl"), help="the records")
+    parser.add_argument("--out", type=Path, default=RECORDS, help="the records")
     parser.add_argument("--reach", type=Path, default=Path("runs/mutation/reach.json"), help="what each file calls")
     parser.add_argument("--survivors", action="store_true", help="judge those that got through by all cases")
     parser.add_argument("--report", action="store_true", help="write mutation.md and mutation.json of the records")
@@ -41,7 +44,9 @@ def main(words: list[str] | None = None) -> int:
         print("\n".join(mutant.name for mutants in chosen.values() for mutant in mutants))
         return 0
     if given.report:
-        records = read(given.out)
+        found = read(given.out)
+        now = {mutant.key: mutant.name for mutants in chosen.values() for mutant in mutants if mutant.key in found}
+        records = {key: replace(found[key], name=name) for key, name in now.items()}
         if not records:
             parser.error(f"`--out` must hold records to report, got none in {given.out}; judge some mutants first.")
         command = f"python -m experiments.mutation --sample {given.sample} --seed {given.seed}"
@@ -57,10 +62,10 @@ def main(words: list[str] | None = None) -> int:
         old = known.get(mutant.key)
         again = given.survivors and old is not None and old.light and not old.caught
         if old is None and not given.survivors or again:
-            found = judged(mutant, name, reach, light=not again)
-            append(given.out, found)
-            theory, tests = len(found.by("theory_checks")), len(found.by("tests"))
-            sys.stdout.write(f"{name} {theory} {tests} {found.seconds:.1f}s {mutant.name}\n")
+            new = judged(mutant, name, reach, light=not again)
+            append(given.out, new)
+            theory, tests = len(new.by("theory_checks")), len(new.by("tests"))
+            sys.stdout.write(f"{name} {theory} {tests} {new.seconds:.1f}s {mutant.name}\n")
             sys.stdout.flush()
     return 0
 

@@ -19,6 +19,8 @@ EQUIVALENT: dict[str, str] = {
     "flowops/_solvers/control.py dropped term: `1e-3 * length` → `length`": (
         "where the slope and its change are rounding the probe has the least length, 1e-6, and so has the first step"
     ),
+    "flowops/maps/bidiagonal.py sign: `_ROUNDINGS * torch.finfo(u.dtype).eps * largest` → "
+    "`(-(_ROUNDINGS * torch.finfo(u.dtype).eps * largest))`": "only the square of the number is read",
     "flowops/_derivatives.py constant: `64` → `65` in `DIRECTIONS = 65`": (
         "how many directions are pushed together: any number is right, and decides about memory only"
     ),

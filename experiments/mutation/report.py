@@ -20,11 +20,11 @@ function, two times or two states swapped, a comparison or its boundary, a condi
 checks, messages and `repr`s are left alone. Each is judged by the theory checks whose files call into its module and by
 the tests of its package. The first look is light: a dozen files of theory at most, those first that call into few other
 modules, three cases of every check, as many examples of a property; three files of theory that catch a mutant are
-enough, and one of tests. `--survivors` has what got through judged again by all these files, all cases and the examples
-of the quick profile, but not by tests that are marked slow, nor by the two slow files of theory on rows; a survivor
-that has had the light look only is marked. Mutants that cannot be imported, and those that do the same as the library,
-are not counted. So a number in the column of the theory checks is a lower bound. Packages take turns and a run can be
-stopped: the table counts what it came to.
+enough, and one of tests; all of these tests pass without a mutant, which is looked at first. `--survivors` has what got
+through judged again by all these files, all cases and the examples of the quick profile, but not by tests that are
+marked slow, nor by the two slow files of theory on rows; a survivor that has had the light look only is marked. Mutants
+that cannot be imported, and those that do the same as the library, are not counted. So a number in the column of the
+theory checks is a lower bound. Packages take turns and a run can be stopped: the table counts what it came to.
 
 mutmut 3.8 was tried first. It changes no table of a module, so no tableau, and no function with a decorator, so no
 property; and it stops at these tests, whose shape checks want to be installed before the package is imported, which it

@@ -139,6 +139,12 @@ def test_what_there_is_nothing_of_is_refused(
     assert wanted in capsys.readouterr().err
 
 
+def test_a_mutant_of_a_module_that_has_changed_is_not_reported(tmp_path: Path) -> None:
+    append(tmp_path / "found.jsonl", Found("1", "flowops/times/law.py:1 sign: `-x` → `x`", "times", {}))
+    with pytest.raises(SystemExit):
+        main(["--package", "times", "--report", "--out", str(tmp_path / "found.jsonl")])
+
+
 PROGRAM = """
 from pathlib import Path
 from experiments.mutation.equivalent import EQUIVALENT, reason
