@@ -74,7 +74,9 @@ class Reach:
 
 def judged(mutant: Mutant, package: str, reach: Reach, *, light: bool = True) -> Found:
     """What the checks that call into its module and the tests of its package say of a mutant."""
-    files = [*reach.of(mutant.path, light=light), *PACKAGES[package].judges(light=light)]
+    own = Path(mutant.path).stem.strip("_")  # whose tests are asked first
+    tests = sorted(PACKAGES[package].judges(light=light), key=lambda file: own not in Path(file).name)
+    files = [*reach.of(mutant.path, light=light), *tests]
     lines, seconds = in_process(mutant, files, light=light)
     said: dict[str, str] = {}
     where: dict[str, str] = {}
