@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from flowops import FlowMap, LearnedMap, SolutionOperator
+from flowops._types import TimeLike
 from flowops.maps import LogDetEstimate, LogDetLanczos, LogDetSeries, preimage, pullback_log_prob, pushforward_log_prob
 from tests.examples import Coupled, CubicFlow, Labelled, TwoTimeNetwork, mild, normal, over, uniform
 
@@ -125,6 +126,15 @@ def test_a_state_that_is_no_image_is_named_or_left_open() -> None:
     found = preimage(X, [0.0, 1.0], y, on_failure="nan")
     assert found[2].isnan()
     assert_close(X(0.0, 1.0, found[:2]), y[:2])
+
+
+def test_a_map_that_is_its_own_inverse_is_not_searched() -> None:
+    class NoJacobian(CubicFlow):
+        def jacobian(self, s: TimeLike, t: TimeLike, x: Tensor) -> Tensor:
+            raise AssertionError
+
+    x = mild(3, 2)
+    assert_close(preimage(NoJacobian(), [0.0, 0.4, 1.0], CubicFlow()(0.0, 1.0, x)), x)
 
 
 def test_a_map_that_is_not_finite_backward_has_preimages() -> None:
