@@ -2,6 +2,7 @@
 
 from flowops.runs.checkpoint import CheckpointError
 from flowops.runs.folder import Locked, RunFolder, load_config, save_config
+from flowops.runs.judging import EvaluateConfig
 from flowops.runs.power import Snapshot, posthoc
 from flowops.runs.run import Run
 from flowops.runs.settings import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
@@ -16,6 +17,7 @@ __all__ = [
     "OptimizerConfig",
     "HardwareConfig",
     "LogConfig",
+    "EvaluateConfig",
     "load_config",
     "save_config",
     # a run on disk

@@ -62,6 +62,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def best(self) -> Path:
+        """The average that evaluations of the training found best, in a folder of its step."""
+        return self.path / "best"
+
+    @property
     def averages(self) -> Path:
         """The power-function averages of every checkpoint there was, one folder for each step."""
         return self.path / "averages"

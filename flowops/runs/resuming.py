@@ -34,7 +34,7 @@ FIXED: Mapping[str, str] = {
     "optimizer.kind": "the optimizer's state is of this kind",
 }
 """Settings, or groups of them, that a run keeps, and why. All others may change when it is resumed."""
-UNTOLD = ("out", "log")
+UNTOLD = ("out", "log", "evaluate")
 """What may change without a word."""
 
 

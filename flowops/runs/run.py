@@ -74,6 +74,7 @@ class Run:
         *,
         step: int | None = None,
         average: str | None = None,
+        best: bool = False,
         device: torch.device | str = "cpu",
         dataset: Dataset | None = None,
         network: nn.Module | None = None,
@@ -86,6 +87,7 @@ class Run:
             path: the folder.
             step: which checkpoint; None for the newest that is whole.
             average: name of the average of the weights, "none" for the weights themselves; None for the first average.
+            best: in place of both, the average that evaluations while it trained found best; see `EvaluateConfig`.
             device: where the map goes.
             dataset: the data, where an object was passed to `train`.
             network: likewise a network; its weights are replaced.
@@ -105,15 +107,20 @@ class Run:
                     f"`{path}` must be the folder of a run, and it has no {file.name}; check the path."
                 )
         config, facts = folder.settings(report), read_facts(folder.facts)
-        chosen = None if average == "none" else average or average_names(config)
-        step, weights = load_weights(folder.checkpoints, step, chosen, report=report)
+        chosen = None if best or average == "none" else average or average_names(config)
+        if best and (step, average) != (None, None):
+            raise ValueError(
+                f"`step` and `average` must be left out with best=True, got {step} and {average}; drop them."
+            )
+        place = folder.best if best else folder.checkpoints
+        step, weights = load_weights(place, step, chosen, report=report)
         interpolant = interpolant_of(config)
         if made := network is None:
             source = torch.Generator()  # the weights are replaced
             network = network_of(config, facts.event, len(facts.classes) or None, source=source, **facts.wanted)
         if found := misfit(network, weights):
             whose, then = ("config.yaml", "restore that file") if made else ("the one given", "give that of the run")
-            where = folder.checkpoints / str(step)
+            where = place / str(step)
             raise CheckpointError(
                 f"The weights in {where} must be those of the network of {whose}, and {found}; {then}."
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from flowops._arguments import fits, words
+from flowops.runs.judging import EvaluateConfig, check_judging
 from flowops.runs.power import WIDEST
 
 GIVEN = "given"
@@ -71,8 +72,7 @@ class NetworkConfig:
     """The network of the map, `NetworkConfig("mlp", width=512)`.
 
     Attributes:
-        kind: mlp, unet, or package.module:factory for your own, made from (event, classes); auto takes what suits the
-            data set.
+        kind: mlp, unet, ddpmpp, or package.module:factory, made from (event, classes); auto for what suits the data.
         options: options of the network as name=value, such as width=512.
         parameterization: what the network predicts; average-velocity, edm, cosine-sine, endpoint, second-order, or
             package.module:factory. That of the data set if it and the schedule are left out, average-velocity for most.
@@ -234,6 +234,7 @@ class TrainConfig:
         optimizer: the optimizer.
         hardware: where it runs.
         log: what is written.
+        evaluate: what is measured while it trains.
 
     >>> config = TrainConfig("digits", method="lsd", options={"eta": 0.5}, network=NetworkConfig("mlp", width=512))
     >>> config.options, config.network.options
@@ -271,6 +272,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     def __post_init__(self) -> None:
         for name in ("data_options", "options", "coupling_options"):
@@ -334,6 +336,7 @@ def check_config(config: TrainConfig) -> None:
         raise ValueError("`alpha` and `beta` must be given together, got one of them; pass both as formulas in t.")
     if config.alpha is not None and config.interpolant is not None:
         raise ValueError(f"`interpolant` must not be given beside `alpha`, got {config.interpolant!r}; drop one.")
+    check_judging(config)
     check_shares(config, config.hardware.devices * config.hardware.nodes)
 
 

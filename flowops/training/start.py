@@ -16,6 +16,7 @@ from torch import nn
 
 from flowops._files import write_text
 from flowops.data import Dataset
+from flowops.evaluation import Periodic
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap, LearnedMap
 from flowops.networks import NETWORKS, audit
@@ -111,7 +112,9 @@ def train(
             return Run.load(folder.path, device=fabric.device, report=say, **vars(given))
         module = together(lambda: _first_module(config, assembly, fabric, given.teacher, say, before))
         record = Record(config, folder, fabric, module, 0 if before is None else before.checkpoint.step, report)
-        engine = Engine(config, assembly, module, fabric, folder, say, (record, *callbacks))
+        done = 0 if before is None else before.checkpoint.step
+        judged = _judged(config, folder, assembly, given, done, say)
+        engine = Engine(config, assembly, module, fabric, folder, say, (record, *judged, *callbacks))
         if before is not None:
             together(lambda: engine.restore(before.checkpoint))
             for line in before.told(config):
@@ -123,6 +126,17 @@ def train(
                     raise Interrupted(engine.step, config.steps or 0, folder.path, signal)
                 record.finish()
     return engine.current()
+
+
+def _judged(
+    config: TrainConfig, folder: RunFolder, assembly: Assembly, given: Given, start: int, report: Callable[[str], None]
+) -> tuple[Callback, ...]:
+    """What evaluates while it trains, if anything does."""
+    if not config.evaluate.every:
+        return ()
+    network = copy.deepcopy(given.network)  # whose weights are replaced by those that are judged
+    objects = {"dataset": assembly.dataset, "network": network, "teacher": given.teacher}
+    return (Periodic(folder, config.evaluate, start, report, **objects),)
 
 
 def _assembled(

@@ -241,7 +241,10 @@ def test_a_parameterization_is_made_of_what_it_takes(
         ({"interpolant": "linaer"}, "must be one of linear"),
         ({"alpha": "1-t", "beta": "open('x')"}, "open"),
         ({"alpha": "1/(t-0.5)", "beta": "t"}, "alpha"),
-        ({"network": NetworkConfig("transformer")}, "`network` must be one of mlp, unet or package.module:factory"),
+        (
+            {"network": NetworkConfig("transformer")},
+            "`network` must be one of mlp, unet, ddpmpp or package",
+        ),
         ({"network": NetworkConfig("no.such:thing")}, "`network` must name something to import"),
         ({"network": NetworkConfig(f"{HERE}:schedule")}, "returned|positional argument"),
         ({"network": NetworkConfig("mlp", widht=4)}, "`network.options.widht` must be .* did you mean 'width'"),
