@@ -34,6 +34,7 @@ CONFIG = replace(
         dropout=0.1,
         magnitude_preserving=True,
         forced_normalization=True,
+        parameterization="average-velocity",
         parameterization_options=("sigma_data=0.5",),
     ),
     hardware=HardwareConfig(precision="bf16"),

@@ -31,6 +31,7 @@ NETWORK = NetworkConfig(
         "magnitude_preserving": True,
         "forced_normalization": True,
     },
+    parameterization="average-velocity",
     parameterization_options={"sigma_data": 0.5},
 )
 CONFIG = TrainConfig(
