@@ -73,9 +73,9 @@ def test_what_is_left_out_is_that_of_the_data_set(flowops: Console, tmp_path: Pa
     for name, more in (("plain", ()), ("narrow", ("--network.options", "width=16", "--batch", "4"))):
         assert flowops("train", "digits", *words, *more, "--out", tmp_path / name).code == 0
     plain, narrow = (load_config(tmp_path / name / "config.yaml") for name in ("plain", "narrow"))
-    assert (plain.network.kind, plain.network.options, plain.batch) == ("mlp", ("width=512", "depth=4"), 256)
+    assert (plain.network.kind, plain.network.options, plain.batch) == ("mlp", ("width=256", "depth=4"), 256)
     assert (narrow.network.kind, narrow.network.options, narrow.batch) == ("mlp", ("depth=4", "width=16"), 4)
-    assert (plain.averages, plain.optimizer.schedule) == ((0.995, 0.999), "cosine")
+    assert (plain.averages, plain.optimizer.schedule) == ((0.995, 0.999), "linear")
 
 
 OWN = """

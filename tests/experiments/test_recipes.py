@@ -33,7 +33,9 @@ def test_the_settings_of_every_recipe_are_valid(module: object) -> None:
 def test_the_digits_are_trained_as_their_data_set_suggests() -> None:
     digits = open_dataset("digits")
     config = completed(digits_lsd.CONFIG, digits.defaults, digits.event)
-    assert (config.steps, config.network.kind, config.optimizer.schedule) == (2_000, "mlp", "cosine")
+    assert (config.steps, config.network.kind, config.optimizer.schedule) == (2_600, "mlp", "linear")
+    assert (config.optimizer.kind, config.network.parameterization) == ("muon", "edm")
+    assert config.options == ("eta=0.5", "law=InsideSteps(3)")
 
 
 def test_flags_change_the_settings_of_a_recipe_and_nothing_else() -> None:

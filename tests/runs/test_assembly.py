@@ -50,8 +50,8 @@ def test_the_default_network_can_be_tried_on_a_cpu(network: NetworkConfig) -> No
 
 def test_the_default_network_is_that_of_the_data_set() -> None:
     widths = {p.shape[0] for p in made().network.parameters()}
-    assert 512 in widths
-    assert 512 not in {p.shape[0] for p in made(network=NetworkConfig(width=64)).network.parameters()}
+    assert 256 in widths
+    assert 256 not in {p.shape[0] for p in made(network=NetworkConfig(width=64)).network.parameters()}
 
 
 def test_labels_are_seen_where_there_are_any_and_unless_they_are_switched_off() -> None:
