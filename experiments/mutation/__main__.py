@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from experiments.mutation.equivalent import reason
 from experiments.mutation.mutants import ROOT, Mutant, drawn
 from experiments.mutation.packages import PACKAGES, THEORY
 from experiments.mutation.records import append, read
@@ -60,7 +61,7 @@ def main(words: list[str] | None = None) -> int:
     known = read(given.out)
     for name, mutant in in_turn(chosen):
         old = known.get(mutant.key)
-        again = given.survivors and old is not None and old.light and not old.caught
+        again = given.survivors and old is not None and old.light and not old.caught and not reason(mutant.name)
         if old is None and not given.survivors or again:
             new = judged(mutant, name, reach, light=not again)
             append(given.out, new)
