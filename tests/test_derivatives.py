@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops._derivatives import numbers_of_partials, partials, push_basis, push_columns, value_and_jvp, value_and_vjp
+from flowops._derivatives import (
+    numbers_of_partials,
+    partials,
+    push_basis,
+    push_columns,
+    value_and_jvp,
+    value_and_slope,
+    value_and_vjp,
+)
 from tests.examples import EVENT_IDS, EVENTS, central_difference, normal, uniform
 
 
@@ -118,3 +126,23 @@ def test_partial_derivatives_are_those_of_directions(f: Callable[[Tensor, Tensor
         assert_close(found, expected)
     with torch.inference_mode():
         assert_close(numbers_of_partials(f, t, x)[1], J)
+
+
+def test_slopes_by_three_values_stay_in_the_interval() -> None:
+    r"""Exact for a square; for a cube wrong by $h^2$ between two values and by $-2h^2$ beside them."""
+    h, t = torch.full((5,), 0.125).double(), torch.tensor([0.0, 0.125, 0.5, 0.875, 1.0]).double()
+    asked: list[Tensor] = []
+
+    def path(power: int) -> Callable[[Tensor], Tensor]:
+        def value(offset: Tensor) -> Tensor:
+            asked.append(t + offset)
+            return ((t + offset) ** power)[:, None]
+
+        return value
+
+    value, slope = value_and_slope(path(2), h, t)
+    assert_close(value, (t**2)[:, None])
+    assert_close(slope, (2 * t)[:, None])
+    missed = value_and_slope(path(3), h, t)[1][:, 0] - 3 * t**2
+    assert_close(missed, torch.tensor([-2.0, 1, 1, 1, -2]).double() * 0.125**2)
+    assert all(((times >= 0) & (times <= 1)).all() for times in asked)
