@@ -65,6 +65,6 @@ def _finish(axes: Any, steps: Sequence[int], distance: str, family: str) -> None
     axes.set_xticks(list(steps), [str(k) for k in steps])
     axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="x-small")
+    axes.legend(fontsize="x-small", loc="upper right")  # curves fall; the best place is slow to find
     if family:
         axes.set_title(family[:60] + ("..." if len(family) > 60 else ""), fontsize="x-small", loc="left")
