@@ -78,7 +78,7 @@ def measure(images: str) -> str:
                 lines.append(f"| {name} | {config.steps} x {config.batch} | {unit} | {norms.row()} |")
     lines += [
         "",
-        "The number acts on points now and then, and on images at every step, where the rate alone says how far one goes.",
+        "Where every step is cut, the length of a step is that of the rate alone, and the clip is a normalization.",
     ]
     return "\n".join(lines) + "\n"
 
