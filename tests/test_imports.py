@@ -24,6 +24,7 @@ ORDER = [
     "_named",
     "_keys",
     "_arguments",
+    "_zero_tangents",
     "_derivatives",
     "_compile",
     "_operator",

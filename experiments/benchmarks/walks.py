@@ -29,6 +29,8 @@ from flowops.methods import get_method
 from flowops.networks import MLP
 
 ROOT = Path(flowops.__file__).parent
+BY_TORCH = {"_zero_tangents.py"}
+"""Kernels, which torch's dispatcher calls for one of its own operations."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,10 @@ def walk(work: Callable[[], object]) -> Walk:
 
     def count(frame: FrameType, event: str, _: object) -> None:
         path = frame.f_code.co_filename
-        if event == "call" and path.startswith(f"{ROOT}/") and frame.f_code.co_name != "<module>":
-            calls[path.removeprefix(f"{ROOT}/")] += 1
+        if event != "call" or not path.startswith(f"{ROOT}/") or frame.f_code.co_name == "<module>":
+            return
+        if (name := path.removeprefix(f"{ROOT}/")) not in BY_TORCH:
+            calls[name] += 1
 
     before = sys.getprofile()
     sys.setprofile(count)

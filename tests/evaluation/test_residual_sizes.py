@@ -31,7 +31,7 @@ def test_residuals_are_those_of_a_map_in_closed_form(board: Run) -> None:
     assert sizes.velocity == 0
 
 
-@pytest.mark.parametrize("guidance", [None, 1.5])
+@pytest.mark.parametrize("guidance", [None, 20.0])  # the network has hardly learned of labels in two steps
 def test_the_chunk_changes_nothing_and_guidance_does(digits: Run, guidance: float | None) -> None:
     whole, cut = (residual_sizes(digits, 6, seed=2, guidance=guidance, chunk=chunk) for chunk in (64, 4))
     for name, value in vars(whole).items():
