@@ -102,8 +102,9 @@ def best(count: int = BEST, folder: Path = RESULTS) -> tuple[str, ...]:
     places: dict[str, list[int]] = {}
     for comparison in found:
         rows: Sequence[Row] = [row for row in comparison.rows if row.kind != "field"]
-        for place, row in enumerate(ranked(rows, comparison.steps)):
-            places.setdefault(row.outcomes[0].method, []).append(place)
+        methods = dict.fromkeys(row.outcomes[0].method for row in ranked(rows, comparison.steps))  # at its best variant
+        for place, method in enumerate(methods):
+            places.setdefault(method, []).append(place)
     known = {name: sum(own) for name, own in places.items() if len(own) == len(found)}
     return tuple(sorted(known, key=lambda name: known[name])[:count])
 

@@ -97,7 +97,7 @@ def test_an_unknown_flag_is_a_usage_error_with_a_hint(flowops: Console) -> None:
     [
         ("--network.width", "options of the network are --network.options width=VALUE."),
         ("--network.positional-scale=3", "options of the network are --network.options positional_scale=VALUE."),
-        ("--network.parametrization", "--network.parameterization STR"),
+        ("--network.parametrization", "--network.parameterization {None}|STR"),
     ],
 )
 def test_an_option_of_the_network_as_a_flag_is_told_how_it_is_passed(flowops: Console, flag: str, hint: str) -> None:

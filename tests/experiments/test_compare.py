@@ -11,10 +11,12 @@ import torch
 from experiments import compare
 from experiments._halved import _doubled, _halved, halved
 from experiments.compare import PROTOCOLS, best, go, measured, settled
+from flowops._named import parse_values
 from flowops.cli.compare import chosen
 from flowops.comparison import Comparison
 from flowops.comparison.axes import variants
 from flowops.data import open_dataset
+from flowops.methods import get_method
 from flowops.runs.completion import completed
 from flowops.runs.settings import check_config
 from tests.data.image_files import encoded, pixels, written_folder
@@ -31,12 +33,16 @@ def test_the_settings_of_every_protocol_are_valid(name: str) -> None:
         assert {"lsd", "meanflow", "ect"} <= {each.method for each in variants(given.methods, given.set)}
 
 
-def test_the_digits_are_the_demo() -> None:
-    """All rows, the steps and batches that the data set suggests."""
-    digits = open_dataset("digits")
-    config = completed(PROTOCOLS["digits"], digits.defaults, digits.event)
-    assert (config.steps, config.batch, PROTOCOLS["digits"].methods) == (2_000, 256, ("all",))
-    assert PROTOCOLS["digits"].seeds == (0, 1)
+def test_the_digits_are_the_demo_on_fewer_images() -> None:
+    """All rows, the network, optimizer and batches that the data set suggests; `lsd` as in the table, too."""
+    digits, own = open_dataset("digits"), PROTOCOLS["digits"]
+    config = completed(own, digits.defaults, digits.event)
+    assert (config.batch, config.optimizer.kind, own.methods) == (256, "muon", ("all",))
+    assert 0 < (own.samples_seen or 0) < (config.steps or 0) * 256 / 2
+    plain, suited = (each for each in variants(own.methods, own.set) if each.method == "lsd")
+    given, table = get_method("lsd", **parse_values(plain.options, "options")), get_method("lsd")
+    assert (given.terms, vars(given.options)) == (table.terms, vars(table.options))
+    assert set(digits.defaults["options.lsd"]) == set(suited.options)
 
 
 @pytest.fixture
@@ -51,7 +57,8 @@ WORDS = ["--network", "mlp", "--network.options", "width=8", "depth=1", "--batch
 
 def test_a_protocol_that_was_changed_stays_in_its_folder(results: Path, tmp_path: Path) -> None:
     go(["digits", *WORDS, "--methods", "lsd,fm", "--out", str(tmp_path / "it")])
-    assert [row.label for row in Comparison.load(tmp_path / "it").rows] == ["lsd", "fm"]
+    found = Comparison.load(tmp_path / "it").rows
+    assert [row.label for row in found] == ["lsd eta=0.75 law=none", "lsd eta=0.5 law=InsideSteps(3)", "fm"]
     assert not results.exists()
 
 
@@ -76,8 +83,10 @@ def test_the_first_word_is_a_protocol() -> None:
 
 
 def test_options_of_rows_that_are_not_compared_are_dropped() -> None:
-    assert settled(replace(PROTOCOLS["digits"], methods=("lsd",))).set == ()
-    assert settled(PROTOCOLS["digits"]).set == ("f2d2:probes=1",)
+    own = PROTOCOLS["digits"]
+    assert settled(replace(own, methods=("fm",))).set == ()
+    assert [text.partition(":")[0] for text in settled(replace(own, methods=("lsd",))).set] == ["lsd", "lsd"]
+    assert settled(own).set == own.set
 
 
 def test_halved_images_are_means_of_four() -> None:

@@ -51,7 +51,7 @@ def test_every_option_has_a_meaning_and_every_paper_setting_runs(name: str) -> N
         (
             "lsd",
             {"lam": 0.1},
-            "`lam` must be an option of lsd, which has balance, c, decay, derivatives, diagonal, ema_teacher",
+            "`lam` must be an option of lsd, which has balance, c, decay, derivatives, diagonal, dropout, ema_teacher",
         ),
         ("lsd", {"eta": 1.5}, r"`eta` must be a fraction in \[0, 1\], got 1.5"),
         ("lsd", {"eta": True}, "`eta` must be a fraction"),
