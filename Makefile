@@ -12,7 +12,7 @@ UNFINISHED := $(VENV)/.unfinished
 WHEEL := build/wheel-check
 
 # Compiled files are kept: every process of a test that starts several reads them, and the next target does.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS)
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo mixture test test-slow thorough lint types tables statements docs bench-quick wheel-check format clean
