@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from flowops import FlowMap
 from flowops.problems import rotation
-from tests.examples import EVENT_IDS, EVENTS, Cubic, CubicFlow, TwoTimeNetwork, mild, normal, over, uniform
+from tests.examples import EVENT_IDS, EVENTS, Cubic, CubicFlow, Labelled, TwoTimeNetwork, mild, normal, over, uniform
 
 
 def exact(s: Tensor, t: Tensor, x: Tensor) -> Tensor:
@@ -114,3 +114,10 @@ def test_a_map_that_jumps_off_the_diagonal_is_seen() -> None:
     x = mild(2, 3)
     near = X.average_velocity(0.5, 0.51, x)
     assert_close(near, CubicFlow().average_velocity(0.5, 0.51, x) + 10)
+
+
+def test_conditions_stay_with_the_samples_that_are_under_way() -> None:
+    label, x = torch.tensor([0.1, 1.0, 4.0, -30.0]).double(), normal(4, 2)
+    X = Labelled().given(label=label).flow_map()
+    expected = over(torch.expm1(0.8 * label) / 0.8, x) * x
+    assert_close(X.average_velocity(0.1, 0.9, x), expected, rtol=1e-7, atol=1e-7)
