@@ -24,7 +24,9 @@ enough, and one of tests; all of these tests pass without a mutant, which is loo
 through judged again by all these files, all cases and the examples of the quick profile, but not by tests that are
 marked slow, nor by the two slow files of theory on rows; a survivor that has had the light look only is marked. Mutants
 that cannot be imported, and those that do the same as the library, are not counted. So a number in the column of the
-theory checks is a lower bound. Packages take turns and a run can be stopped: the table counts what it came to.
+theory checks is a lower bound. Packages take turns and a run can be stopped: the table counts what it came to. A
+survivor is answered by a check, and looked at again: that all of these are caught does not say that the next one will
+be.
 
 mutmut 3.8 was tried first. It changes no table of a module, so no tableau, and no function with a decorator, so no
 property; and it stops at these tests, whose shape checks want to be installed before the package is imported, which it
