@@ -56,7 +56,7 @@ class Case:
 
 
 CASES: Mapping[str, Case] = {
-    "digits": Case(digits_lsd.CONFIG, 1_000, 100, 8, "`flowops train digits`, 2,000 steps of 256, 8 x 8 pixels", 40),
+    "digits": Case(digits_lsd.CONFIG, 1_000, 100, 8, "`flowops train digits`, 2,600 steps of 256, 8 x 8 pixels", 40),
     "checkerboard": Case(
         replace(
             checkerboard.CONFIG,
