@@ -203,7 +203,7 @@ def command(tmp_path: Path, *words: str) -> list[str]:
 @pytest.mark.parametrize("jobs", ["0", "2"])
 def test_after_an_interruption_the_same_command_goes_on(tmp_path: Path, jobs: str) -> None:
     """Ctrl-C in the midst of the training is one line and 130; the run goes on from its checkpoint."""
-    words = command(tmp_path, "--samples-seen", "24000", "--checkpoint-every", "100", "--jobs", jobs)
+    words = command(tmp_path, "--samples-seen", "64000", "--checkpoint-every", "100", "--jobs", jobs)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     folder = tmp_path / "it" / "runs" / "fm--linear--independent--0" / "checkpoints"
@@ -217,14 +217,14 @@ def test_after_an_interruption_the_same_command_goes_on(tmp_path: Path, jobs: st
     assert out == ""
     assert said.splitlines()[-1].startswith("Interrupted; what is finished is in ")
     saved = max(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-    assert 100 <= saved < 1500
+    assert 100 <= saved < 4000
     assert Comparison.load(tmp_path / "it").waiting == ("fm--linear--independent--0",)
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     (outcome,) = Comparison.load(tmp_path / "it").outcomes
-    assert (outcome.verdict, outcome.steps) == ("measured", 1500)
+    assert (outcome.verdict, outcome.steps) == ("measured", 4000)
     told = done.stderr if jobs == "0" else (tmp_path / "it" / "logs" / f"{outcome.name}.txt").read_text()
-    assert f"Going on from step {saved} of 1500" in told
+    assert f"Going on from step {saved} of 4000" in told
 
 
 @pytest.mark.slow

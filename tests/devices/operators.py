@@ -25,7 +25,7 @@ from flowops.maps import (
     SolverStep,
     StagedMap,
 )
-from flowops.networks import MLP, UNet
+from flowops.networks import MLP, DDPMpp, UNet
 from flowops.problems.reference import REFERENCE
 from tests.devices.cases import CUDA, META, NARROW, Body, Case, Device, Group, total
 
@@ -130,6 +130,18 @@ def of_network(make: Callable[[], LearnedMap], event: tuple[int, ...], device: D
     def run() -> Tensor | None:
         X_ = X.given(label=label, guidance=device.zeros(4))
         return total(*X_.value_and_dt(s, t, x), X(s, t, x), X.given(label=1, guidance=2.0)(s, t, x))
+
+    return run
+
+
+def of_ddpmpp(device: Device) -> Body:
+    """EDM's network of two times, with labels of an augmentation given, and left out."""
+    size = {"channels": 16, "multipliers": (1, 2), "blocks": 1, "attention": (4,)}
+    X = device.module(lambda: LearnedMap(DDPMpp(IMAGE, augment=9, **size)))  # type: ignore[arg-type]
+    s, t, x = states(device, IMAGE)
+
+    def run() -> Tensor | None:
+        return total(*X.given(augment=device.zeros(4, 9)).value_and_dt(s, t, x), X(s, t, x))
 
     return run
 
@@ -240,6 +252,7 @@ OPERATOR_GROUPS = (
             Case("U-Net", partial(of_network, unet, IMAGE)),
             Case("U-Net, magnitude-preserving", partial(of_network, partial(unet, magnitude_preserving=True), IMAGE)),
             Case("U-Net, one time", partial(of_network, partial(unet, one_time=True), IMAGE)),
+            Case("DDPM++", of_ddpmpp),
         ),
     ),
     Group(
