@@ -126,7 +126,7 @@ def compared(name: str) -> Callable[[], str]:
             return f"Not measured yet: `python -m experiments.compare {name}`."
         place = f"../experiments/results/compare_{name}"
         figure = f"![distance by number of calls]({place}.png)"
-        parts = (found.head(), found.findings(), figure, found.table(), f"Every number: [{name}]({place}.md).")
+        parts = (found.head(), found.findings(), figure, found.table(), f"Every number: `{place[3:]}.md`.")
         return "\n\n".join(parts)
 
     return written_out

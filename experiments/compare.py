@@ -54,6 +54,7 @@ PROTOCOLS: Mapping[str, Compare] = {
         "digits",
         set=("f2d2:probes=1", "lsd:eta=0.75 law=none", "lsd:eta=0.5 law=InsideSteps(3)"),
         samples_seen=256_000,
+        seeds=(0,),
         n=1_000,
         log=LOG,
         out="runs/compare_digits",
