@@ -11,7 +11,7 @@ TINY = ("--batch", "8", "--averages", "0.9", "--log.no-tensorboard", "--log.no-p
 PERCEPTRON = ("--network", "mlp", "--network.options", "width=8", "depth=2", "octaves=1")
 UNET = ("--network", "unet", "--network.options", "channels=4", "multipliers=1,", "blocks=1", "attention=,")
 BOARD = ("checkerboard", *PERCEPTRON, *TINY)
-DIGITS = ("digits", *UNET, *TINY)
+DIGITS = ("digits", *UNET, "--network.parameterization", "average-velocity", *TINY)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,7 @@ def test_a_run_of_images_with_labels_shows_its_samples(flowops: Console, digits_
     out = tmp_path / "report"
     assert flowops("check", digits_run, "--out", out, "--class", 3, "--guidance", 1.5, "--n", 2).code == 0
     page = check_self_contained((out / "report.html").read_text(encoding="utf-8"))
-    # after six steps of training the field is stiff at the data, where shapes of trajectories may take too long
-    assert page.text.count("could not be drawn") <= 1
+    assert "could not be drawn" not in page.text
     assert len(page.values("src")) == 6  # four numbers of steps, a solver, data
 
 
