@@ -42,6 +42,7 @@ def served(subject: Subject, *, port: int = PORT) -> Any:
         Page(subject, view, document)
 
     logging.getLogger("tornado.access").setLevel(logging.ERROR)  # a browser asks for icons that are not there
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # a page may be closed while it is drawn
     _check_free(port)
     server = servers.Server({"/": application(handlers.FunctionHandler(made))}, port=port, address="localhost")
     server.start()
