@@ -63,7 +63,8 @@ PROTOCOLS: Mapping[str, Compare] = {
         "checkerboard",
         schedules=(f"{BOARD.alpha};{BOARD.beta}",),
         set=tuple(f"{name}:{' '.join(options)}" for name, options in STEADY.items()),
-        minutes=3.0,
+        samples_seen=2_457_600,  # 1,200 steps, for `lsd` some three minutes of a core
+        seeds=(0,),
         n=20_000,
         batch=BOARD.batch,
         averages=BOARD.averages,
