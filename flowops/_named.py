@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -223,6 +223,22 @@ def _number(text: str) -> int | float:
         return int(text)
     except ValueError:
         return float(text)
+
+
+def texts(options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """Options as texts `name=value`; a mapping of values may be given in their place, one text alone is a slip."""
+    if isinstance(options, str):
+        raise TypeError(f"Options must be a mapping or texts name=value, got the text {options!r}; put it into a list.")
+    if not isinstance(options, Mapping):
+        return tuple(options)
+    return tuple(f"{name}={written(value)}" for name, value in options.items())
+
+
+def written(value: Any) -> str:
+    """A value as `parse_values` reads it: lists between commas, with one at the end of at most one entry."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value)) + ("," if len(value) < 2 else "")
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def bare_names(names: Iterable[str]) -> dict[str, str]:

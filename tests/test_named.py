@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from flowops._named import Registry, check_options, load, meant, options_of, parse_values, require
+from flowops._named import Registry, check_options, load, meant, options_of, parse_values, require, texts
 from flowops.couplings import COUPLINGS, OptimalTransport
 from flowops.interpolants import NAMED
 from flowops.maps import PARAMETERIZATIONS
 from flowops.metrics import EXTRACTORS
 from flowops.networks import NETWORKS
-from flowops.runs.settings import texts
 
 
 class Shape:

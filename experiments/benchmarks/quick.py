@@ -32,8 +32,7 @@ from flowops._files import write_text
 from flowops.data import open_dataset
 from flowops.methods import get_method
 from flowops.runs import TrainConfig
-from flowops.runs.assembly import assemble
-from flowops.runs.completion import completed
+from flowops.runs.assembly import assemble, completed
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule
 from flowops.training.telemetry import Telemetry

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments._recipes import configured, judged, status
+from flowops._named import texts
 from flowops.cli.console import to_stderr
 from flowops.fields import VelocityField
-from flowops.runs.settings import texts
 from flowops.training import Run, TrainConfig, train
 
 DAY = 24 * 3600 * 1024 / (8 * 0.21)

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from flowops._named import meant
+from flowops._named import meant, written
 from flowops.cli.console import to_stdout
 from flowops.cli.parsing import Flag, parse
 from flowops.methods import METHODS, Method, Option, Term, atlas, get_method
 from flowops.methods.options import SHARED
-from flowops.runs.settings import written
 
 WIDTH = 100
 PLAIN = (  # formulas of docstrings, in plain letters

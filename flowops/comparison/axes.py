@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flowops._named import texts
 from flowops.methods import METHODS, Method, get_method
 from flowops.methods.rows import FAMILIES
-from flowops.runs.settings import texts
 
 ALL = "all"
 YOURS = "Rows of your own"

@@ -20,8 +20,7 @@ from flowops.comparison.trial import fault_of
 from flowops.data import Dataset
 from flowops.evaluation.scores import LEAST
 from flowops.runs import TrainConfig
-from flowops.runs.assembly import dataset_of
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed, dataset_of
 from flowops.runs.folder import locked
 from flowops.runs.progress import tell
 from flowops.runs.provenance import provenance, without_folders

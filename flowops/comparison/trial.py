@@ -18,8 +18,7 @@ from flowops.fields import VelocityField
 from flowops.maps import FlowMap
 from flowops.methods import Draw
 from flowops.runs import Run
-from flowops.runs.assembly import Assembly, assemble, map_of
-from flowops.runs.completion import completed
+from flowops.runs.assembly import Assembly, assemble, completed, map_of
 from flowops.runs.settings import check_config
 from flowops.runs.teacher import teacher_of
 from flowops.training.joint_batch import JointBatches

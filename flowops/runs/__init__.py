@@ -2,10 +2,9 @@
 
 from flowops.runs.checkpoint import CheckpointError
 from flowops.runs.folder import Locked, RunFolder, load_config, save_config
-from flowops.runs.judging import EvaluateConfig
 from flowops.runs.power import Snapshot, posthoc
 from flowops.runs.run import Run
-from flowops.runs.settings import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
+from flowops.runs.settings import EvaluateConfig, HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
 from flowops.runs.snapshots import snapshots
 from flowops.runs.writing import Written, write_samples
 from flowops.sampling import Drawn

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from flowops._arguments import fits, words
-from flowops.runs.judging import EvaluateConfig, check_judging
+from flowops._named import texts
 from flowops.runs.power import WIDEST
 
 GIVEN = "given"
@@ -49,22 +49,6 @@ def at_least(least: int) -> dict[str, Any]:
 def within(low: float, high: float = math.inf) -> dict[str, Any]:
     """The bounds of a number, the upper one excluded."""
     return {"holds": lambda value: low <= value < high, "wanted": f"in [{low:g}, {high:g})"}
-
-
-def texts(options: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
-    """Options as texts `name=value`; a mapping of values may be given in their place, one text alone is a slip."""
-    if isinstance(options, str):
-        raise TypeError(f"Options must be a mapping or texts name=value, got the text {options!r}; put it into a list.")
-    if not isinstance(options, Mapping):
-        return tuple(options)
-    return tuple(f"{name}={written(value)}" for name, value in options.items())
-
-
-def written(value: Any) -> str:
-    """A value as `parse_values` reads it: lists between commas, with one at the end of at most one entry."""
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value)) + ("," if len(value) < 2 else "")
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True, init=False)
@@ -191,6 +175,23 @@ class LogConfig:
     keep: int = field(default=3, metadata=at_least(0))
     tensorboard: bool = True
     progress: bool = True
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Evaluations while it trains, of every average of the weights; the best is kept.
+
+    Attributes:
+        every: steps between evaluations, a multiple of checkpoint_every; 0 for none.
+        samples: samples of each sampler.
+        steps: numbers of steps of the map; the first one decides which average is best.
+        features: features of images, as those of flowops evaluate; pixels if left out.
+    """
+
+    every: int = field(default=0, metadata=at_least(0))
+    samples: int = field(default=5_000, metadata=at_least(10))
+    steps: tuple[int, ...] = (1, 2, 4)
+    features: str | None = None
 
 
 @dataclass(frozen=True)
@@ -336,8 +337,22 @@ def check_config(config: TrainConfig) -> None:
         raise ValueError("`alpha` and `beta` must be given together, got one of them; pass both as formulas in t.")
     if config.alpha is not None and config.interpolant is not None:
         raise ValueError(f"`interpolant` must not be given beside `alpha`, got {config.interpolant!r}; drop one.")
-    check_judging(config)
+    _check_evaluations(config)
     check_shares(config, config.hardware.devices * config.hardware.nodes)
+
+
+def _check_evaluations(config: TrainConfig) -> None:
+    """Refuse evaluations between checkpoints, and such without a number of steps."""
+    e, every = config.evaluate, config.checkpoint_every
+    if not e.steps or min(e.steps) < 1:
+        raise ValueError(
+            f"`evaluate.steps` must be numbers of at least 1, one of them or more, got {e.steps}; pass 1 2 4."
+        )
+    if e.every and every is not None and (not every or e.every % every):
+        raise ValueError(
+            f"`evaluate.every` must be a multiple of `checkpoint_every` = {every}, whose checkpoints are judged, got "
+            f"{e.every}; change one of them."
+        )
 
 
 def check_shares(config: TrainConfig, processes: int) -> None:

@@ -25,11 +25,11 @@ from flowops.runs.processes import Interruption, gathered, kernels, on_first
 from flowops.runs.run import Run, power_names
 from flowops.runs.saving import remove_later, save_averages, save_checkpoint
 from flowops.training.averages import TARGET, Averages
-from flowops.training.clipping import Clip
 from flowops.training.compilation import NotCompiledError, check_compiled
 from flowops.training.joint_batch import JointBatches
 from flowops.training.loss_module import LossModule
 from flowops.training.optimization import (
+    Clip,
     FiniteSteps,
     NotFinite,
     optimizer_of,

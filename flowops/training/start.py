@@ -21,9 +21,8 @@ from flowops.fields import VelocityField
 from flowops.maps import FlowMap, LearnedMap
 from flowops.networks import NETWORKS, audit
 from flowops.runs import Run, RunFolder, TrainConfig, save_config
-from flowops.runs.assembly import Assembly, assemble, dataset_of, laid_out, map_of
+from flowops.runs.assembly import Assembly, assemble, completed, dataset_of, laid_out, map_of
 from flowops.runs.checkpoint import load_weights
-from flowops.runs.completion import completed
 from flowops.runs.fitting import fill, fill_partly, misfit, shown
 from flowops.runs.folder import locked
 from flowops.runs.processes import Interrupted, first_alone, launched, on_first, rank, together

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from flowops._named import written
 from flowops.cli.methods import plain
 from flowops.methods import METHODS, atlas
-from flowops.runs.settings import written
 from tests.cli.commands import Console
 
 

@@ -15,8 +15,7 @@ from flowops.comparison.plan import LADDERS, Budget, budget_of, planned
 from flowops.comparison.trial import calls_of, fault_of, first_draw, kind_of
 from flowops.data import open_dataset
 from flowops.methods import METHODS
-from flowops.runs.assembly import assemble
-from flowops.runs.completion import completed
+from flowops.runs.assembly import assemble, completed
 from flowops.training.start import module_of
 from tests.comparison.conftest import SMALL
 

@@ -14,8 +14,7 @@ from flowops._keys import generator
 from flowops.data import Batch, Dataset, Pairs, open_dataset
 from flowops.data.registry import ENTRIES
 from flowops.networks import NETWORKS
-from flowops.runs.assembly import method_of
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed, method_of
 from flowops.runs.settings import GENERAL, NetworkConfig, TrainConfig, check_config, get
 from tests.data.zeros import Zeros
 

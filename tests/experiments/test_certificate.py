@@ -13,7 +13,7 @@ from experiments import certificate
 from experiments._certified import Measured, jump_errors, sampled, shares, size
 from experiments._recipes import status
 from flowops import FlowMap, problems
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed
 from flowops.runs.settings import check_config
 from flowops.sampling import grids
 from flowops.training import NetworkConfig

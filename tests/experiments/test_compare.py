@@ -17,7 +17,7 @@ from flowops.comparison import Comparison
 from flowops.comparison.axes import variants
 from flowops.data import open_dataset
 from flowops.methods import get_method
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed
 from flowops.runs.settings import check_config
 from tests.data.image_files import encoded, pixels, written_folder
 

@@ -10,8 +10,7 @@ from experiments import digits_search
 from experiments._recipes import configured
 from experiments.digits_lsd import CONFIG
 from flowops.data import open_dataset
-from flowops.runs.assembly import assemble
-from flowops.runs.completion import completed
+from flowops.runs.assembly import assemble, completed
 from flowops.runs.settings import check_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*more samples:UserWarning")

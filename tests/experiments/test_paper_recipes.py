@@ -29,9 +29,8 @@ from flowops.fields import VelocityField
 from flowops.interpolants import edm
 from flowops.networks import DDPMpp
 from flowops.runs import Run, TrainConfig
-from flowops.runs.assembly import interpolant_of, map_of, method_of, network_of
+from flowops.runs.assembly import completed, interpolant_of, map_of, method_of, network_of
 from flowops.runs.checkpoint import load_checkpoint
-from flowops.runs.completion import completed
 from flowops.runs.settings import check_config, get, with_value
 from flowops.training import NetworkConfig, OptimizerConfig, train
 from tests.runs.small import silent

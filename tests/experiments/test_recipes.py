@@ -11,7 +11,7 @@ from experiments import cifar10_cpu, cifar10_distill, digits_lsd, imagenet32_lsd
 from experiments._recipes import configured, recipe, status
 from experiments.recipes import cifar10_lsd
 from flowops.data import open_dataset
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed
 from flowops.runs.settings import check_config
 from flowops.training import load_config
 from tests.programs import run

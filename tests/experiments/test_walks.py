@@ -10,9 +10,8 @@ from tests.programs import run
 
 MOST = {  # files, calls
     "one `lsd` loss": (18, 120),
-    # digits are preconditioned, by two files, and name a law of times, by two more
-    "two steps of `flowops train digits`": (62, None),
-    "`flowops sample`": (32, None),
+    "two steps of `flowops train digits`": (55, None),
+    "`flowops sample`": (30, None),
 }
 
 

@@ -25,8 +25,7 @@ from flowops.networks import MLP, LearnedWeight, UNet
 from flowops.runs import OptimizerConfig
 from flowops.sampling import noise, sample
 from flowops.times import Request
-from flowops.training.clipping import Clip
-from flowops.training.optimization import optimizer_of, set_rates
+from flowops.training.optimization import Clip, optimizer_of, set_rates
 from tests.golden import settings
 from tests.golden.settings import BATCH, CHUNK, CLASSES, EVENT, GRID, SAMPLES, STEPS
 

@@ -9,11 +9,11 @@ import torch
 from torch.testing import assert_close
 
 from flowops import interpolants
+from flowops._named import texts
 from flowops.methods import METHODS, Learned, Squared, get_method, row
 from flowops.methods.options import values_of
 from flowops.runs import TrainConfig
 from flowops.runs.assembly import method_of
-from flowops.runs.settings import texts
 from tests.methods.rows import NAMES, call, learned, teacher_for
 
 

@@ -15,8 +15,16 @@ from flowops.maps import CosineSine, EDMPreconditioning, Endpoint, Parameterizat
 from flowops.methods import METHODS, Learned
 from flowops.networks import MLP, UNet
 from flowops.runs import NetworkConfig, TrainConfig
-from flowops.runs.assembly import Assembly, assemble, coupling_of, dataset_of, interpolant_of, map_of, method_of
-from flowops.runs.completion import completed
+from flowops.runs.assembly import (
+    Assembly,
+    assemble,
+    completed,
+    coupling_of,
+    dataset_of,
+    interpolant_of,
+    map_of,
+    method_of,
+)
 from flowops.times import EndpointFixed, Uniform
 from tests.examples import normal
 from tests.methods.rows import learned

@@ -16,7 +16,7 @@ from flowops.runs import (
     load_config,
     save_config,
 )
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed
 
 CONFIG = completed(TrainConfig("digits"), {}, (1, 8, 8))
 

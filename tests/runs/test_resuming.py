@@ -10,7 +10,7 @@ import torch
 
 from flowops.data import Pairs
 from flowops.runs import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed
 from flowops.runs.facts import Facts
 from flowops.runs.resuming import changes, check_resumable, check_same_data
 

@@ -12,7 +12,7 @@ from flowops._named import parse_values
 from flowops.couplings import OptimalTransport
 from flowops.interpolants import linear
 from flowops.runs import HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed
 from flowops.runs.settings import GENERAL, check_config, get, with_value
 
 CONFIG = TrainConfig("digits")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flowops.runs import CheckpointError, TrainConfig, save_config, snapshots
-from flowops.runs.completion import completed
+from flowops.runs.assembly import completed
 from flowops.runs.saving import save_averages
 from tests.runs.checkpoints import save, tensors
 

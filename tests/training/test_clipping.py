@@ -14,7 +14,7 @@ from flowops.networks import MLP
 from flowops.runs import OptimizerConfig
 from flowops.runs.checkpoint import load_checkpoint
 from flowops.training import StepReport, train
-from flowops.training.clipping import DECAY, Clip
+from flowops.training.optimization import DECAY, Clip
 from tests.runs.small import Make, silent
 from tests.training.states import assert_same_bits, state_of
 

@@ -13,8 +13,7 @@ from flowops import LearnedMap
 from flowops.couplings import Coupling, Samples
 from flowops.data import Batch, Pairs
 from flowops.runs import TrainConfig
-from flowops.runs.assembly import Assembly, assemble, dataset_of
-from flowops.runs.completion import completed
+from flowops.runs.assembly import Assembly, assemble, completed, dataset_of
 from flowops.training.joint_batch import Coupled, JointBatches, base
 from flowops.training.loss_module import LossModule
 

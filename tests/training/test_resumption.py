@@ -24,9 +24,8 @@ from flowops.runs import (
     load_config,
     save_config,
 )
-from flowops.runs.assembly import assemble
+from flowops.runs.assembly import assemble, completed
 from flowops.runs.checkpoint import load_checkpoint
-from flowops.runs.completion import completed
 from flowops.training import NotCompiledError, StepReport, train
 from flowops.training.engine import Engine
 from tests.runs.small import PERCEPTRON, UNET, Make, silent

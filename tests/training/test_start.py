@@ -27,8 +27,7 @@ from flowops.runs import (
     load_config,
     save_config,
 )
-from flowops.runs.assembly import assemble
-from flowops.runs.completion import completed
+from flowops.runs.assembly import assemble, completed
 from flowops.training import NotFinite, train
 from flowops.training.loss_module import LossModule
 from flowops.training.start import module_of
