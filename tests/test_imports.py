@@ -44,6 +44,7 @@ ORDER = [
     "methods",
     "certificates",
     "sampling",
+    "adapters",  # of other people's libraries
     "runs",
     "evaluation",
     "training",
@@ -65,6 +66,7 @@ OUTSIDE = {"theory_checks", "tests", "experiments"}
 LATE = {"sympy", "scipy", "torchdiffeq", "matplotlib", "jaxtyping", "ot", "torchvision", "PIL", "sklearn", "lightning"}
 LATE |= {"tyro", "yaml", "jinja2", "safetensors", "rich", "tensorboard", "torchmetrics", "torch_fidelity", "filelock"}
 LATE |= {"bokeh", "tornado"}
+LATE |= {"diffusers"}
 TORCH_FUNC: dict[str, tuple[str, ...]] = {
     "_derivatives.py": ("torch.func", "torch.autograd.forward_ad"),
     "fields/divergence.py": ("torch.func.vmap",),
