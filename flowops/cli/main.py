@@ -15,7 +15,7 @@ COMMANDS: dict[str, str] = {
     "sample": "samples of a run as pictures, by its map and by solvers",
     "evaluate": "how good samples are and what they cost, as a table",
     "compare": "methods, schedules and couplings at one budget, in one table",
-    "export": "a sampler as a program that runs without flowops",
+    "export": "a run for elsewhere: a program that runs without flowops, or a folder of diffusers",
     "power": "average the weights of a run anew, with another width",
     "methods": "the training methods, or one of them",
     "schedules": "the named schedules, or a check of your own",

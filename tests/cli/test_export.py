@@ -1,12 +1,15 @@
-"""A sampler as a program, from the command line."""
+"""A run for elsewhere, from the command line: its sampler as a program, its map as a folder of diffusers."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch.testing import assert_close
 
 from flowops.cli import export
+from flowops.runs import Run
 from flowops.sampling.export import Exported
 from tests import programs
 from tests.cli.commands import Console
@@ -43,3 +46,36 @@ def test_one_step_is_no_steps(
 
 def test_another_name_of_the_file_is_refused(flowops: Console, board_run: Path) -> None:
     assert "--out must end in .pt2" in flowops("export", board_run, "--out", "x.onnx").error
+
+
+def test_a_folder_of_diffusers_gives_what_the_run_gives(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    out = tmp_path / "pipe"
+    said = flowops("export", digits_run, "--to", "diffusers", "--out", out)
+    assert said.code == 0
+    first, *lines = said.out.splitlines()
+    assert first.startswith(f"{out}: a pipeline of diffusers, 0.0e+00 from the map")
+    named: dict[str, Any] = {}
+    exec("\n".join(lines), named)  # the lines that it says to type next
+    assert len(named["images"]) == 16
+    run, pipe = Run.load(digits_run), named["pipe"]
+    x0 = run.base(3)
+    made = pipe(latents=x0, num_inference_steps=2, class_labels=[0, 1, 2], output_type="latent").images
+    assert_close(made, run.sample(x0=x0, steps=2), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--steps", 2), "--steps must be left out for diffusers"),
+        (("--grid", "noise-levels"), "--grid must be left out for diffusers"),
+    ],
+)
+def test_diffusers_is_told_the_steps_when_it_samples(
+    flowops: Console, digits_run: Path, words: tuple[object, ...], said: str
+) -> None:
+    assert said in flowops("export", digits_run, "--to", "diffusers", *words).error
+
+
+def test_points_have_no_pipeline(flowops: Console, board_run: Path) -> None:
+    assert "must be of images for diffusers" in flowops("export", board_run, "--to", "diffusers").error
+    assert not (board_run / "diffusers").exists()
