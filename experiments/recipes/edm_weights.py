@@ -36,7 +36,7 @@ from flowops.interpolants.noise_level import time_of_noise_level
 from flowops.networks import DDPMpp, load_edm
 from flowops.runs import RunFolder, TrainConfig, save_config
 from flowops.runs.assembly import assemble, completed, map_of
-from flowops.runs.run import average_names
+from flowops.runs.folder import average_names
 from flowops.runs.saving import save_checkpoint
 from flowops.training.start import facts_of
 

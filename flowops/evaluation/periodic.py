@@ -16,8 +16,8 @@ from flowops._files import write_text
 from flowops.evaluation.evaluation import evaluate
 from flowops.runs import EvaluateConfig, Run, RunFolder
 from flowops.runs.checkpoint import load_weights
+from flowops.runs.folder import average_names
 from flowops.runs.processes import on_first, together
-from flowops.runs.run import average_names
 from flowops.runs.saving import remove_later, save_checkpoint
 from flowops.runs.tables import cut_table
 

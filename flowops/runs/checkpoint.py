@@ -123,7 +123,7 @@ def load_weights(
         folder: `checkpoints` in the folder of a run.
         step: which checkpoint; None for the newest whose weights are whole.
         average: name of the average of the weights; names for the first of them that the checkpoint holds, or else the
-            first average in it; None for the weights themselves.
+            first average in it; None or no names for the weights themselves.
         report: is told what is wrong with newer checkpoints, and which average takes the place of the one wanted.
 
     Raises:
@@ -155,7 +155,9 @@ def load_weights(
 
 
 def _first(manifest: Manifest, names: Sequence[str]) -> str | None:
-    """The first of the names that is an average of the checkpoint, or else its first average."""
+    """The first of the names that is an average of the checkpoint, or else its first average; None for no names."""
+    if not names:
+        return None
     return next((name for name in (*names, *manifest.averages) if name in manifest.averages), names[0])
 
 

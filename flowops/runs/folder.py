@@ -212,6 +212,16 @@ def file_of(average: str | None) -> str:
     return MODEL if average is None else f"ema-{average}.safetensors"
 
 
+def average_names(config: TrainConfig) -> list[str]:
+    """The names of the averages of a run, the one that samples come from first."""
+    return [f"{decay:g}" for decay in config.averages or ()] + power_names(config)
+
+
+def power_names(config: TrainConfig) -> list[str]:
+    """The names of the power-function averages among them."""
+    return [f"power-{width:g}" for width in config.power]
+
+
 def candidates(folder: Path) -> dict[int, Path]:
     """The checkpoints by step, newest first: folders named by it, and those set aside whose place is still empty."""
     found: dict[int, Path] = {}

@@ -9,8 +9,8 @@ from typing import Any
 from flowops.data import Dataset
 from flowops.data.registry import ENTRIES
 from flowops.runs.facts import Facts
+from flowops.runs.folder import average_names
 from flowops.runs.provenance import without_folders
-from flowops.runs.run import average_names
 from flowops.runs.settings import TrainConfig
 
 _LOSS, _LAW = "the loss would be another", "what is learned would be another map"

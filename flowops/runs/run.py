@@ -22,16 +22,17 @@ from flowops.runs.checkpoint import CheckpointError, load_weights
 from flowops.runs.computing import ComputedMap, Precision
 from flowops.runs.facts import read_facts
 from flowops.runs.fitting import fill, misfit
-from flowops.runs.folder import RunFolder
+from flowops.runs.folder import RunFolder, average_names
 from flowops.runs.progress import tell
 from flowops.runs.settings import TrainConfig
+from flowops.runs.shared import Shared
 from flowops.runs.teacher import teacher_of
 from flowops.sampling import Conditioning, Drawn, Way, blocks, chunk_size, labels_of, noise
 from flowops.sampling.drawing import now
 
 
 @dataclass(frozen=True, repr=False)
-class Run:
+class Run(Shared):
     """A trained flow map with everything needed to sample it; `Run.load` reads it, `train` returns it.
 
     Attributes:
@@ -357,13 +358,3 @@ class Run:
         return (
             f"Run({self.folder.path}: {self.config.method} on {self.config.dataset}, step {self.step}, {self.device})"
         )
-
-
-def average_names(config: TrainConfig) -> list[str]:
-    """The names of the averages of a run, the one that samples come from first."""
-    return [f"{decay:g}" for decay in config.averages or ()] + power_names(config)
-
-
-def power_names(config: TrainConfig) -> list[str]:
-    """The names of the power-function averages among them."""
-    return [f"power-{width:g}" for width in config.power]

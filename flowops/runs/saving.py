@@ -80,6 +80,15 @@ def save_averages(
     _write(Path(folder), step, _files(averages), None, since or {})
 
 
+def save_weights(folder: Path | str, step: int, weights: Mapping[str, Tensor], average: str | None) -> None:
+    """Write `folder`/`step` with weights alone, under the name of an average, or None for that of the weights.
+
+    Raises:
+        CheckpointError: as `save_averages`.
+    """
+    _write(Path(folder), step, {file_of(None if average is None else check_name(average)): weights}, None, {})
+
+
 def _files(averages: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Mapping[str, Tensor]]:
     return {file_of(check_name(name)): values for name, values in averages.items()}
 

@@ -21,8 +21,9 @@ from flowops.runs import RunFolder, TrainConfig
 from flowops.runs.assembly import Assembly
 from flowops.runs.checkpoint import Checkpoint, CheckpointError
 from flowops.runs.fitting import fill, misfit, own_names
+from flowops.runs.folder import power_names
 from flowops.runs.processes import Interruption, gathered, kernels, on_first
-from flowops.runs.run import Run, power_names
+from flowops.runs.run import Run
 from flowops.runs.saving import remove_later, save_averages, save_checkpoint
 from flowops.training.averages import TARGET, Averages
 from flowops.training.compilation import NotCompiledError, check_compiled

@@ -12,9 +12,9 @@ from flowops.runs import CheckpointError, RunFolder, TrainConfig
 from flowops.runs.assembly import Assembly
 from flowops.runs.checkpoint import Checkpoint, latest_checkpoint
 from flowops.runs.facts import read_facts
+from flowops.runs.folder import average_names
 from flowops.runs.processes import gathered, on_first, together
 from flowops.runs.resuming import changes, check_resumable, check_same_data
-from flowops.runs.run import average_names
 from flowops.runs.saving import remove_later
 from flowops.training.averages import TARGET
 

@@ -24,11 +24,10 @@ from flowops.runs import Run, RunFolder, TrainConfig, save_config
 from flowops.runs.assembly import Assembly, assemble, completed, dataset_of, laid_out, map_of
 from flowops.runs.checkpoint import load_weights
 from flowops.runs.fitting import fill, fill_partly, misfit, shown
-from flowops.runs.folder import locked
+from flowops.runs.folder import average_names, locked
 from flowops.runs.processes import Interrupted, first_alone, launched, on_first, rank, together
 from flowops.runs.progress import tell
 from flowops.runs.provenance import provenance
-from flowops.runs.run import average_names
 from flowops.runs.settings import GIVEN, check_config, check_shares
 from flowops.runs.teacher import teacher_of
 from flowops.training.engine import Engine
