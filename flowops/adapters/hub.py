@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flowops._named import require
 
@@ -52,6 +53,7 @@ def fetch(
     revision: str | None = None,
     token: str | None = None,
     cache_dir: Path | str | None = None,
+    **options: Any,
 ) -> Path:
     """The folder of a model repository on this machine, downloaded where it is not.
 
@@ -61,6 +63,7 @@ def fetch(
         revision: branch, tag or commit; None for main.
         token: in place of that of `hf auth login`.
         cache_dir: where downloads are kept; None for the cache of the hub.
+        **options: of `huggingface_hub.snapshot_download`.
 
     Raises:
         ValueError: for a name that is none.
@@ -71,7 +74,7 @@ def fetch(
         return Path(
             hub.snapshot_download(
                 repo_id, revision=revision, token=token, cache_dir=cache_dir, allow_patterns=list(patterns),
-                library_name="flowops",
+                library_name="flowops", **options,
             )
         )  # fmt: skip
 

@@ -1,10 +1,12 @@
 """Runs: their settings, what these name, a run's folder and checkpoints, and a finished run. Nothing here trains."""
 
 from flowops.runs.checkpoint import CheckpointError
+from flowops.runs.exporting import to_diffusers
 from flowops.runs.folder import Locked, RunFolder, load_config, save_config
 from flowops.runs.power import Snapshot, posthoc
 from flowops.runs.run import Run
 from flowops.runs.settings import EvaluateConfig, HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
+from flowops.runs.shared import Shared
 from flowops.runs.snapshots import snapshots
 from flowops.runs.writing import Written, write_samples
 from flowops.sampling import Drawn
@@ -27,6 +29,9 @@ __all__ = [
     "RunFolder",
     "CheckpointError",
     "Locked",
+    # a run elsewhere
+    "Shared",
+    "to_diffusers",
     # averages of weights, made anew
     "Snapshot",
     "snapshots",

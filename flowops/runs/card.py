@@ -68,14 +68,15 @@ def model_card(
     scores = None if evaluation is None else json.loads(evaluation.read_text(encoding="utf-8"))
     table = "" if evaluation is None else evaluation.with_suffix(".md").read_text(encoding="utf-8").strip()
     images = len(run.event) == 3
+    results = _results(hub, run, scores)
     data = hub.ModelCardData(
         library_name="flowops",
         tags=["flow-map", "flow-matching", "few-step-generation", run.config.method],
         datasets=[run.config.dataset] if run.config.dataset in NAMES else None,
         license=license,
         pipeline_tag=TASK if images and not run.classes else None,
-        model_name=short,
-        eval_results=_results(hub, run, scores) or None,
+        model_name=short if results else None,
+        eval_results=results or None,
     )
     row = method_of(run.config).row
     parts = [

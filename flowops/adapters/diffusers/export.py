@@ -55,6 +55,7 @@ def export_pipeline(X: LearnedMap, I: Interpolant, path: Path | str, config: Map
     path = Path(path)
     if path.is_symlink() or (path.exists() and not (path.is_dir() and (not any(path.iterdir()) or is_pipeline(path)))):
         raise FileExistsError(f"`path` must be a new folder or an earlier export, and {path} is not; choose another.")
+    FlowMapModel.trust(*(str(config.get(name)) for name in ("network", "parameterization", "interpolant")))
     model = FlowMapModel(**config)
     model.learned.load_state_dict(X.state_dict())
     scheduler = require("diffusers", "diffusers").FlowMapEulerDiscreteScheduler(model.config.num_train_timesteps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -59,11 +59,22 @@ class FlowMapModel(ModelMixin, ConfigMixin):
         num_train_timesteps: the timestep of noise.
 
     Raises:
-        ValueError, TypeError: for names and options that do not exist, and a schedule that cannot be moved.
+        ValueError, TypeError: for names and options that do not exist, a function of one's own that nobody trusts, and
+            a schedule that cannot be moved.
 
     Cost: one call of the network per value, and on another schedule two root findings over the times. Source: the
     scheduler's documentation, AnyFlow 2605.13724; 2505.18825 eq. (6).
     """
+
+    trusted: ClassVar[set[str]] = set()
+
+    @classmethod
+    def trust(cls, *names: str) -> None:
+        """Say that functions package.module:factory may be imported and called, before a folder that names them opens.
+
+        The settings of a folder of others can name any function of any package that is installed here.
+        """
+        cls.trusted.update(names)
 
     @register_to_config
     def __init__(
@@ -81,6 +92,12 @@ class FlowMapModel(ModelMixin, ConfigMixin):
         num_train_timesteps: int = 1000,
     ) -> None:
         super().__init__()
+        for name in (network, parameterization, interpolant):
+            if isinstance(name, str) and ":" in name and name not in self.trusted:
+                raise ValueError(
+                    f"`trusted` must hold every function that a model names, and {name!r} is one, which would be "
+                    f"called; if you know it, call FlowMapModel.trust({name!r}) first."
+                )
         self.event = torch.Size(event)
         made = _network(network, self.event, len(classes) or None, network_options or {}, inputs or {})
         I = named(interpolant) if isinstance(interpolant, str) else _from_formulas(**interpolant)

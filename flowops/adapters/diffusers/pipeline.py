@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flowops._named import require
+from flowops.adapters import hub
 from flowops.adapters.diffusers.model import FlowMapModel
 
 DiffusionPipeline: Any = require("diffusers", "diffusers").DiffusionPipeline
@@ -25,7 +26,8 @@ class FlowMapPipeline(DiffusionPipeline):
         scheduler: `FlowMapEulerDiscreteScheduler`, whose step is the map; or `FlowMatchEulerDiscreteScheduler`, which
             solves the field of its diagonal.
 
-    `FlowMapPipeline.from_pretrained` reads a folder or a repository of the hub; no code of theirs is run.
+    `FlowMapPipeline.from_pretrained` reads a folder or a repository of the hub. It holds no code, and no function that
+    its settings name is called unless `FlowMapModel.trust` was told so.
     """
 
     model_cpu_offload_seq = "unet"
@@ -39,9 +41,8 @@ class FlowMapPipeline(DiffusionPipeline):
         """The folder of a repository; `from_pretrained` calls it. The class of the model is the one here."""
         known = ("cache_dir", "force_download", "local_files_only", "token", "revision")
         own = {name: kwargs[name] for name in known if kwargs.get(name) is not None}
-        held = ["model_index.json", "unet/*", "scheduler/*"]
-        fetch = require("huggingface_hub", "hub").snapshot_download
-        return str(fetch(pretrained_model_name, allow_patterns=held, **own))
+        held = ["model_index.json", "*/*.json", "*/*.safetensors"]
+        return str(hub.fetch(pretrained_model_name, patterns=held, **own))
 
     @torch.no_grad()
     def __call__(
@@ -78,6 +79,8 @@ class FlowMapPipeline(DiffusionPipeline):
         """
         if output_type not in OUTPUTS:
             raise ValueError(f"`output_type` must be one of {', '.join(OUTPUTS)}, got {output_type!r}; pass one.")
+        if num_inference_steps < 1:
+            raise ValueError(f"`num_inference_steps` must be at least 1, got {num_inference_steps}; pass 2, say.")
         x = self._noise(batch_size, generator, latents)
         labels = self._labels(len(x), class_labels, guidance_scale)
         calls = self._calls(len(x), labels, guidance_scale, guidance_interval)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from flowops import LearnedMap, interpolants, reschedule
+from flowops.adapters import hub
 from flowops.adapters.diffusers import FlowMapModel, FlowMapPipeline, export_pipeline
 from flowops.adapters.diffusers.export import ExportedPipeline
 from flowops.data import Pairs
@@ -24,6 +25,7 @@ from flowops.networks import MLP
 from flowops.runs import NetworkConfig, Run
 from flowops.runs.exporting import to_diffusers
 from flowops.training import train
+from tests.adapters.test_hub import faked
 from tests.runs.small import Make, maker, no_pictures, silent
 
 __all__ = ["no_pictures"]
@@ -68,7 +70,7 @@ def _drawn(run: Run) -> Run:
 
 
 def _opened(path: Path) -> Any:
-    pipe = FlowMapPipeline.from_pretrained(path)
+    pipe = FlowMapPipeline.from_pretrained(str(path))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -194,6 +196,35 @@ def test_the_weights_are_safetensors_and_no_code_lies_beside_them(labelled: Run,
     assert json.loads((path / "unet/config.json").read_text())["classes"] == [str(k) for k in range(10)]
 
 
+def perceptron(event: Any, classes: int | None, width: int = 8) -> MLP:
+    """A network of one's own."""
+    return MLP(event, width=width, depth=1, labels=classes)
+
+
+def test_a_network_of_ones_own_is_opened_where_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = "tests.adapters.diffusers.test_export:perceptron"
+    X = LearnedMap(perceptron((1, 4, 4), None, 12))
+    done = export_pipeline(
+        X, interpolants.linear(), tmp_path / "pipe", {**SMALL, "network": own, "network_options": {"width": 12}}
+    )
+    x0 = torch.randn(2, 1, 4, 4)
+    assert_close(_images(_opened(done.path), x0), X(0.0, 1.0, x0))
+    monkeypatch.setattr(FlowMapModel, "trusted", set())  # as in another process
+    with pytest.raises(ValueError, match=r"FlowMapModel.trust\('tests.adapters"):
+        _opened(done.path)
+
+
+def test_a_pipeline_comes_from_the_hub_without_code(
+    labelled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = to_diffusers(labelled, tmp_path / "pipe")
+    faked(tmp_path / "hub", monkeypatch)
+    hub.push(done.path, "me/pipe")
+    (tmp_path / "hub" / "me" / "pipe" / "unet" / "model.py").write_text("raise SystemExit")  # is not asked for
+    x0 = labelled.base(2)
+    assert torch.equal(_images(_opened(Path("me/pipe")), x0), _images(_opened(done.path), x0))
+
+
 def test_an_earlier_export_is_replaced_and_nothing_else(labelled: Run, tmp_path: Path) -> None:
     path = to_diffusers(labelled, tmp_path / "pipe").path
     (path / "unet" / "old").touch()
@@ -288,6 +319,7 @@ def test_the_generator_decides_the_noise(labelled: Run, tmp_path: Path) -> None:
         ({"class_labels": [0.5, 1.5]}, "`class_labels`"),
         ({"output_type": "jpeg"}, "`output_type`"),
         ({"batch_size": 0}, "`batch_size`"),
+        ({"num_inference_steps": 0}, "`num_inference_steps`"),
         ({"latents": torch.zeros(2, 1, 4, 4)}, "`latents`"),
         ({"guidance_interval": (0.2, 0.8)}, "`guidance_interval`"),
         ({"guidance_scale": 2.0, "guidance_interval": (0.2, 0.8)}, "`guidance_interval`"),
