@@ -87,13 +87,13 @@ def _told(repo_id: str, what: str, revision: str | None) -> Iterator[None]:
     try:
         yield
     except errors.HFValidationError as error:
-        raise ValueError(f"`repo_id` must be a folder or a repository user/name, got {repo_id!r}; mend it.") from error
+        raise ValueError(f"{repo_id!r} must be a folder, or a repository user/name of the hub; mend it.") from error
     except errors.RevisionNotFoundError as error:
         raise OSError(f"`revision` must be a branch, tag or commit of {repo_id}, got {revision!r}; mend it.") from error
     except errors.RepositoryNotFoundError as error:
         raise OSError(
-            f"`repo_id` must be a repository that is there and open to you, got {repo_id!r}; check its name, and "
-            f"{login} where it is private."
+            f"{repo_id!r} must be a folder, or a repository of the hub that is there and open to you; check its name, "
+            f"and {login} where it is private."
         ) from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         raise OSError(_unreachable(repo_id, what)) from error

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,10 +15,7 @@ from typing import Any, Self
 import torch
 
 from flowops._named import require
-from flowops.interpolants import NAMED
-from flowops.maps import PARAMETERIZATIONS
-from flowops.methods import METHODS
-from flowops.networks import NETWORKS
+from flowops.data.registry import ENTRIES
 from flowops.pictures import drawable, save_comparison
 from flowops.runs.card import Saved, model_card
 from flowops.runs.checkpoint import CheckpointError, load_weights
@@ -26,6 +23,7 @@ from flowops.runs.folder import MANIFEST, RunFolder, average_names, load_config,
 from flowops.runs.provenance import without_folders
 from flowops.runs.saving import save_weights
 from flowops.runs.settings import GIVEN, TrainConfig
+from flowops.runs.teacher import PREFIX
 
 FILES = ("config.yaml", "run.json", "evaluation.json", f"checkpoints/*/{MANIFEST}", "checkpoints/*/*.safetensors")
 """What is read of a repository: settings, facts, scores and weights, and nothing pickled."""
@@ -170,25 +168,28 @@ def check_trusted(config: TrainConfig, trust: Sequence[str], source: str) -> Non
     Raises:
         ValueError: naming it.
     """
-    network = config.network
-    own: list[tuple[str | None, Mapping[str, Any]]] = [
-        (network.kind, NETWORKS), (network.parameterization, PARAMETERIZATIONS), (config.method, METHODS),
-        (config.interpolant, NAMED),
-    ]  # fmt: skip
-    named = [name for name, known in own if name not in known]
-    named += [name for name in (config.dataset, config.coupling, config.teacher) if _imports(name)]
-    for name in named:
-        if name is not None and ":" in name and name not in trust:
+    for name in _named(config):
+        if ":" in name and name not in trust:
             raise ValueError(
                 f"`trust` must name every function that the settings of {source} name, and {name!r} is one, which "
                 f"would be called; if you know it, pass trust=[{name!r}]."
             )
 
 
-def _imports(name: str | None) -> bool:
-    """Whether a name is package.module:factory, and not a path or a problem behind a colon."""
-    head, colon, tail = (name or "").partition(":")
-    return bool(colon) and "." in head and tail.isidentifier()
+def _named(config: TrainConfig) -> Iterator[str]:
+    """The texts of settings that may stand for something to import, where there is a colon in them."""
+    network, dataset = config.network, config.dataset
+    while dataset.startswith("transported:"):  # of another set, by its name
+        dataset = dataset.partition(":")[2]
+    if dataset.partition(":")[0] not in ENTRIES:  # which have a path behind the colon
+        yield dataset
+    if config.teacher is not None and not config.teacher.startswith(PREFIX):
+        yield config.teacher
+    yield from filter(None, (network.kind, network.parameterization, config.method, config.interpolant))
+    yield from filter(None, (config.coupling, config.data))
+    of_network = (*network.options, *network.parameterization_options)
+    for option in (*config.options, *config.data_options, *config.coupling_options, *of_network):
+        yield option.partition("=")[2]
 
 
 def _which(run: Saved) -> tuple[str | None, str]:

@@ -84,7 +84,10 @@ def _raises(error: BaseException) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (errors.RepositoryNotFoundError("404", response=_response(404)), "check its name, and log in by `hf auth"),
+        (
+            errors.RepositoryNotFoundError("404", response=_response(404)),
+            "check its name, and log in by `hf auth login`",
+        ),
         (errors.RevisionNotFoundError("404", response=_response(404)), "`revision` must be a branch, tag or commit"),
         (errors.LocalEntryNotFoundError("no network"), "the hub is not reached; look at the network"),
         (errors.OfflineModeIsEnabled("offline"), "the hub is not reached"),
@@ -112,9 +115,9 @@ def test_the_real_client_without_a_network(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", ["a b", "a/b/c", "-x", ""])
 def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be a folder or a repository user/name"):
+    with pytest.raises(ValueError, match="must be a folder, or a repository user/name"):
         hub.fetch(name, patterns=["*"])
-    with pytest.raises(ValueError, match="must be a folder or a repository user/name"):
+    with pytest.raises(ValueError, match="must be a folder, or a repository user/name"):
         hub.push(tmp_path, name)
 
 

@@ -142,6 +142,10 @@ def test_settings_of_others_call_no_function_that_is_not_trusted(small: Make, tm
         ("parameterization: average-velocity", f"parameterization: {own}"),
         ("method: lsd", f"method: {own}"),
         ("interpolant: linear", f"interpolant: {own}"),
+        ("options: []", f"options: [law={own}]"),
+        ("coupling: independent", f"coupling: {own}"),
+        ("teacher: null", f"teacher: {own}"),
+        ("dataset: checkerboard", f"dataset: transported:{own}"),
         ("dataset: checkerboard", f"dataset: {own}"),
     ):
         assert setting in config, setting
