@@ -29,12 +29,14 @@ class Export(RunChoice):
         to: program for torch alone; diffusers for a FlowMapPipeline.
         steps: along the map, in a program; one if left out.
         out: the program, .pt2, or the folder; RUN/sampler-STEPS.pt2 or RUN/diffusers if left out.
+        truncate: for diffusers, hold the clock where the schedule of RUN reaches less far than the linear one.
         grid: times of the steps of a program; uniform, noise-levels as in EDM, or a JSON file with the times.
     """
 
     to: Literal["program", "diffusers"] = "program"
     steps: int | None = None
     out: str | None = None
+    truncate: bool = False
     grid: str = "uniform"
 
 
@@ -43,6 +45,8 @@ def run(args: Sequence[str]) -> int:
     given = parse(Export, args, "export", flags=FLAGS | {"out": Flag(shown="PATH")}, also={"path": "--out"})
     if given.to == "diffusers":
         return _to_diffusers(given)
+    if given.truncate:
+        raise ValueError("`truncate` must be left out for a program, which keeps the schedule of the run; drop it.")
     source = load(given)
     grid = grid_of(given.grid, given.steps, source.interpolant)
     path = Path(given.out) if given.out is not None else source.folder.path / f"sampler-{len(grid) - 1}.pt2"
@@ -61,7 +65,7 @@ def _to_diffusers(given: Export) -> int:
         raise ValueError(f"`{name}` must be left out for diffusers, which is told when it samples, got {value}.")
     source = load(given)
     path = Path(given.out) if given.out is not None else source.folder.path / "diffusers"
-    exported = told(lambda: to_diffusers(source, path))
+    exported = told(lambda: to_diffusers(source, path, truncate=given.truncate))
     to_stdout(f"{exported.path}: a pipeline of diffusers, {exported.error:.1e} from the map")
     labels = ", class_labels=0" if source.classes else ""
     to_stdout(

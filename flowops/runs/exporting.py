@@ -30,8 +30,8 @@ def to_diffusers(run: Run, path: Path | str, *, truncate: bool = False) -> Expor
             that `reschedule` states.
 
     Raises:
-        ValueError: for a run of points, from paired data, with a network that was an object, or with a second-order
-            parameterization, and a schedule that cannot be moved.
+        ValueError: for a run of points, from paired data, on a schedule of three terms, with a network that was an
+            object, or with a second-order parameterization, and a schedule that reaches less far without `truncate`.
         FileExistsError: if something else is in the folder.
     """
     config, network, facts = run.config, run.config.network, read_facts(run.folder.facts)
@@ -73,6 +73,11 @@ def _check(run: Run) -> None:
         raise ValueError(
             f"`run` must start from normal noise for diffusers, and {run.folder.path} starts from base samples of its "
             f"data; export it to a program."
+        )
+    if run.interpolant.has_latent:
+        raise ValueError(
+            f"`run` must be on a schedule of two terms for diffusers, whose noise levels have no third, and "
+            f"{run.folder.path} has a gamma; export it to a program."
         )
     if run.config.network.parameterization == "second-order":
         raise ValueError(

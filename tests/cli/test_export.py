@@ -76,6 +76,10 @@ def test_diffusers_is_told_the_steps_when_it_samples(
     assert said in flowops("export", digits_run, "--to", "diffusers", *words).error
 
 
+def test_a_program_keeps_the_schedule(flowops: Console, board_run: Path) -> None:
+    assert "--truncate must be left out for a program" in flowops("export", board_run, "--truncate").error
+
+
 def test_points_have_no_pipeline(flowops: Console, board_run: Path) -> None:
     assert "must be of images for diffusers" in flowops("export", board_run, "--to", "diffusers").error
     assert not (board_run / "diffusers").exists()

@@ -274,6 +274,7 @@ def test_points_pairs_objects_and_teachers_are_refused(labelled: Run, small: Mak
 
     assert "got samples of shape [2]" in refused(replace(labelled, event=torch.Size([2])))
     assert "base samples of its data" in refused(replace(labelled, paired=True))
+    assert "has a gamma" in refused(replace(labelled, interpolant=interpolants.encoding_decoding()))
     config = labelled.config
     for network, said in (
         (replace(config.network, parameterization="second-order"), "teacher's field"),
