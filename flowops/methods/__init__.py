@@ -13,6 +13,7 @@ from flowops.methods import compared
 from flowops.methods.annealing import Annealing, Exponential, Sigmoid
 from flowops.methods.atlas import Relation, atlas
 from flowops.methods.declare import preset, replaced, row
+from flowops.methods.direction import goes_back
 from flowops.methods.draw import Draw, TermDraw
 from flowops.methods.guidance import PowerLaw, RandomInterval
 from flowops.methods.learned_features import LearnedFeatures
@@ -55,6 +56,7 @@ __all__ = [
     "Draw",
     "TermDraw",
     "decay_of",
+    "goes_back",
     # parts of a row
     "row",
     "preset",

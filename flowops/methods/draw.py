@@ -15,7 +15,7 @@ from flowops.methods.groups import groups_of
 from flowops.methods.guidance import PowerLaw, RandomInterval, whole_at_one
 from flowops.methods.point import CONDITIONAL
 from flowops.methods.term import Term
-from flowops.times import Diagonal, Leap, ThreeTimes, UpperTriangle, ahead, behind
+from flowops.times import Diagonal, Leap, ThreeTimes, TimeLaw, UpperTriangle, ahead, behind
 from flowops.times.law import Request
 
 
@@ -194,11 +194,7 @@ def _drawn(
     part: tuple[int, int],
 ) -> TermDraw | None:
     """The times of a term on these rows of the joint batch, with what the part has of them; None if it has none."""
-    law = o.law or last.law or UpperTriangle()
-    if term is not last:
-        law = term.law or law
-    if term.share == "eta" and o.diagonal is not None:
-        law = Diagonal(o.diagonal)
+    law = law_of(term, last, o)
     size, device = rows.stop - rows.start, joint.device
     pairs = size if o.particles is None else groups_of(size, o.particles)
     request = replace(joint, n=pairs)
@@ -236,6 +232,14 @@ def _drawn(
         path=None if path is None else path[within],
         augment=None if columns.augment is None else columns.augment[rows],
     )
+
+
+def law_of(term: Term, last: Term, o: Any) -> TimeLaw:
+    """The law of the times of a term: its own, that of the last term, or what the options put in their place."""
+    if term.share == "eta" and o.diagonal is not None:
+        return Diagonal(o.diagonal)
+    law: TimeLaw = o.law or last.law or UpperTriangle()
+    return law if term is last else term.law or law
 
 
 def _between(term: Term, three: Leap, u: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

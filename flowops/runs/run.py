@@ -16,6 +16,7 @@ from flowops.data import Dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, LearnedMap
+from flowops.methods import goes_back
 from flowops.methods.point import null_label_of
 from flowops.runs.assembly import dataset_of, interpolant_of, laid_out, map_of, method_of, network_of
 from flowops.runs.checkpoint import CheckpointError, load_weights
@@ -27,7 +28,8 @@ from flowops.runs.progress import tell
 from flowops.runs.settings import TrainConfig
 from flowops.runs.shared import Shared
 from flowops.runs.teacher import teacher_of
-from flowops.sampling import Conditioning, Drawn, Way, blocks, chunk_size, labels_of, noise
+from flowops.runs.way_back import check_way_back
+from flowops.sampling import Conditioning, Drawn, Inverted, Way, blocks, chunk_size, labels_of, noise, round_trip
 from flowops.sampling.drawing import now
 
 
@@ -339,17 +341,46 @@ class Run(Shared):
             calls += each * len(block) / n
         return Drawn(name, torch.cat(parts), round(calls, 6), seconds)
 
+    def invert(
+        self,
+        x1: Tensor,
+        *,
+        solver: str | None = None,
+        steps: int | None = None,
+        grid: Sequence[float] | None = None,
+        tolerance: float | None = None,
+        label: int | Sequence[int] | Tensor | None = None,
+        guidance: float | None = None,
+        interval: tuple[float, float] | None = None,
+        chunk: int | None = None,
+    ) -> Inverted:
+        """The noise of data with the error of the round trip; `sample(x0=found.x0, label=…)` takes it, or edits by it.
+
+        Raises:
+            ValueError, TypeError: as `draw`, whose arguments these are; without the labels of the data of a run with
+                labels, and without a solver (dopri5, heun, euler) where the map was trained forward only.
+        """
+        check_way_back(self.folder.path, solver or self.two_sided, not self.classes or label is not None)
+        way = Way(solver, steps, grid, tolerance)
+        conditioning = self.conditioning(self._number(None, x1, "x1"), label, guidance, interval)
+        return round_trip(conditioning, self._checked(x1, "x1"), way, self.interpolant, chunk=chunk)
+
+    @cached_property
+    def two_sided(self) -> bool:
+        """Whether the map was trained at times s > t too, and so to be its own way back; see `methods.goes_back`."""
+        return goes_back(method_of(self.config), interpolant_of(self.config))
+
     @staticmethod
-    def _number(n: int | None, x0: Tensor) -> int:
-        check_state(x0, "x0")
+    def _number(n: int | None, x0: Tensor, name: str = "x0") -> int:
+        check_state(x0, name)
         if n not in (None, len(x0)) or not len(x0):
-            raise ValueError(f"`x0` must hold {n or 'at least one'} states, got {len(x0)}; leave `n` out.")
+            raise ValueError(f"`{name}` must hold {n or 'at least one'} states, got {len(x0)}; leave `n` out.")
         return len(x0)
 
-    def _checked(self, x0: Tensor) -> Tensor:
+    def _checked(self, x0: Tensor, name: str = "x0") -> Tensor:
         if x0.shape[1:] != self.event:
             raise ValueError(
-                f"`x0` must hold states of shape {list(self.event)}, got {list(x0.shape[1:])}; reshape it."
+                f"`{name}` must hold states of shape {list(self.event)}, got {list(x0.shape[1:])}; reshape it."
             )
         return x0.to(self.device)
 

@@ -1,4 +1,4 @@
-"""Samples from a flow map: seeded noise, grids of times, samplers, baselines that solve the ODE, and export."""
+"""Samples from a flow map: seeded noise, grids of times, samplers, inversion, baselines that solve the ODE, export."""
 
 from flowops.sampling import grids
 from flowops.sampling.adaptive import Adapted, adaptive_sample
@@ -7,6 +7,8 @@ from flowops.sampling.cost import Count, CountedField, CountedMap, blocks, chunk
 from flowops.sampling.drawing import Conditioning, Drawn, Way, labels_of
 from flowops.sampling.export import export_sampler, load_sampler
 from flowops.sampling.extrapolation import Extrapolated, extrapolated, measured_orders
+from flowops.sampling.interpolation import slerp
+from flowops.sampling.inversion import Inverted, invert, round_trip
 from flowops.sampling.noise import noise
 from flowops.sampling.optimal_grids import StepErrors, optimal_grids, step_errors
 from flowops.sampling.parareal import Corrected, parareal
@@ -31,6 +33,11 @@ __all__ = [
     "gamma_sample",
     "restart_sample",
     "renoise",
+    # from data to noise, and between two noises
+    "invert",
+    "round_trip",
+    "Inverted",
+    "slerp",
     # from a tilted law
     "tilt",
     "Tilted",

@@ -198,9 +198,7 @@ class Way:
             return self._to_tolerance(check_tolerance(self.tolerance))
         if self.restart is not None and len(self.restart) != 3:
             raise ValueError(f"`restart` must be times u < v and how often, got {self.restart}; pass (0.2, 0.7, 2).")
-        times = (
-            grids.uniform(1 if self.steps is None else self.steps) if self.grid is None else grids.check_grid(self.grid)
-        )
+        times = self.times()
 
         def draw(conditioning: Conditioning, x0: Tensor, first: int) -> tuple[Tensor, float]:
             X = CountedMap(conditioning.map())
@@ -216,6 +214,12 @@ class Way:
             return x, per_sample(X.count, x0)
 
         return f"map, {_steps(times)}", draw
+
+    def times(self) -> list[float]:
+        """The times of the steps along the map; one step if nothing is given."""
+        return (
+            grids.uniform(1 if self.steps is None else self.steps) if self.grid is None else grids.check_grid(self.grid)
+        )
 
     def _to_tolerance(self, tolerance: float) -> tuple[str, Draw]:
         for name in ("steps", "grid", "gamma", "restart"):
