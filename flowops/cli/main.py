@@ -13,6 +13,7 @@ from flowops.cli.console import brief_warnings, in_shell, speak, to_stderr, to_s
 COMMANDS: dict[str, str] = {
     "train": "train a flow map, or go on with a run",
     "sample": "samples of a run as pictures, by its map and by solvers",
+    "invert": "pictures to noise and back, edits by their class, interpolations",
     "evaluate": "how good samples are and what they cost, as a table",
     "compare": "methods, schedules and couplings at one budget, in one table",
     "export": "a run for elsewhere: a program that runs without flowops, or a folder of diffusers",

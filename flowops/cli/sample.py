@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from flowops.cli.console import is_first, to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
 from flowops.pictures import drawable, is_image, save_comparison, save_pictures
 from flowops.pictures.drawing import SHOWN
-from flowops.runs import Drawn, Run, Written, write_samples
+from flowops.runs import Drawn, Run, Written, load_noise, write_samples
 from flowops.runs.processes import on_first
 from flowops.runs.progress import EVERY
 from flowops.sampling import optimal_grids
@@ -60,6 +60,7 @@ class Sample(Sampling):
         gamma: share of noise put back after every step, from 0 to 1.
         restart: times U < V of the grid, and how often the map goes from V back to U.
         seed: seed of the noise.
+        noise: file of flowops invert with the states to start from, and their classes, in place of a seed.
     """
 
     steps: tuple[int, ...] | None = None
@@ -76,11 +77,13 @@ class Sample(Sampling):
     gamma: float | None = None
     restart: tuple[float, float, int] | None = None
     seed: int = 0
+    noise: str | None = None
 
 
 def run(args: Sequence[str]) -> int:
     """Sample, and say what was written and what it cost."""
     shown = {"steps": "[INT ...]", "tensor": "FILE", "restart": "U V TIMES", "interval": "LOW HIGH", "out": "PATH"}
+    shown["noise"] = "FILE"
     shown["grid"] = "{uniform,noise-levels,optimal,FILE}"
     flags = {**FLAGS, **{name: Flag(shown=value) for name, value in shown.items()}}
     given = parse(Sample, args, "sample", flags=flags, also={"path": "--out", "between": "--restart"})
@@ -89,6 +92,10 @@ def run(args: Sequence[str]) -> int:
         raise ValueError(f"`tensor` must end in .safetensors or .npz, got {given.tensor}; rename it.")
     if given.tensor is not None and not picture:
         raise ValueError(f"`tensor` must be left out where `out` takes all samples, got {given.out}; drop one of them.")
+    if given.noise is not None and not picture:
+        raise ValueError(
+            f"`noise` must be left out where `out` takes all samples, got {given.noise}; drop one of them."
+        )
     chosen = load(given)
     if not picture:
         _write_all(given, chosen)
@@ -175,7 +182,10 @@ def _show(given: Sample, chosen: Run) -> None:
             f"`tensor` must be given for samples of shape {list(chosen.event)}, which make no picture, or `out` end in "
             f".npz; pass one of them."
         )
-    rows = {drawn.label: drawn for drawn in (chosen.draw(given.n, **way) for way in _ways(given, chosen, STEPS))}
+    start = _start(given)
+    given = replace(given, n=len(start["x0"])) if start else given
+    ways = ({**way, **start} for way in _ways(given, chosen, STEPS))
+    rows = {drawn.label: drawn for drawn in (chosen.draw(given.n, **way) for way in ways)}
     made = [_picture(given, chosen, rows)] if drawable(chosen.event) else []
     if given.tensor is not None:
         _save_tensors(Path(given.tensor), rows)
@@ -183,6 +193,17 @@ def _show(given: Sample, chosen: Run) -> None:
     for drawn in rows.values():
         to_stdout(_cost(drawn))
     to_stdout(f"{'; '.join(made)}: {given.n} samples of step {chosen.step}")
+
+
+def _start(given: Sample) -> dict[str, Tensor]:
+    """The states to start from, with their classes unless one is given for all, as arguments of `Run.draw`."""
+    if given.noise is None:
+        return {}
+    for name in ("n", "seed"):
+        if (value := getattr(given, name)) != getattr(Sample, name):
+            raise ValueError(f"`{name}` must be left out beside a file of noise, got {value}; drop it.")
+    x0, labels = load_noise(given.noise)
+    return {"x0": x0} if labels is None or given.label is not None else {"x0": x0, "label": labels}
 
 
 def _write_all(given: Sample, chosen: Run) -> None:

@@ -19,6 +19,7 @@ from flowops._named import require
 from flowops.data.images import to_uint8
 
 SIDE = 64  # pixels to which small pictures are enlarged
+_LABEL = 4.0  # inches that a label has, however few pictures stand below it
 SHOWN, COLUMNS = 64, 16  # images of each sampler in a comparison, and how many stand side by side
 
 
@@ -169,9 +170,10 @@ def _image_rows(rows: Mapping[str, Tensor]) -> Any:
     columns = min(COLUMNS, max(len(x) for x in rows.values()))
     pictures = [image_grid(x[:SHOWN], columns, None) for x in rows.values()]
     height, width = pictures[0].shape[0] / 100, max(picture.shape[1] for picture in pictures) / 100
-    figure = new_figure(width + 0.2, (height + 0.4) * len(rows))
+    figure = new_figure(max(width, _LABEL) + 0.2, (height + 0.4) * len(rows))
     for axes, label, picture in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, pictures, strict=True):
         axes.imshow(picture, interpolation="nearest")
+        axes.set_anchor("W")
         axes.set_title(label, loc="left", fontsize="medium")
         axes.axis("off")
     return figure

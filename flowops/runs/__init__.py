@@ -3,6 +3,7 @@
 from flowops.runs.checkpoint import CheckpointError
 from flowops.runs.exporting import to_diffusers
 from flowops.runs.folder import Locked, RunFolder, load_config, save_config
+from flowops.runs.noises import load_noise, save_noise
 from flowops.runs.power import Snapshot, posthoc
 from flowops.runs.run import Run
 from flowops.runs.settings import EvaluateConfig, HardwareConfig, LogConfig, NetworkConfig, OptimizerConfig, TrainConfig
@@ -26,6 +27,8 @@ __all__ = [
     "Drawn",
     "Written",
     "write_samples",
+    "save_noise",
+    "load_noise",
     "RunFolder",
     "CheckpointError",
     "Locked",
