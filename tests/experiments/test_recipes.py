@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cifar10_cpu, cifar10_distill, digits_lsd, imagenet32_lsd, schedule_comparison
+from experiments import (
+    cifar10_cpu,
+    cifar10_distill,
+    digits_inversion,
+    digits_lsd,
+    imagenet32_lsd,
+    schedule_comparison,
+)
 from experiments._recipes import configured, recipe, status
 from experiments.recipes import cifar10_lsd
 from flowops.data import open_dataset
@@ -24,7 +31,8 @@ TINY = [
 
 
 @pytest.mark.parametrize(
-    "module", [digits_lsd, cifar10_cpu, cifar10_lsd, imagenet32_lsd, cifar10_distill, schedule_comparison]
+    "module",
+    [digits_lsd, digits_inversion, cifar10_cpu, cifar10_lsd, imagenet32_lsd, cifar10_distill, schedule_comparison],
 )
 def test_the_settings_of_every_recipe_are_valid(module: object) -> None:
     check_config(completed(module.CONFIG, {}, (3, 32, 32)))  # type: ignore[attr-defined]
@@ -42,6 +50,14 @@ def test_flags_change_the_settings_of_a_recipe_and_nothing_else() -> None:
     config, resume = configured(cifar10_lsd.CONFIG, "cifar10_lsd", ["digits", "--batch", "8", "--resume"])
     assert config == replace(cifar10_lsd.CONFIG, dataset="digits", batch=8)
     assert resume
+
+
+def test_digits_go_to_noise_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digits_inversion.invert([*TINY, "--out", str(tmp_path / "square")])
+    made = tmp_path / "square" / "inversion"
+    assert (made / "errors.md").read_text() in capsys.readouterr().out
+    assert {"edits.png", "interpolation.png", "pictures.png"} <= {file.name for file in made.iterdir()}
+    assert (made / "shown" / "pictures.png").is_file()
 
 
 def test_digits_write_a_table_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
