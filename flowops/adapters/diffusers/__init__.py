@@ -1,7 +1,18 @@
-"""The models and schedulers of diffusers: as two-time networks, as velocity fields, and written out for it."""
+"""The models and schedulers of diffusers: as velocity fields, as two-time networks, and written out for it."""
 
 from importlib import import_module
 from typing import Any
+
+from flowops.adapters.diffusers.attention import write_attention_out
+from flowops.adapters.diffusers.field import DiffusersField, velocity_field
+from flowops.adapters.diffusers.reading import times
+
+__all__= [
+    "velocity_field",
+    "DiffusersField",
+    "times",
+    "write_attention_out",
+]
 
 _LATE = {"FlowMapModel": "model", "FlowMapPipeline": "pipeline", "export_pipeline": "export"}
 """What is made of classes of diffusers, and imported when it is first asked for."""
