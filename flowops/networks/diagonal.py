@@ -2,10 +2,10 @@ r"""A pretrained velocity field as the diagonal of a two-time network."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowops.networks.unet import UNet
 
@@ -14,7 +14,7 @@ SILENT = ("conditions.difference", "conditions.guidance", "conditions.interval")
 HEADS = ("log_det.", "auxiliary.")  # of second outputs
 
 
-def load_diagonal(network: UNet, weights: Mapping[str, Tensor]) -> None:
+def load_diagonal(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     r"""Give a two-time network the weights of a one-time one, so that $v_{s,t}(x)=b_s(x)$ for all $t$, exactly.
 
     The gain of the embedding of $t-s$ is set to zero, and learns from there; so are those of guidance where the
@@ -22,21 +22,28 @@ def load_diagonal(network: UNet, weights: Mapping[str, Tensor]) -> None:
     starts so is the Euler step of the pretrained field, with the right diagonal.
 
     Args:
-        network: a `UNet` with the options of the pretrained one, but `one_time=False`.
-        weights: the state dict of `UNet(one_time=True)`; prefixes `module.` and `_orig_mod.` are ignored.
+        network: a `UNet` with the options of the pretrained one, but `one_time=False`, or a network with a method
+            `load_diagonal(weights)` of its own, such as one around a model of diffusers.
+        weights: the state dict of `UNet(one_time=True)`, or of that model; prefixes `module.` and `_orig_mod.` are
+            ignored.
 
     Raises:
-        TypeError: if `network` is no `UNet`, or a weight no tensor.
+        TypeError: if `network` is no such network, or a weight no tensor.
         ValueError: if `network` has one time, or if names are missing, unknown or of another shape; nothing is loaded
             then.
     """
-    if not isinstance(network, UNet):
+    own_way: Callable[[Mapping[str, Tensor]], None] | None = getattr(network, "load_diagonal", None)
+    if not isinstance(network, UNet) and own_way is None:
         raise TypeError(f"`network` must be a UNet, got {type(network).__name__}; build UNet(...) with its options.")
-    if network.one_time:
-        raise ValueError("`network` must have two times, got one_time=True; use load_state_dict for equal networks.")
     given = {_bare(name): weight for name, weight in weights.items()}
     if wrong := [name for name, weight in given.items() if not isinstance(weight, Tensor)]:
         raise TypeError(f"`weights` must be tensors by name, got another type for {_listed(wrong)}; pass a state dict.")
+    if own_way is not None:
+        own_way(given)
+        return
+    assert isinstance(network, UNet)
+    if network.one_time:
+        raise ValueError("`network` must have two times, got one_time=True; use load_state_dict for equal networks.")
     own = network.state_dict()
     unknown = tuple(part for part in (*SILENT[1:], *HEADS) if not any(name.startswith(part) for name in given))
     silent = SILENT[:1] + unknown

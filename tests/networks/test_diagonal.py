@@ -95,6 +95,6 @@ def test_what_is_no_pair_of_networks_is_refused() -> None:
     with pytest.raises(ValueError, match="`network` must have two times"):
         load_diagonal(network(one_time=True), weights)
     with pytest.raises(TypeError, match="`network` must be a UNet, got MLP"):
-        load_diagonal(MLP(2), weights)  # type: ignore[arg-type]
+        load_diagonal(MLP(2), weights)
     with pytest.raises(TypeError, match='`weights` must be tensors by name, got another type for "first.conv.bias"'):
         load_diagonal(network(), weights | {"first.conv.bias": 1})

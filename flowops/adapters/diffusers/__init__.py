@@ -5,11 +5,14 @@ from typing import Any
 
 from flowops.adapters.diffusers.attention import write_attention_out
 from flowops.adapters.diffusers.field import DiffusersField, velocity_field
+from flowops.adapters.diffusers.network import DiffusersNetwork, two_time_network
 from flowops.adapters.diffusers.reading import times
 
-__all__= [
+__all__ = [
     "velocity_field",
     "DiffusersField",
+    "two_time_network",
+    "DiffusersNetwork",
     "times",
     "write_attention_out",
 ]

@@ -14,8 +14,9 @@ from flowops._derivatives import value_and_jvp
 STEPS = (1e-6, 1e-7, 1e-8)  # the smaller ones for points beside a kink
 AGREEMENT = 1e-4
 ATTENTION = (
-    "write the attention out with torch.softmax, as flowops.networks.UNet does, or run it inside "
-    "torch.nn.attention.sdpa_kernel(SDPBackend.MATH)"
+    "write the attention out with torch.softmax, as flowops.networks.UNet does (for models of diffusers, "
+    "flowops.adapters.diffusers.write_attention_out does it), run it inside "
+    'torch.nn.attention.sdpa_kernel(SDPBackend.MATH), or train with derivatives="central"'
 )
 CHECKPOINT = "take the checkpoint around the whole derivative, or leave it out"
 INPLACE = "use the operation that returns a new tensor (x = x + y, not x += y), and write to no buffer in forward"
