@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from flowops._keys import generator
-from flowops._named import meant, parse_values, texts
+from flowops._named import check_options, meant, parse_values, texts
 from flowops._operator import takes
 from flowops.couplings import COUPLINGS, Coupling
 from flowops.data import Augmentation, Dataset, open_dataset
@@ -24,7 +24,16 @@ from flowops.maps.learned_map import has_log_det
 from flowops.methods import Learned, Method, get_method
 from flowops.networks import NETWORKS, LearnedWeight
 from flowops.runs.calls import parse_annealing, parse_guidance, parse_law, parse_norm, parse_one_time, parse_weight
-from flowops.runs.settings import GENERAL, HardwareConfig, NetworkConfig, TrainConfig, get, refuse_given, with_value
+from flowops.runs.settings import (
+    DIFFUSERS,
+    GENERAL,
+    HardwareConfig,
+    NetworkConfig,
+    TrainConfig,
+    get,
+    refuse_given,
+    with_value,
+)
 
 M = TypeVar("M", bound=nn.Module)
 FAR = 0.1
@@ -209,6 +218,8 @@ def network_of(
     """
     n, own = config.network, config.network.kind not in NETWORKS
     refuse_given(n.kind, "network")
+    if n.kind.startswith(DIFFUSERS):
+        return _pretrained(config, event, classes, source)
     if n.kind == "unet" and len(event) != 3:
         raise ValueError(f"`network` must be mlp for events of shape {list(event)}, got unet, which takes images.")
     options = parse_values(n.options, "network.options")
@@ -220,6 +231,27 @@ def network_of(
             generator=source,
             **({} if own else {"labels": classes, **wanted}),
         )
+
+
+def _pretrained(config: TrainConfig, event: Sequence[int], classes: int | None, source: torch.Generator) -> nn.Module:
+    """The network around a model of diffusers, whose diagonal is a velocity on the schedule of the run."""
+    from flowops.adapters.diffusers import two_time_network
+
+    n = config.network
+    if n.parameterization not in (None, "average-velocity"):
+        raise ValueError(
+            f"`network.parameterization` must be average-velocity for {n.kind}, which starts as a velocity field, got "
+            f"{n.parameterization}; drop it."
+        )
+    options = parse_values(n.options, "network.options")
+    check_options(options, dict.fromkeys(("attention", "time_scale", "signal")), n.kind)
+    with _told_as("network.options", n.options):
+        folder = n.kind.removeprefix(DIFFUSERS)
+        network = two_time_network(
+            folder, interpolant=interpolant_of(config), classes=classes, generator=source, **options
+        )
+    network.backbone.check_event(event)
+    return network
 
 
 def map_of(
@@ -256,7 +288,8 @@ def completed(config: TrainConfig, defaults: Mapping[str, Any], event: Sequence[
     A run of `minutes` has no number of steps of its own. The options of the network that `defaults` name hold beside
     the given ones, unless another kind of network is given; those of a method likewise, unless the setting of its paper
     is asked for. A parameterization is for the schedule that is left out, since one that is given may have a latent or
-    rates that are infinite. A configuration that leaves nothing out, such as that of a run, stays as it is.
+    rates that are infinite, nor for a pretrained model. A configuration that leaves nothing out, such as that of a run,
+    stays as it is.
     """
     for name in defaults:
         if name not in SUITED and not name.startswith(OF_METHOD):
@@ -273,7 +306,8 @@ def completed(config: TrainConfig, defaults: Mapping[str, Any], event: Sequence[
         network = replace(network, kind=kind, options=_beside(network.options, known.get("network.options", ())))
     if network.parameterization is None:
         scheduled = config.interpolant is not None or config.alpha is not None
-        network = _parameterized(network, GENERAL if scheduled else known)
+        general = scheduled or network.kind.startswith(DIFFUSERS)  # a pretrained model brings its own
+        network = _parameterized(network, GENERAL if general else known)
     if any(get(config, name) is None for name in GENERAL) and "paper=true" not in config.options:
         suited = known.get(OF_METHOD + config.method, ())
         config = replace(config, options=_beside(texts(config.options), suited))

@@ -13,6 +13,8 @@ from flowops.runs.power import WIDEST
 
 GIVEN = "given"
 """In the settings of a run, for an object that was passed to `train` and has no name."""
+DIFFUSERS = "diffusers:"
+"""Before a folder that diffusers saved, in place of the name of a network or a teacher."""
 VERSION = 2
 """Of the layout of `config.yaml`."""
 GENERAL: Mapping[str, Any] = {
@@ -56,7 +58,8 @@ class NetworkConfig:
     """The network of the map, `NetworkConfig("mlp", width=512)`.
 
     Attributes:
-        kind: mlp, unet, ddpmpp, or package.module:factory, made from (event, classes); auto for what suits the data.
+        kind: mlp, unet, ddpmpp, diffusers:FOLDER for a pretrained model of diffusers, or package.module:factory, made
+            from (event, classes); auto for what suits the data.
         options: options of the network as name=value, such as width=512.
         parameterization: what the network predicts; average-velocity, edm, cosine-sine, endpoint, second-order, or
             package.module:factory. That of the data set if it and the schedule are left out, average-velocity for most.
@@ -215,7 +218,8 @@ class TrainConfig:
         labels: whether the network sees the labels of a data set that has them.
         label_dropout: probability that a label is dropped, which guidance needs.
         augment: probability of each movement of the images, of which the network is told; see `data.Augmentation`.
-        teacher: what is distilled; folder of a run, problem:checkerboard for an exact field, or package.module:factory.
+        teacher: what is distilled; folder of a run, problem:checkerboard for an exact field, diffusers:FOLDER for a
+            model of diffusers, or package.module:factory.
         init: folder of a run whose averaged weights are the first ones.
         init_partial: whether it is enough that some of them have the names and shapes of this network; the others keep
             their first weights.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -13,9 +14,10 @@ from flowops._named import Registry, meant
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, reschedule
+from flowops.maps.reschedule import RescheduledField
 from flowops.problems import REFERENCE, Problem
 from flowops.runs.assembly import method_of
-from flowops.runs.settings import TrainConfig, refuse_given
+from flowops.runs.settings import DIFFUSERS, TrainConfig, refuse_given
 from flowops.times import on_diagonal
 
 PROBLEMS: Registry[Problem[Any, Any]] = Registry("teacher", Problem, REFERENCE)
@@ -31,19 +33,22 @@ def teacher_of(
     *,
     load: Callable[..., Any],
     given: VelocityField | FlowMap | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> VelocityField | FlowMap | None:
     """The teacher that a method wants, on the schedule of the run; None if it wants none.
 
     Args:
-        config: names it: the folder of a run, `problem:NAME` for the exact field of a reference problem, or
-            `package.module:factory` for a field, a map or a `Problem`, made without arguments. Where a field and a map
-            will do, a run gives its field, and its map if it is the round before, learned by the same method.
+        config: names it: the folder of a run, `problem:NAME` for the exact field of a reference problem,
+            `diffusers:FOLDER` for the field of a model that diffusers saved, or `package.module:factory` for a field, a
+            map or a `Problem`, made without arguments. Where a field and a map will do, a run gives its field, and its
+            map if it is the round before, learned by the same method.
         wanted: the kind, as in `Row`.
         interpolant: schedule of this run.
         event: shape of its samples.
         device: where it goes.
         load: how a run is loaded, `Run.load`.
         given: an operator of the caller's own in place of a name, on the schedule of this run; its weights are frozen.
+        report: is told how far the laws are off where a clock is held.
 
     Raises:
         ValueError: if the method wants one and there is none, the other way round, or the data have another shape.
@@ -64,6 +69,8 @@ def teacher_of(
     refuse_given(name, "teacher")
     if name.startswith(PREFIX):
         made: object = _problem(name, interpolant)
+    elif name.startswith(DIFFUSERS):
+        made = _pretrained(name.removeprefix(DIFFUSERS), interpolant, event, report)
     elif ":" in name:
         made = _named.load(name, "teacher")
         if callable(made) and not isinstance(made, nn.Module):
@@ -82,6 +89,21 @@ def teacher_of(
             f"`teacher` must be a VelocityField or a FlowMap, got {type(made).__name__} of {name}; wrap it."
         )
     return _as_wanted(made, kind).requires_grad_(False).to(device)
+
+
+def _pretrained(
+    folder: str, interpolant: Interpolant, event: Sequence[int], report: Callable[[str], None]
+) -> VelocityField:
+    """The field of a model of diffusers on the schedule of the run, its clock held where the model knows no levels."""
+    from flowops.adapters.diffusers import velocity_field
+    from flowops.adapters.diffusers.field import missed
+
+    b = velocity_field(folder)
+    b.backbone.check_event(event)
+    moved = _moved(b, b.interpolant, interpolant, truncate=True)
+    if isinstance(moved, RescheduledField) and moved.change.truncated:
+        report(missed(moved.change, math.prod(event)))
+    return moved
 
 
 def _loaded(name: str, device: torch.device, load: Callable[..., Any]) -> Any:
@@ -123,8 +145,16 @@ def _check_event(found: Sequence[int], event: Sequence[int], name: str) -> None:
         )
 
 
-def _moved(operator: VelocityField | FlowMap, old: Interpolant, new: Interpolant) -> VelocityField | FlowMap:
+@overload
+def _moved(operator: VelocityField, old: Interpolant, new: Interpolant, *, truncate: bool = False) -> VelocityField: ...
+@overload
+def _moved(
+    operator: VelocityField | FlowMap, old: Interpolant, new: Interpolant, *, truncate: bool = False
+) -> VelocityField | FlowMap: ...
+def _moved(
+    operator: VelocityField | FlowMap, old: Interpolant, new: Interpolant, *, truncate: bool = False
+) -> VelocityField | FlowMap:
     """The operator on the schedule `new`; as it is where the two are one."""
     times = torch.linspace(0, 1, 101, dtype=torch.float64)
     same = all(torch.equal(getattr(old, name)(times), getattr(new, name)(times)) for name in ("alpha", "beta", "gamma"))
-    return operator if same else reschedule(operator, old, new)
+    return operator if same else reschedule(operator, old, new, truncate=truncate)

@@ -210,7 +210,7 @@ def module_of(
     wanted, found = assembly.method.row.teacher, None
     if wanted or config.teacher or config.network.parameterization == "second-order":
         load = partial(Run.load, report=report)
-        found = teacher_of(config, wanted, interpolant, event, device, load=load, given=teacher)
+        found = teacher_of(config, wanted, interpolant, event, device, load=load, given=teacher, report=report)
     X = laid_out(map_of(config, network, interpolant, found), config.hardware, event, device)
     average: LearnedMap | None = None
     if assembly.method.options.ema_teacher:
