@@ -168,7 +168,10 @@ class LogConfig:
         telemetry_every: steps between tables of loss and tangent by cell of (s, t); 0 for none.
         sample_every: steps between pictures in samples/; 0 for one at the end only.
         keep: newest checkpoints that are kept; 0 for all. Power-function averages are kept apart, those of all.
-        tensorboard: whether logs/ gets event files, if tensorboard is installed.
+        to: where rows and pictures go: csv for metrics.csv, tensorboard, wandb, trackio, or package.module:factory of a
+            Logger.
+        project: name of the project at wandb and trackio.
+        tensorboard: whether logs/ gets event files, if tensorboard is installed; false takes it out of `to`.
         progress: whether progress is shown.
     """
 
@@ -176,6 +179,8 @@ class LogConfig:
     telemetry_every: int = field(default=500, metadata=at_least(0))
     sample_every: int = field(default=0, metadata=at_least(0))
     keep: int = field(default=3, metadata=at_least(0))
+    to: tuple[str, ...] = ("csv", "tensorboard")
+    project: str = "flowops"
     tensorboard: bool = True
     progress: bool = True
 

@@ -23,20 +23,24 @@ class MetricsLog:
         path: place of the file; its folder is created.
         columns: names of the values.
         resume_step: the step from which a run goes on, whose later rows are cut; None replaces a file that is there.
+        grows: how the names of further columns begin, which are added when they first have a value; and a file that is
+            resumed may lack the last of `columns`, as one of before they were measured. None for neither.
 
     Raises:
         ValueError: for unsuitable columns, and for a file that is resumed and has others, or is no such table.
     """
 
-    def __init__(self, path: Path | str, columns: Sequence[str], resume_step: int | None) -> None:
-        if len({"step", *columns}) != len(columns) + 1 or any(set(name) & set(',"\r\n') for name in columns):
-            raise ValueError(f"`columns` must be different plain names other than step, got {list(columns)}.")
-        self._path, self._columns = Path(path), tuple(columns)
-        header = ("step", *columns)
+    def __init__(
+        self, path: Path | str, columns: Sequence[str], resume_step: int | None, *, grows: str | None = None
+    ) -> None:
+        _check_names(columns)
+        self._path, self._columns, self._grows = Path(path), tuple(columns), grows
         if resume_step is None or not self._path.exists():
-            write_text(self._path, ",".join(header) + "\n")
+            write_text(self._path, ",".join(("step", *columns)) + "\n")
         else:
-            cut_table(self._path, header, resume_step)
+            if grows is not None:
+                self._columns = self._joined(columns, grows)
+            cut_table(self._path, ("step", *self._columns), resume_step)
         self._file = self._path.open("ab", buffering=0)
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
@@ -46,10 +50,30 @@ class MetricsLog:
             ValueError: for a value without a column.
             OSError: if the disk does not take it; then nothing of it is in the file.
         """
-        if unknown := sorted(values.keys() - set(self._columns)):
+        unknown = [name for name in values if name not in self._columns]
+        if unknown and self._grows is not None and all(name.startswith(self._grows) for name in unknown):
+            self._grow(unknown)
+        elif unknown:
             raise ValueError(f"`values` must have names among {list(self._columns)}, got {unknown}; drop them.")
         cells = [repr(float(values[name])) if name in values else "" for name in self._columns]
         append(self._file, ",".join([str(step), *cells]) + "\n")
+
+    def _grow(self, names: Sequence[str]) -> None:
+        """Add columns, which are empty in the rows that there are."""
+        _check_names(columns := (*self._columns, *names))
+        widen_table(self._path, ("step", *columns))
+        self._file.close()
+        self._file, self._columns = self._path.open("ab", buffering=0), columns
+
+    def _joined(self, columns: Sequence[str], grows: str) -> tuple[str, ...]:
+        """The columns of a file that is there, with those that it lacks; `columns` if it is another table."""
+        with self._path.open(encoding="utf-8", errors="replace") as file:
+            found = file.readline().rstrip("\n").split(",")
+        first = [name for name in found[1:] if not name.startswith(grows)]
+        joined = (*columns, *(name for name in found[1:] if name.startswith(grows)))
+        if found[0] == "step" and first == list(columns[: len(first)]) and found[1:] != list(joined):
+            widen_table(self._path, ("step", *joined))
+        return joined
 
     def close(self) -> None:
         """Close the file."""
@@ -75,6 +99,26 @@ def append(file: FileIO, text: str) -> None:
     except OSError:
         file.truncate(place)
         raise
+
+
+def _check_names(columns: Sequence[str]) -> None:
+    """Refuse names of columns that a table cannot have."""
+    if len({"step", *columns}) != len(columns) + 1 or any(set(name) & set(',"\r\n') for name in columns):
+        raise ValueError(f"`columns` must be different plain names other than step, got {list(columns)}.")
+
+
+def widen_table(path: Path, header: Sequence[str]) -> None:
+    """Give a CSV file the columns `header`, among which its own are; new ones are empty. Atomic."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines, torn = lines[:-1], lines[-1]
+    found = lines[0].split(",")
+    wide = [",".join(header)]
+    for line in lines[1:]:
+        cells = line.split(",")
+        held = dict(zip(found, cells, strict=False))
+        # a line that is no row stays as it is, for `cut_table` to name it
+        wide.append(",".join(held.get(name, "") for name in header) if len(cells) == len(found) else line)
+    write_text(path, "\n".join([*wide, torn]))
 
 
 def cut_table(path: Path, header: Sequence[str], last: int) -> None:

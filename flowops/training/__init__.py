@@ -15,6 +15,7 @@ from flowops.runs import (
 from flowops.runs.processes import Interrupted
 from flowops.training.averages import Averages
 from flowops.training.compilation import NotCompiledError
+from flowops.training.loggers import Logger, RunStart
 from flowops.training.loss_module import LossModule
 from flowops.training.optimization import NotFinite
 from flowops.training.report import StepReport
@@ -24,6 +25,8 @@ __all__ = [
     "train",
     "LossModule",
     "StepReport",
+    "Logger",
+    "RunStart",
     "Averages",
     # how it may end
     "Interrupted",

@@ -56,7 +56,7 @@ def check_compiled(
     Cost: a compilation, three compiled losses with their gradients, and uncompiled ones of a few rows.
     """
     with _awake(module):
-        k, n = _few(draw)
+        k, n = few(draw)
         if n > 1 and not _independent(module, draw.part(k, n)):
             k, n = 0, 1
         plain = _plain(module, draw, k, n)
@@ -107,7 +107,7 @@ def _independent(module: LossModule, draw: Draw) -> bool:
     return float((half - losses[::2]).norm()) <= _tolerance(module) * float(losses.norm())
 
 
-def _few(draw: Draw) -> tuple[int, int]:
+def few(draw: Draw) -> tuple[int, int]:
     """The smallest part of a draw, of at least `ROWS` rows, with rows of every term: its number, of how many."""
     for n in range(draw.size // ROWS, 1, -1):
         if draw.size % n == 0 and draw.size // n % 2 == 0:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 
 from flowops._named import require
 from flowops.pictures import drawable, save_comparison
 from flowops.runs import Run, RunFolder, TrainConfig
-from flowops.runs.processes import on_first
+from flowops.runs.processes import Interrupted, gathered, on_first
 from flowops.runs.progress import Lines, Progress, tell
-from flowops.runs.tables import MetricsLog
+from flowops.training.flops import flop_per_sample, peak
+from flowops.training.loggers import End, Logger, RunStart
+from flowops.training.loggers.logger import Picture
 from flowops.training.loss_module import LossModule
 from flowops.training.report import StepReport
 from flowops.training.telemetry import Clock, Telemetry, tangent_ratio
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 COLUMNS = ("loss", "gradient_norm", "rate", "samples_per_second", "waiting_share", "skipped")
+COUNTED = ("flop_per_second", "utilization")  # where they are known
 STEPS = (1, 2, 4)  # of the samplers in the pictures
 SHOWN = 16  # images of each sampler
 POINTS = 4096  # points of each sampler
@@ -39,6 +44,7 @@ class Record:
         module: the loss, on whose map the tangent is measured.
         step: number of steps that were done before.
         report: is told lines and progress; None for the standard error.
+        loggers: are told every row, and the pictures.
     """
 
     def __init__(
@@ -49,14 +55,16 @@ class Record:
         module: LossModule,
         step: int,
         report: Callable[[str], None] | None,
+        loggers: Sequence[Logger] = (),
     ) -> None:
         self.config, self.log, self.folder, self.fabric, self.module = config, config.log, folder, fabric, module
         self.start, self.stream, self.writes = step, None if report is None else Lines(report), fabric.is_global_zero
-        self.report = report or tell
+        self.report, self.loggers = report or tell, list(loggers)
         steps = config.steps or 10_000  # of a run that ends by the clock nobody knows
         self.every = config.log.every or (1 if steps <= 1000 else steps // 1000)
         self.telemetry, self.clock, self.waited = Telemetry(), Clock(config.batch or 0), 0.0
         self.last: StepReport | None = None
+        self.flop: dict[tuple[bool, ...], float | None] = {}  # of a sample, by the terms that have rows
         self.missed: set[str] = set()  # kinds of what could not be written
 
     def __enter__(self) -> Self:
@@ -65,7 +73,10 @@ class Record:
             self.stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self.writes:
+            stopped = kind is not None and issubclass(kind, Interrupted | KeyboardInterrupt)
+            self._end("finished" if kind is None else "interrupted" if stopped else "failed")
         self.stack.close()
 
     def _open(self, stack: ExitStack) -> None:
@@ -74,13 +85,24 @@ class Record:
         self.progress = stack.enter_context(
             Progress(config.steps, config.method, start=self.start, stream=self.stream, enabled=self.log.progress)
         )
-        self.metrics = stack.enter_context(MetricsLog(folder.metrics, COLUMNS, resume_step=self.start))
-        self.board = TensorBoardLog(folder.logs if self.log.tensorboard else None, purge_step=self.start)
-        stack.callback(self._close_board)
+        facts = json.loads(folder.facts.read_text(encoding="utf-8"))
+        start = RunStart(folder, config, facts, (*COLUMNS, *COUNTED), self.start)
+        begun = list[Logger]()
+        try:
+            for logger in self.loggers:
+                with self._at_best(logger.what, self.start, refused=(ImportError, TypeError, ValueError)):
+                    logger.begin(start)
+                    begun.append(logger)
+        except Exception:
+            self.loggers = begun
+            self._end("failed")
+            raise
+        self.loggers = begun
 
-    def _close_board(self) -> None:
-        with self._at_best("event file", self.start if self.last is None else self.last.step):
-            self.board.close()
+    def _end(self, why: End) -> None:
+        for logger in self.loggers:
+            with self._at_best(logger.what, self.start if self.last is None else self.last.step):
+                logger.finish(why)
 
     def __call__(self, report: StepReport) -> None:
         """Note a step that is done."""
@@ -110,17 +132,31 @@ class Record:
     def _row(self, report: StepReport) -> None:
         loss = torch.stack([result.loss for result in report.results]).mean()
         mean: Any = self.fabric.all_reduce(loss, reduce_op="mean")
+        terms = _together(gathered(_terms(report)))
         if not self.writes:
             return
         speed, waiting = self.clock.rates()
         values = (float(mean), float(report.norm), report.rate, speed, waiting, int(report.skipped))
-        row = dict(zip(COLUMNS, values, strict=True))
-        terms = {f"loss/{name}": float(value) for name, value in report.results[-1].terms.items()}
-        with self._at_best("row of metrics", report.step):
-            self.metrics.write(report.step, row)
-            self.board.write(report.step, {**row, **terms})
+        row = {**dict(zip(COLUMNS, values, strict=True)), **self._used(report, speed)}
+        for logger in self.loggers:
+            with self._at_best(logger.what, report.step):
+                logger.scalars(report.step, {**row, **terms})
         text = f"loss {row['loss']:.4g}  {speed:,.0f} samples/s  waiting {waiting:.1%}"
         self.progress.update(report.step, text, done=report.done)
+
+    def _used(self, report: StepReport, speed: float) -> dict[str, float]:
+        """Operations a second, and which part of those that the devices could do, where these are known."""
+        shape = tuple(term is None for term in report.draw.terms)
+        if shape not in self.flop:
+            self.flop[shape] = None
+            with self._at_best("count of operations", report.step):
+                self.flop[shape] = flop_per_sample(self.module, report.draw)
+            self.clock.pause()
+        if (flop := self.flop[shape]) is None:
+            return {}
+        most = peak(self.fabric.device, self.config.hardware)
+        rates = {"flop_per_second": flop * speed}
+        return rates if most is None else {**rates, "utilization": flop * speed / (most * self.fabric.world_size)}
 
     def _telemetry(self, report: StepReport) -> None:
         """A table of the cells, with the tangent measured on some samples of the batch."""
@@ -142,24 +178,33 @@ class Record:
         """Samples of the averaged map in one, two and four steps from the same noise, where they can be drawn."""
         if not self.writes:
             return
+        drawn = dict[str, Path]()
         with self._at_best("picture", report.step):
-            self._drawn(report.run(), report.step)
+            drawn = self._drawn(report.run(), report.step)
+        for logger in self.loggers if drawn else ():
+            with self._at_best(logger.what, report.step):
+                logger.pictures(report.step, {name: _read(path) for name, path in drawn.items() if path.is_file()})
 
-    def _drawn(self, run: Run, step: int) -> None:
+    def _drawn(self, run: Run, step: int) -> dict[str, Path]:
+        """The files of the pictures by name."""
         if not drawable(run.event):
-            return
+            return {}
         n = SHOWN if len(run.event) == 3 else POINTS
         if run.paired and run.dataset.size is not None:  # there are no more states to start from
             n = min(n, run.dataset.size)
         seed = self.config.seed
         rows = {f"{k} step{'s' * (k > 1)}": run.sample(n, steps=k, seed=seed).cpu() for k in STEPS}
-        save_comparison(self.folder.samples / f"{step}.png", rows)
+        path = self.folder.samples / f"{step}.png"
+        save_comparison(path, rows)
+        return {"samples": path}
 
     @contextmanager
-    def _at_best(self, what: str, step: int) -> Iterator[None]:
+    def _at_best(self, what: str, step: int, refused: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         """What is written beside the checkpoints is no reason to lose a run; the first fault of each kind is told."""
         try:
             yield
+        except refused:
+            raise
         except Exception as error:  # whatever a sampler, a library or a disk raises
             if self.writes and what not in self.missed:
                 self.missed.add(what)
@@ -167,36 +212,22 @@ class Record:
                 say(f"There is no {what} of step {step}: {error}")
 
 
-class TensorBoardLog:
-    """Event files for TensorBoard; without a folder, or where tensorboard is not installed, nothing happens.
+def _terms(report: StepReport) -> dict[str, float]:
+    """What each term of this process adds to the loss: the mean over the parts of its batch, one without it adds 0."""
+    found: dict[str, float] = {}
+    for result in report.results:
+        for name, value in result.terms.items():
+            found[name] = found.get(name, 0.0) + float(value) / len(report.results)
+    return found
 
-    Args:
-        folder: where they go.
-        purge_step: the step from which a run goes on; what was written beyond it is hidden.
-    """
 
-    def __init__(self, folder: Path | str | None, purge_step: int | None = None) -> None:
-        self._writer: Any = None
-        if folder is None:
-            return
-        try:
-            require("tensorboard", "train")
-        except ImportError:
-            return
-        purge = None if not purge_step else purge_step + 1
-        self._writer = require("torch.utils.tensorboard", "train").SummaryWriter(str(folder), purge_step=purge)
+def _together(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean over the processes, under the names of the columns."""
+    names = dict.fromkeys(name for terms in found for name in terms)
+    return {f"loss/{name}": sum(terms.get(name, 0.0) for terms in found) / len(found) for name in names}
 
-    @property
-    def active(self) -> bool:
-        """Whether anything is written."""
-        return self._writer is not None
 
-    def write(self, step: int, values: Mapping[str, float | int]) -> None:
-        """One scalar for each name."""
-        for name, value in values.items() if self.active else ():
-            self._writer.add_scalar(name, float(value), step)
-
-    def close(self) -> None:
-        """Finish the files."""
-        if self.active:
-            self._writer.close()
+def _read(path: Path) -> Picture:
+    """A picture that was written, as bytes `[height, width, 3]`."""
+    with require("PIL.Image", "images").open(path) as image:
+        return np.asarray(image.convert("RGB"))

@@ -31,6 +31,7 @@ from flowops.runs.provenance import provenance
 from flowops.runs.settings import GIVEN, check_config, check_shares
 from flowops.runs.teacher import teacher_of
 from flowops.training.engine import Engine
+from flowops.training.loggers import LOGGERS, Logger
 from flowops.training.loss_module import LossModule
 from flowops.training.record import Record
 from flowops.training.report import Callback
@@ -57,7 +58,7 @@ def train(
     dataset: Dataset | None = None,
     network: nn.Module | None = None,
     teacher: VelocityField | FlowMap | None = None,
-    callbacks: Callback | Sequence[Callback] = (),
+    callbacks: Callback | Logger | Sequence[Callback | Logger] = (),
 ) -> Run:
     """Train a flow map and return the finished run.
 
@@ -69,7 +70,7 @@ def train(
         dataset: data of your own, in place of the set that `config.dataset` names.
         network: a network of your own, a module of `(s, t, x)`; if it takes a `label` it sees those of the data.
         teacher: a field or a map of your own to distil, on the schedule of the run; its weights are frozen.
-        callbacks: one or several that are handed a `StepReport` of every step.
+        callbacks: one or several that are handed a `StepReport` of every step, or a `Logger` that is told its rows.
 
     Raises:
         ValueError, TypeError: for settings that do not exist or do not fit together.
@@ -87,7 +88,7 @@ def train(
         raise TypeError(
             f"`config` must be a TrainConfig, got {type(config).__name__}; pass TrainConfig('digits'), say."
         )
-    given, callbacks = _checked(Given(dataset, network, teacher)), _listed(callbacks)
+    given, (steps, own) = _checked(Given(dataset, network, teacher)), _listed(callbacks)
     config = replace(
         config,
         dataset=config.dataset if dataset is None else GIVEN,
@@ -95,6 +96,7 @@ def train(
         teacher=config.teacher if teacher is None else GIVEN,
     )
     check_config(config)
+    loggers = (*_loggers(config), *own)
     fabric = launched(config.hardware)
     say = _nothing if not fabric.is_global_zero else report or tell
     folder = RunFolder(Path(config.out))
@@ -109,10 +111,10 @@ def train(
             say(f"{folder.path} is finished: step {before.checkpoint.step} of {config.steps}.")
             return Run.load(folder.path, device=fabric.device, report=say, **vars(given))
         module = together(lambda: _first_module(config, assembly, fabric, given.teacher, say, before))
-        record = Record(config, folder, fabric, module, 0 if before is None else before.checkpoint.step, report)
         done = 0 if before is None else before.checkpoint.step
+        record = Record(config, folder, fabric, module, done, report, loggers)
         judged = _judged(config, folder, assembly, given, done, say)
-        engine = Engine(config, assembly, module, fabric, folder, say, (record, *judged, *callbacks))
+        engine = Engine(config, assembly, module, fabric, folder, say, (record, *judged, *steps))
         if before is not None:
             together(lambda: engine.restore(before.checkpoint))
             for line in before.told(config):
@@ -254,13 +256,30 @@ def _checked(given: Given) -> Given:
     return given
 
 
-def _listed(callbacks: Callback | Sequence[Callback]) -> tuple[Callback, ...]:
-    """The callbacks, one or several."""
-    several = (callbacks,) if callable(callbacks) else tuple(callbacks)
-    for callback in several:
-        if not callable(callback):
-            raise TypeError(f"`callbacks` must be functions of a StepReport, got {type(callback).__name__}; wrap it.")
-    return several
+def _listed(
+    given: Callback | Logger | Sequence[Callback | Logger],
+) -> tuple[tuple[Callback, ...], tuple[Logger, ...]]:
+    """The callbacks and the loggers, one or several."""
+    several = (given,) if callable(given) or isinstance(given, Logger) else tuple(given)
+    callbacks, loggers = list[Callback](), list[Logger]()
+    for one in several:
+        if isinstance(one, Logger):
+            loggers.append(one)
+        elif callable(one):
+            callbacks.append(one)
+        else:
+            raise TypeError(
+                f"`callbacks` must be functions of a StepReport, or Loggers, got {type(one).__name__}; wrap it."
+            )
+    return tuple(callbacks), tuple(loggers)
+
+
+def _loggers(config: TrainConfig) -> tuple[Logger, ...]:
+    """Those that the settings name."""
+    names = [name for name in config.log.to if name != "tensorboard" or config.log.tensorboard]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"`log.to` must name each logger once, got {twice[0]} twice; drop one of them.")
+    return tuple(LOGGERS.make(name) for name in names)
 
 
 def _check_complete(config: TrainConfig, processes: int) -> None:

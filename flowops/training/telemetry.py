@@ -160,5 +160,9 @@ class Clock:
         self._restart()
         return read
 
+    def pause(self) -> None:
+        """What was done since the last step is no training; the next steps count from here."""
+        self._restart()
+
     def _restart(self) -> None:
         self._start, self._steps, self._waited = time.perf_counter(), 0, 0.0

@@ -5,6 +5,7 @@ The launcher starts the second process by running the program again.
 
 from __future__ import annotations
 
+import csv
 import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +98,19 @@ def test_two_processes_are_one_process_on_the_joint_batch(tmp_path: Path, togeth
     one, two = weights(tmp_path, "one", 6), weights(together, name, 6)
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
+    alone, both = (metrics(folder / where / "metrics.csv") for folder, where in ((tmp_path, "one"), (together, name)))
+    assert any(key.startswith("loss/") for key in alone)  # of every term as of the loss: the mean over the joint batch
+    assert both.keys() == alone.keys()
+    for key, values in alone.items():
+        assert both[key] == pytest.approx(values, rel=1e-3), key
+
+
+def metrics(path: Path) -> dict[str, list[float]]:
+    """The columns of a table that say what the loss is."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [key for key in rows[0] if key.startswith("loss")]
+    return {key: [float(row[key]) for row in rows] for key in names}
 
 
 def test_two_processes_go_on_bit_for_bit(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from flowops.data import Pairs
 from flowops.maps import FlowMap
 from flowops.runs import LogConfig, Run
 from flowops.training import train
-from flowops.training.record import POINTS, SHOWN, TensorBoardLog
+from flowops.training.record import POINTS, SHOWN
 from tests.runs.small import Make, silent
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -122,10 +121,10 @@ class TestTangents:
         def fail(*_: Any) -> None:
             raise RuntimeError("no forward mode")
 
-        place = "tangent_ratio" if wanted == "tangent" else "TensorBoardLog.close"
-        monkeypatch.setattr(f"flowops.training.record.{place}", fail)
+        place = "record.tangent_ratio" if wanted == "tangent" else "loggers.TensorBoardLogger.finish"
+        monkeypatch.setattr(f"flowops.training.{place}", fail)
         lines: list[str] = []
-        run = train(small(log=LogConfig(telemetry_every=2, tensorboard=False)), report=lines.append)
+        run = train(small(log=LogConfig(telemetry_every=2, tensorboard=wanted != "tangent")), report=lines.append)
         assert Run.load(run.folder.path).step == 8
         step = 2 if wanted == "tangent" else 8
         assert [line for line in lines if "no forward" in line] == [
@@ -187,29 +186,3 @@ class TestTables:
         lines.clear()
         train(small("silent"), report=lines.append)
         assert not any("step 8" in line for line in lines)
-
-
-class TestTensorBoard:
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard's own imports
-    def test_it_holds_the_scalars_and_a_resumed_run_hides_later_ones(self, tmp_path: Path) -> None:
-        event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-        for purge_step, steps, value in ((None, range(1, 6), 1.0), (3, range(4, 6), 2.0)):
-            log = TensorBoardLog(tmp_path, purge_step)
-            assert log.active
-            for step in steps:
-                log.write(step, {"loss": value})
-            log.close()
-        events = event_accumulator.EventAccumulator(str(tmp_path))
-        events.Reload()
-        found = [(event.step, event.value) for event in events.Scalars("loss")]
-        assert sorted(found) == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 2.0), (5, 2.0)]
-
-    def test_without_tensorboard_or_a_folder_nothing_happens(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setitem(sys.modules, "tensorboard", None)
-        for log in (TensorBoardLog(tmp_path), TensorBoardLog(None)):
-            assert not log.active
-            log.write(1, {"loss": 1.0})
-            log.close()
-        assert not list(tmp_path.iterdir())

@@ -151,7 +151,7 @@ class TestRefusals:
         with pytest.raises(TypeError, match=r"`config` must be a TrainConfig, got str; pass TrainConfig\('digits'\)"):
             train(wrong)
         wrong = [print, 3]
-        with pytest.raises(TypeError, match="`callbacks` must be functions of a StepReport, got int"):
+        with pytest.raises(TypeError, match="`callbacks` must be functions of a StepReport, or Loggers, got int"):
             train(small(), callbacks=wrong)
 
     def test_one_callback_needs_no_list(self, small: Make) -> None:
