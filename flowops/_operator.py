@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Final, Self
 
 from torch import Tensor, nn
@@ -115,6 +116,21 @@ def takes(function: Callable[..., Any], name: str) -> bool:
     return any(
         p.kind is p.VAR_KEYWORD or (p.name == name not in operands and p.kind in named) for p in parameters.values()
     )
+
+
+def hidden_module(function: Callable[..., Any]) -> nn.Module | None:
+    """The module whose parameters a method of it hides, or a partial application; None for the module and others.
+
+    One with operators inside stays hidden: `given` and `subset` copy operators, and the function knows the first ones.
+    """
+    if isinstance(function, nn.Module):
+        return None
+    while isinstance(function, partial):
+        function = function.func
+    owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+    if not isinstance(owner, nn.Module) or any(isinstance(m, Operator) for m in owner.modules()):
+        return None
+    return owner
 
 
 def _copy(module: nn.Module, change: Callable[[Operator], None], conditioned_only: bool) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowops._arguments import check_like, check_result, check_state, expand_time
 from flowops._derivatives import push_basis, value_and_jvp, value_and_vjp
-from flowops._operator import Operator, takes
+from flowops._operator import Operator, hidden_module, takes
 from flowops._types import Jacobian, PerSample, State, TimeLike, Times
 from flowops.fields.divergence import DivergenceEstimate, exact_divergence, hutchinson_divergence
 
@@ -38,7 +38,12 @@ class VelocityField(Operator):
 
     @staticmethod
     def from_function(function: Callable[..., Tensor]) -> VelocityField:
-        """The field $b_t(x)$ = `function(t, x)`, with `t` of shape `[batch]`; a module's parameters are kept."""
+        """The field $b_t(x)$ = `function(t, x)`, with `t` of shape `[batch]`.
+
+        A module, a method of one and a `functools.partial` of either keep its parameters: `.to()` moves them, and where
+        the field is a teacher they are constants. A lambda around a module hides them: it stays where it is, and
+        gathers gradients of what it teaches. Where a module takes its arguments in another order, write a method.
+        """
         return FunctionField(function)
 
     @abstractmethod
@@ -202,6 +207,7 @@ class FunctionField(VelocityField):
         if not callable(function):
             raise TypeError(f"`function` must be a callable of (t, x), got {type(function).__name__}; pass a function.")
         self.function = function
+        self.module = hidden_module(function)
 
     def forward(self, t: Times, x: State, **conditions: Any) -> State:
         return self.function(t, x, **conditions)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flowops._arguments import check_like, check_result, check_state, expand_times
 from flowops._derivatives import push_basis, value_and_jvp, value_and_vjp
-from flowops._operator import Operator, takes
+from flowops._operator import Operator, hidden_module, takes
 from flowops._types import Jacobian, PerSample, State, TimeLike, Times
 from flowops.fields import VelocityField
 from flowops.maps.mean_slope import mean_slope
@@ -38,7 +38,10 @@ class FlowMap(Operator):
 
     @staticmethod
     def from_function(function: Callable[..., Tensor]) -> FlowMap:
-        """The map $X_{s,t}(x)$ = `function(s, t, x)`, with times of shape `[batch]`; a module's parameters are kept."""
+        """The map $X_{s,t}(x)$ = `function(s, t, x)`, with times of shape `[batch]`.
+
+        Parameters are kept as by `VelocityField.from_function`: those of a module or its method, not behind a lambda.
+        """
         return FunctionMap(function)
 
     @abstractmethod
@@ -211,6 +214,7 @@ class FunctionMap(FlowMap):
                 f"`function` must be a callable of (s, t, x), got {type(function).__name__}; pass a function."
             )
         self.function = function
+        self.module = hidden_module(function)
 
     def forward(self, s: Times, t: Times, x: State, **conditions: Any) -> State:
         return self.function(s, t, x, **conditions)

@@ -39,7 +39,8 @@ class LearnedMap(FlowMap):
     torch.Size([3, 2])
 
     Raises:
-        TypeError: if `network` is no module, or `parameterization` none of this package.
+        TypeError: if `network` is no module, or one wrapped for several processes, or `parameterization` is none of
+            this package.
 
     Cost: one call of the network per value. Source: 2505.18825 eqs. (6), (7).
     """
@@ -48,6 +49,11 @@ class LearnedMap(FlowMap):
         super().__init__()
         if not isinstance(network, nn.Module):
             raise TypeError(f"`network` must be an nn.Module of (s, t, x), got {type(network).__name__}; wrap it.")
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise TypeError(
+                f"`network` must be the network itself, got {type(network).__name__}, inside of which no derivative is "
+                f"taken; pass network.module, and wrap the module whose forward is the loss (LossModule)."
+            )
         if not isinstance(parameterization, Parameterization | None):
             raise TypeError(
                 f"`parameterization` must be a Parameterization, got {type(parameterization).__name__}; pass "

@@ -81,6 +81,18 @@ class Draw(NamedTuple):
         terms = tuple(None if term is None else term.part(k, n) for term in self.terms)
         return self._replace(terms=terms, size=self.size // n)
 
+    def few(self, rows: int) -> tuple[int, int]:
+        """The smallest `part` of so many rows or more, an even number, with rows of every term: which, of how many."""
+        for n in range(self.size // rows, 1, -1):
+            if self.size % n == 0 and self.size // n % 2 == 0:
+                for k in range(min(n, 32)):
+                    part = self.part(k, n)
+                    if all(
+                        (mine is None) == (whole is None) for mine, whole in zip(part.terms, self.terms, strict=True)
+                    ):
+                        return k, n
+        return 0, 1
+
 
 class _Columns(NamedTuple):
     """The samples of a part of the batch with what is drawn for each of them, whichever terms they are in."""

@@ -56,7 +56,7 @@ def check_compiled(
     Cost: a compilation, three compiled losses with their gradients, and uncompiled ones of a few rows.
     """
     with _awake(module):
-        k, n = few(draw)
+        k, n = draw.few(ROWS)
         if n > 1 and not _independent(module, draw.part(k, n)):
             k, n = 0, 1
         plain = _plain(module, draw, k, n)
@@ -105,17 +105,6 @@ def _independent(module: LossModule, draw: Draw) -> bool:
         except ValueError:  # as of a batch norm on a single row
             return False
     return float((half - losses[::2]).norm()) <= _tolerance(module) * float(losses.norm())
-
-
-def few(draw: Draw) -> tuple[int, int]:
-    """The smallest part of a draw, of at least `ROWS` rows, with rows of every term: its number, of how many."""
-    for n in range(draw.size // ROWS, 1, -1):
-        if draw.size % n == 0 and draw.size // n % 2 == 0:
-            for k in range(min(n, 32)):
-                part = draw.part(k, n)
-                if all((mine is None) == (whole is None) for mine, whole in zip(part.terms, draw.terms, strict=True)):
-                    return k, n
-    return 0, 1
 
 
 def _difference(

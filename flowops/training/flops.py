@@ -10,7 +10,6 @@ from torch import Tensor
 
 from flowops.methods import Draw
 from flowops.runs.settings import HardwareConfig
-from flowops.training.compilation import few
 from flowops.training.loss_module import LossModule
 
 PEAKS: Mapping[str, tuple[float, float, float]] = {
@@ -27,6 +26,7 @@ PEAKS: Mapping[str, tuple[float, float, float]] = {
 """Dense products a second in bfloat16, in TF32 and in float32, by words of the name that CUDA gives a device; the
 first row that fits holds. Source: NVIDIA's data sheets of H200, H100, A100 and L40S, halved where these count on
 sparsity, and its white papers of the architectures Ada (RTX 4090) and GA102 (RTX 3090)."""
+ROWS = 8  # that are counted
 OTHERS = {"Laptop", "Max", "D", "MIG"}  # words of devices of the same name that are slower, or parts of one
 
 
@@ -69,7 +69,7 @@ def flop_per_sample(module: LossModule, draw: Draw) -> float:
         for i, term in enumerate(draw.terms):
             if term is not None:
                 only = draw._replace(terms=tuple(t if j == i else None for j, t in enumerate(draw.terms)))
-                k, n = (0, 1) if module.method.options.particles is not None else few(only)
+                k, n = (0, 1) if module.method.options.particles is not None else only.few(ROWS)
                 part = only.part(k, n)
                 rows = _rows(part, i)
                 total += _counted(module, part, parameters) * _rows(only, i) / rows

@@ -10,7 +10,7 @@ from tests.programs import run
 
 MOST = {  # files, calls
     "one `lsd` loss": (18, 120),
-    "two steps of `flowops train digits`": (55, None),
+    "two steps of `flowops train digits`": (57, None),
     "`flowops sample`": (30, None),
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowops import SolutionOperator, VelocityField
+from flowops.fields import FrozenField
 from tests.examples import EVENT_IDS, EVENTS, Coupled, Cubic, central_difference, normal, over, uniform
 
 
@@ -124,3 +128,54 @@ def test_the_flow_map_of_a_field_solves_it() -> None:
     assert isinstance(X, SolutionOperator)
     assert X.b is b
     assert (X.solver.method, X.solver.steps) == ("rk4", 3)
+
+
+class Affine(nn.Module):
+    """A network of a time and a point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 2)
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        return self.inner(torch.cat([t[:, None], x], 1))
+
+    def scaled(self, scale: float, t: Tensor, x: Tensor) -> Tensor:
+        return scale * self(t, x)
+
+
+class TestParametersOfFunctions:
+    @pytest.mark.parametrize("kind", ["module", "method", "partial", "partial of a module"])
+    def test_they_are_moved_and_constant_for_a_learner(self, kind: str) -> None:
+        network = Affine()
+        made: dict[str, Callable[..., Tensor]] = {
+            "module": network,
+            "method": network.forward,
+            "partial": partial(network.scaled, 2.0),
+            "partial of a module": partial(network),
+        }
+        b = VelocityField.from_function(made[kind])
+        assert {id(p) for p in b.parameters()} == {id(p) for p in network.parameters()}
+        b.to(torch.float64)
+        assert network.inner.weight.dtype == torch.float64
+        x = normal(4, 2).requires_grad_()
+        FrozenField(b)(0.5, x).sum().backward()
+        assert x.grad is not None
+        assert all(p.grad is None for p in network.parameters())
+        other = copy.deepcopy(b)
+        with torch.no_grad():
+            network.inner.weight.zero_()
+        assert not torch.equal(other(0.5, x), b(0.5, x))  # it has parameters of its own, and calls with them
+
+    def test_behind_a_lambda_they_are_hidden(self) -> None:
+        network = Affine().double()
+        b = VelocityField.from_function(lambda t, x: network(t, x))
+        assert not list(b.parameters())
+        FrozenField(b)(0.5, normal(4, 2)).sum().backward()
+        assert network.inner.weight.grad is not None
+
+    def test_a_method_of_an_operator_is_a_function(self) -> None:
+        inner = Coupled((2,))
+        b = VelocityField.from_function(inner.forward)
+        assert not list(b.children())
+        assert not b.takes("label")

@@ -127,6 +127,16 @@ def test_a_network_that_returns_no_state_is_refused(
 
 
 @pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [nn.DataParallel, nn.parallel.DistributedDataParallel])
+def test_a_network_that_is_wrapped_for_several_processes_is_refused(kind: type[nn.Module]) -> None:
+    wrapped = kind.__new__(kind)  # without the processes that it would want
+    nn.Module.__init__(wrapped)
+    with pytest.raises(
+        TypeError, match=f"the network itself, got {kind.__name__}, .* pass network.module, and wrap the"
+    ):
+        LearnedMap(wrapped)
+
+
 def test_a_network_must_be_a_module() -> None:
     sentence = "`network` must be an nn.Module of (s, t, x), got function; wrap it."
     with pytest.raises(TypeError, match=re.escape(sentence)):

@@ -15,7 +15,7 @@ from flowops.methods import Draw, MethodResult, get_method
 from flowops.networks import MLP, UNet
 from flowops.runs import HardwareConfig
 from flowops.training import loss_module
-from flowops.training.compilation import check_compiled, few
+from flowops.training.compilation import check_compiled
 from flowops.training.loss_module import LossModule
 from tests.programs import run
 
@@ -181,7 +181,7 @@ def test_what_is_compared_is_the_graph_that_trains(monkeypatch: pytest.MonkeyPat
 def test_few_rows_have_every_term() -> None:
     for name, n in (("lsd", 64), ("fm", 64), ("lsd", 6), ("lsd", 17)):
         _, draw = parts(name=name, n=n)
-        k, parts_of_it = few(draw)
+        k, parts_of_it = draw.few(8)
         part = draw.part(k, parts_of_it)
         assert part.size == (8 if n == 64 else n)
         assert all(term is not None for term in part.terms)

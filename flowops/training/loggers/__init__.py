@@ -6,9 +6,7 @@ goes on costs a line, and never the run.
 """
 
 from flowops._named import Registry
-from flowops.training.loggers.event_files import TensorBoardLogger
-from flowops.training.loggers.logger import End, Logger, RunStart
-from flowops.training.loggers.table import CSVLogger
+from flowops.training.loggers.logger import CSVLogger, End, Logger, RunStart, TensorBoardLogger
 from flowops.training.loggers.trackio import TrackioLogger
 from flowops.training.loggers.wandb import WandbLogger
 

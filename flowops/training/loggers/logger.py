@@ -1,4 +1,4 @@
-"""What a logger is, and what it is told of the run that begins."""
+"""What a logger is, what it is told of the run that begins, and the two that write into the folder of the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from flowops._named import require
 from flowops.runs import RunFolder, TrainConfig
+from flowops.runs.tables import MetricsLog
 
 Picture: TypeAlias = NDArray[np.uint8]
 End: TypeAlias = Literal["finished", "interrupted", "failed"]
@@ -70,3 +72,61 @@ class Logger(Protocol):
     def finish(self, why: End) -> None:
         """The run ended; nothing follows."""
         return
+
+
+class CSVLogger(Logger):
+    """The table `metrics.csv` of a run: a row is in the file when it is told; those of steps done again are cut."""
+
+    what = "row of metrics"
+
+    def __init__(self) -> None:
+        self._table: MetricsLog | None = None
+
+    def begin(self, start: RunStart) -> None:
+        self._table = MetricsLog(start.folder.metrics, start.columns, resume_step=start.step, grows="loss/")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        if self._table is not None:
+            self._table.write(step, values)
+
+    def finish(self, why: End) -> None:
+        if self._table is not None:
+            self._table.close()
+
+
+class TensorBoardLogger(Logger):
+    """Event files in `logs/` of a run; where tensorboard is not installed, nothing happens.
+
+    What was written beyond the step from which a run goes on is hidden, as `purge_step` says.
+    """
+
+    what = "event file"
+
+    def __init__(self) -> None:
+        self._writer: Any = None
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is written."""
+        return self._writer is not None
+
+    def begin(self, start: RunStart) -> None:
+        try:
+            require("tensorboard", "train")
+        except ImportError:
+            return
+        purge = start.step + 1 if start.step else None
+        writer = require("torch.utils.tensorboard", "train").SummaryWriter
+        self._writer = writer(str(start.folder.logs), purge_step=purge)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items() if self.active else ():
+            self._writer.add_scalar(name, float(value), step)
+
+    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        for name, picture in pictures.items() if self.active else ():
+            self._writer.add_image(name, picture, step, dataformats="HWC")
+
+    def finish(self, why: End) -> None:
+        if self.active:
+            self._writer.close()
