@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,20 +13,26 @@ from torch import Tensor
 
 from flowops._files import written
 from flowops._named import require
-from flowops.cli.choice import FLAGS, NAMED_GRIDS, Sampling, grid_of, grids_of, load
+from flowops.cli.choice import FLAGS, NAMED_GRIDS, RunChoice, Sampling, grid_of, grids_of, load
 from flowops.cli.console import is_first, to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
-from flowops.pictures import drawable, is_image, save_comparison, save_pictures
+from flowops.pictures import drawable, is_image, save_comparison, save_pictures, save_table, save_trajectories
 from flowops.pictures.drawing import SHOWN
 from flowops.runs import Drawn, Run, Written, load_noise, write_samples
 from flowops.runs.processes import on_first
 from flowops.runs.progress import EVERY
+from flowops.runs.views import by_class, ways
 from flowops.sampling import optimal_grids
 from flowops.sampling.grids import save_grids
 
 OPTIMAL = "optimal"  # the name of the grids that are measured
 MEASURED = 64  # samples that they are measured on
 STEPS = (1, 2, 4)
+CHOSEN = {"show", "out", "seed", "guidance", "interval", *(f.name for f in fields(RunChoice))}
+TAKEN = {
+    "classes": CHOSEN | {"steps", "solver", "solver_steps"},
+    "trajectories": CHOSEN | {"label"},
+}  # what these pictures ask for
 SOLVER_STEPS = 18
 
 
@@ -45,6 +51,8 @@ class Sample(Sampling):
     Under torchrun or SLURM the processes share the samples of a file or a folder.
 
     Attributes:
+        show: what the picture shows: samplers, a row each; classes, a row for each of the first ten, by numbers of
+            steps and a solver, in RUN/classes.png; or trajectories, of a few samples, in RUN/trajectories.png.
         steps: numbers of steps along the map; 1, 2 and 4 of a picture if left out.
         n: samples of each sampler.
         out: the picture, .png; a file .npz; or a folder, as in samples/; RUN/samples.png if left out.
@@ -63,6 +71,7 @@ class Sample(Sampling):
         noise: file of flowops invert with the states to start from, and their classes, in place of a seed.
     """
 
+    show: Literal["samplers", "classes", "trajectories"] = "samplers"
     steps: tuple[int, ...] | None = None
     n: int = 64
     out: str | None = None
@@ -96,12 +105,36 @@ def run(args: Sequence[str]) -> int:
         raise ValueError(
             f"`noise` must be left out where `out` takes all samples, got {given.noise}; drop one of them."
         )
+    taken = TAKEN.get(given.show)
+    for name in () if taken is None else (f.name for f in fields(Sample) if f.name not in taken):
+        if (value := getattr(given, name)) != getattr(Sample, name):
+            raise ValueError(f"`{name}` must be left out beside show={given.show}, got {value}; drop one of them.")
+    if taken is not None and not picture:
+        raise ValueError(f"`out` must end in .png beside show={given.show}, got {given.out}; rename it.")
     chosen = load(given)
-    if not picture:
+    if taken is not None:
+        if is_first():
+            _view(given, chosen)
+    elif not picture:
         _write_all(given, chosen)
     elif is_first():
         _show(given, chosen)
     return 0
+
+
+def _view(given: Sample, chosen: Run) -> None:
+    """A picture of the classes or the trajectories."""
+    if not drawable(chosen.event):
+        raise ValueError(f"`run` must have samples that make a picture, got shape {list(chosen.event)}; drop show.")
+    out = Path(given.out) if given.out is not None else chosen.folder.path / f"{given.show}.png"
+    guided: dict[str, Any] = {"guidance": given.guidance, "interval": given.interval}
+    if given.show == "classes":
+        solver = given.solver[0] if given.solver else "dopri5"
+        count = None if solver == "dopri5" else given.solver_steps or SOLVER_STEPS
+        save_table(out, by_class(chosen, given.steps or STEPS, solver, solver_steps=count, seed=given.seed, **guided))
+    else:
+        save_trajectories(out, *ways(chosen, label=given.label, seed=given.seed, **guided))
+    to_stdout(f"{out}: {given.show} of step {chosen.step}")
 
 
 def _is_picture(out: str | None) -> bool:

@@ -12,6 +12,7 @@ from flowops.pictures.drawing import (
     save_pictures,
 )
 from flowops.pictures.folder import PictureFolder
+from flowops.pictures.tables import save_table, save_trajectories
 
 __all__ = [
     # many samples, written as they come
@@ -23,6 +24,8 @@ __all__ = [
     "image_grid",
     "save_pictures",
     "save_comparison",
+    "save_table",
+    "save_trajectories",
     # figures
     "new_figure",
     "save_curves",

@@ -36,7 +36,7 @@ def save_pictures(path: Path | str, x: Tensor, *, columns: int | None = None, sc
         ValueError: for another shape or kind of file, for numbers below 1, and for images that are not finite.
         ImportError: without torchvision and pillow for images, matplotlib for points; the message names the extra.
     """
-    path, kind = Path(path), _kind(x, "x")
+    path, kind = Path(path), kind_of(x, "x")
     for name, value in (("columns", columns), ("scale", scale)):
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}; pass None for a fitting one.")
@@ -44,7 +44,7 @@ def save_pictures(path: Path | str, x: Tensor, *, columns: int | None = None, sc
         raise ValueError(f"`path` must end in .png, got {path.name}; other formats blur small pictures.")
     if kind == "points":
         figure = new_figure(5.0, 5.0)
-        _scatter(figure.subplots(), x)
+        scatter(figure.subplots(), x)
         save_figure(path, figure)
         return
     picture = image_grid(x, columns or math.ceil(math.sqrt(len(x))), scale)
@@ -67,7 +67,7 @@ def save_comparison(path: Path | str, rows: Mapping[str, Tensor]) -> None:
     """
     if not rows:
         raise ValueError("`rows` must hold at least one labelled tensor of samples, got none.")
-    kinds = {_kind(x, f"rows[{label!r}]") for label, x in rows.items()}
+    kinds = {kind_of(x, f"rows[{label!r}]") for label, x in rows.items()}
     if len({x.shape[1:] for x in rows.values()}) > 1:
         shapes = ", ".join(str(list(x.shape)) for x in rows.values())
         raise ValueError(f"`rows` must hold samples of one event, got shapes {shapes}; save them one by one.")
@@ -136,7 +136,7 @@ def is_image(event: Sequence[int]) -> bool:
     return len(event) == 3 and event[0] in (1, 3)
 
 
-def _kind(x: Tensor, name: str) -> Literal["images", "points"]:
+def kind_of(x: Tensor, name: str) -> Literal["images", "points"]:
     """Which of the two a tensor is."""
     if len(x.shape) == 4 and x.shape[1] in (1, 3) and x.numel():
         return "images"
@@ -185,13 +185,13 @@ def _point_panels(rows: Mapping[str, Tensor]) -> Any:
     figure = new_figure(3.0 * columns, 3.2 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axes, (label, x) in zip(panels, rows.items(), strict=False):
-        _scatter(axes, x, label)
+        scatter(axes, x, label)
     for axes in panels[len(rows) :]:
         axes.axis("off")
     return figure
 
 
-def _scatter(axes: Any, x: Tensor, label: str = "") -> None:
+def scatter(axes: Any, x: Tensor, label: str = "") -> None:
     """Points that are finite; how many are not stands in the title."""
     x = x.detach().cpu().double()
     finite = x.isfinite().all(1)

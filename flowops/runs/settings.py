@@ -167,6 +167,8 @@ class LogConfig:
             longer ones, and every tenth step in one that ends by the clock.
         telemetry_every: steps between tables of loss and tangent by cell of (s, t); 0 for none.
         sample_every: steps between pictures in samples/; 0 for one at the end only.
+        pictures: what they show; steps for 1, 2 and 4 steps from the same noise, classes for every class by steps and
+            by dopri5, which costs a solve, trajectories for the way of a few samples.
         keep: newest checkpoints that are kept; 0 for all. Power-function averages are kept apart, those of all.
         to: where rows and pictures go: csv for metrics.csv, tensorboard, wandb, trackio, or package.module:factory of a
             Logger.
@@ -178,6 +180,7 @@ class LogConfig:
     every: int = field(default=0, metadata=at_least(0))
     telemetry_every: int = field(default=500, metadata=at_least(0))
     sample_every: int = field(default=0, metadata=at_least(0))
+    pictures: tuple[Literal["steps", "classes", "trajectories"], ...] = ("steps",)
     keep: int = field(default=3, metadata=at_least(0))
     to: tuple[str, ...] = ("csv", "tensorboard")
     project: str = "flowops"

@@ -16,6 +16,7 @@ from flowops.pictures import drawable, save_comparison
 from flowops.runs import Run, RunFolder, TrainConfig
 from flowops.runs.processes import Interrupted, gathered, on_first
 from flowops.runs.progress import Lines, Progress, tell
+from flowops.runs.views import save_view
 from flowops.training.flops import flop_per_sample, peak
 from flowops.training.loggers import End, Logger, RunStart
 from flowops.training.loggers.logger import Picture
@@ -175,20 +176,25 @@ class Record:
         self.telemetry.reset()
 
     def _picture(self, report: StepReport) -> None:
-        """Samples of the averaged map in one, two and four steps from the same noise, where they can be drawn."""
+        """What the settings want to see of the averaged map, where it can be drawn."""
         if not self.writes:
             return
         drawn = dict[str, Path]()
-        with self._at_best("picture", report.step):
-            drawn = self._drawn(report.run(), report.step)
+        for view in self.log.pictures:
+            with self._at_best("picture" if view == "steps" else f"picture of {view}", report.step):
+                drawn.update(self._drawn(report.run(), view, report.step))
         for logger in self.loggers if drawn else ():
             with self._at_best(logger.what, report.step):
                 logger.pictures(report.step, {name: _read(path) for name, path in drawn.items() if path.is_file()})
 
-    def _drawn(self, run: Run, step: int) -> dict[str, Path]:
+    def _drawn(self, run: Run, view: str, step: int) -> dict[str, Path]:
         """The files of the pictures by name."""
         if not drawable(run.event):
             return {}
+        if view != "steps":
+            path = self.folder.samples / f"{step}-{view}.png"
+            save_view(path, run, view, seed=self.config.seed)
+            return {view: path}
         n = SHOWN if len(run.event) == 3 else POINTS
         if run.paired and run.dataset.size is not None:  # there are no more states to start from
             n = min(n, run.dataset.size)

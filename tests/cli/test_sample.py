@@ -45,6 +45,27 @@ def test_a_row_for_each_sampler_with_its_calls(flowops: Console, tmp_path: Path,
     assert picture.std() > 10
 
 
+def test_classes_and_trajectories_are_pictures_of_their_own(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    out = tmp_path / "x.png"
+    said = flowops("sample", digits_run, "--show", "classes", "--steps", 1, "--solver", "heun", "--out", out)
+    assert (said.code, said.out.strip()) == (0, f"{out}: classes of step 6")
+    assert read(out).shape[0] > 10 * 66 * 1.5  # ten rows
+    said = flowops("sample", digits_run, "--show", "trajectories", "--class", 3, "--out", out)
+    assert (said.code, said.out.strip()) == (0, f"{out}: trajectories of step 6")
+
+
+def test_what_such_a_picture_does_not_take_is_refused(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    for words, sentence in (
+        (("--show", "classes", "--n", 5), "--n must be left out beside --show classes, got 5; drop one of them."),
+        (("--show", "trajectories", "--steps", 5), "--steps must be left out beside --show trajectories"),
+        (("--show", "classes", "--out", tmp_path / "x.npz"), "--out must end in .png beside --show classes"),
+    ):
+        said = flowops("sample", digits_run, *words)
+        assert said.code == 1
+        assert sentence in said.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_sampler_is_a_plain_grid(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
     out = tmp_path / "x.png"
     assert flowops("sample", digits_run, "--steps", 2, "--n", 9, "--out", out).code == 0
