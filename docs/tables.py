@@ -16,12 +16,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from flowops._named import written
 from flowops.comparison import Comparison
 from flowops.comparison.findings import lowest
 from flowops.methods import METHODS, Method, Row, atlas, table
 from flowops.methods.options import SHARED
 from flowops.methods.rows import FAMILIES
-from flowops.runs.settings import written
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
