@@ -173,6 +173,35 @@ PARAMETERIZATIONS.add("scaled", Scaled)
 ''',
         ),
     ),
+    "logger": (
+        (
+            "flowops/training/loggers/text.py",
+            AT_END,
+            '''"""Losses as lines."""
+
+from collections.abc import Mapping
+
+from flowops.training.loggers.logger import Logger, RunStart
+
+
+class TextLogger(Logger):
+    """A line for each row in `losses.txt` of a run."""
+
+    def begin(self, start: RunStart) -> None:
+        self.path = start.folder.path / "losses.txt"
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{step} {values['loss']}\\n")
+''',
+        ),
+        (
+            "flowops/training/loggers/__init__.py",
+            "from flowops.training.loggers.trackio",
+            "from flowops.training.loggers.text import TextLogger\n",
+        ),
+        ("flowops/training/loggers/__init__.py", "LOGGERS: Registry", '        "text": TextLogger,\n'),
+    ),
     "command": (
         (
             "flowops/cli/hello.py",
@@ -219,9 +248,11 @@ from flowops.methods import METHODS
 words = ["train", "ring", "--method", "late-fm", "--network", "affine", "--network.options", "gain=0.5"]
 words += ["--network.parameterization", "scaled", "--coupling", "reversed", "--interpolant", "quadratic"]
 words += ["--steps", "2", "--batch", "8", "--checkpoint-every", "0", "--log.no-progress", "--out", "run"]
+words += ["--log.to", "csv", "text"]
 found = {"train": main(words)}
 words = ["evaluate", "run", "--n", "50", "--steps", "1", "--solver", "heun", "--solver-steps", "2"]
 found["evaluate"] = main(words), "mean shift" in open("run/evaluation.md").read()
+found["logger"] = len(open("run/losses.txt").readlines())
 found["hello"] = main(["hello", "reader"])
 found["schedule"] = list(interpolants.NAMED)
 found["row"] = list(METHODS)
@@ -275,6 +306,7 @@ def test_what_was_added_is_found_by_name(library: Path) -> None:
     found = json.loads(printed.splitlines()[-1])
     assert "hello reader" in printed
     assert (found["train"], found["evaluate"], found["hello"]) == (0, [0, True], 0)
+    assert found["logger"] == 2
     assert "quadratic" in found["schedule"]
     assert "late-fm" in found["row"]
     assert "shear" in found["problem"]

@@ -13,7 +13,12 @@ from flowops.training.loggers.wandb import WandbLogger
 LOGGERS: Registry[Logger] = Registry(
     "log.to",
     Logger,
-    {"csv": CSVLogger, "tensorboard": TensorBoardLogger, "wandb": WandbLogger, "trackio": TrackioLogger},
+    {
+        "csv": CSVLogger,
+        "tensorboard": TensorBoardLogger,
+        "wandb": WandbLogger,
+        "trackio": TrackioLogger,
+    },
 )
 
 __all__ = [
