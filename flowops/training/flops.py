@@ -103,6 +103,7 @@ def _counted(module: LossModule, draw: Draw, parameters: Sequence[Tensor]) -> fl
     counter.mod_tracker = tracker  # torch's own hangs hooks on modules, which fail inside of torch.func
     with counter:
         with module.autocast():
-            loss = module.evaluate(draw).loss
+            average, teacher = module.average, module.teacher
+            loss = module.method.evaluate(module.X, module.interpolant, draw, teacher=teacher, average=average).loss
         torch.autograd.grad(loss, parameters, allow_unused=True)
     return float(counter.get_total_flops())
