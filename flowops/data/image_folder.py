@@ -1,8 +1,9 @@
-"""Any images of one size: a folder or an archive of PNG, JPEG, BMP or WebP files, with classes and splits by folder.
+"""Any images, of one size or brought to one: a folder or an archive of PNG, JPEG, BMP or WebP files.
 
-`a.png, b.png, ...` is a set without labels; `cat/a.png, dog/b.png, ...` has the classes cat and dog, in the order of
-their names; `train/...` and `test/...` (or `val`, `valid`, `validation`), each of one of these forms, are its splits.
-One folder around everything is looked through. Other files, and files and folders with a dot in front, are passed over.
+Classes and splits are folders: `a.png, b.png, ...` is a set without labels; `cat/a.png, dog/b.png, ...` has the classes
+cat and dog, in the order of their names; `train/...` and `test/...` (or `val`, `valid`, `validation`), each of one of
+these forms, are its splits. One folder around everything is looked through. Other files, and files and folders with a
+dot in front, are passed over.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from flowops.data.files.decoding import decode, decode_all
+from flowops.data.files.fitting import AS_THEY_ARE, Fit
 from flowops.data.files.packed import Allocate, Content, packed_once, place
 from flowops.data.files.sources import SUFFIXES, Source, open_source
 from flowops.data.images import Images, Resident, Split, check_resident, fingerprint
@@ -47,6 +49,11 @@ def open_folder(
     *,
     flip: bool = True,
     channels: int | None = None,
+    size: int | None = None,
+    resize: str | None = "bicubic",
+    crop: str | None = "center",
+    alpha: str | None = None,
+    depth: int | None = None,
     cache: Path | str | None = None,
     resident: Resident = "auto",
 ) -> Images:
@@ -56,6 +63,11 @@ def open_folder(
         path: a folder, or an archive (.tar, .tar.gz, .tar.xz, .tar.bz2, .zip), which is read without unpacking it.
         flip: whether the images of a batch are mirrored at random.
         channels: 1 for grey, 3 for colour, None for what the first image by name is. Grey images become colour with 3.
+        size: side of the squares that all images become; without it they must have one size, and are taken as they are.
+        resize: the filter with which they do, `box`, `bilinear`, `bicubic` or `lanczos`; none crops only.
+        crop: `center` takes the square in the middle; none stretches an image that is none.
+        alpha: `white` or `black`, which transparent images are laid over; without it they are refused.
+        depth: 8 rounds grey images of 16 bits; without it they are refused.
         cache: folder for the packed arrays of a set beyond 2 GB; if None, `.flowops` in the folder or beside the
             archive. Smaller sets are held in memory.
         resident: whether all images are held on the device that trains, as in `Images`.
@@ -67,18 +79,19 @@ def open_folder(
     if channels not in (None, 1, 3):
         raise ValueError(f"`channels` must be 1, 3 or None, got {channels!r}; pass 1 for grey or 3 for colour.")
     check_resident(resident)
+    fit = Fit(size, resize, crop, alpha, depth)
     source = open_source(path)
     layout = arrange(source)
-    shape = _shape(source, min(layout.rows()), channels)
+    shape = _shape(source, min(layout.rows()), channels, fit)
     name = f"folder:{source.path}"
 
     def fill(allocate: Allocate) -> Content:
-        splits = read(source, layout, shape, allocate)
-        size = " x ".join(str(length) for length in shape)
-        return Content(layout.labels, layout.classes, f"{layout.summary()}, {size}, {fingerprint(splits)}")
+        splits = read(source, layout, shape, allocate, fit)
+        told = ", ".join(text for text in (" x ".join(str(length) for length in shape), str(fit)) if text)
+        return Content(layout.labels, layout.classes, f"{layout.summary()}, {told}, {fingerprint(splits)}")
 
     if math.prod(shape) * len(layout.rows()) > _RESIDENT:
-        folder, stamp = place(source.path, cache), f"{source.stamp()} {shape}"
+        folder, stamp = place(source.path, cache), " ".join([source.stamp(), str(shape), *filter(None, [str(fit)])])
         packed = packed_once(folder, stamp, fill)
         splits, provenance = packed.splits, packed.provenance
     else:
@@ -117,11 +130,13 @@ def arrange(source: Source) -> Layout:
     return Layout(names, labels, classes)
 
 
-def read(source: Source, layout: Layout, shape: tuple[int, ...], allocate: Allocate) -> dict[str, Split]:
+def read(
+    source: Source, layout: Layout, shape: tuple[int, ...], allocate: Allocate, fit: Fit = AS_THEY_ARE
+) -> dict[str, Split]:
     """The images of a source, decoded into one array per split."""
     arrays = {split: allocate(split, (len(names), *shape)) for split, names in layout.names.items()}
     rows = layout.rows()
-    for name, image in decode_all(source.read(), source.path, shape, shape[0]):
+    for name, image in decode_all(source.read(), source.path, shape, shape[0], fit):
         split, row = rows[name]
         arrays[split][row] = image
     return _splits(arrays, layout)
@@ -132,10 +147,10 @@ def _splits(arrays: dict[str, npt.NDArray[np.uint8]], layout: Layout) -> dict[st
     return {split: Split(torch.from_numpy(array), labels.get(split)) for split, array in arrays.items()}
 
 
-def _shape(source: Source, name: str, channels: int | None) -> tuple[int, ...]:
+def _shape(source: Source, name: str, channels: int | None, fit: Fit) -> tuple[int, ...]:
     """The shape of an image of a source."""
     _, content = next(source.read(name))
-    return decode(name, content, source.path, None, channels).shape
+    return decode(name, content, source.path, None, channels, fit).shape
 
 
 def _order(tops: set[str]) -> list[str]:
