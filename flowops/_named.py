@@ -70,6 +70,7 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         entries: the factories.
         passed: keyword arguments that the caller passes and no user; they are no options.
         takes: the arguments of a factory of a user's own, for messages.
+        adapt: makes an object of the kind of what such a factory returns, as far as it can.
     """
 
     def __init__(
@@ -80,8 +81,9 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
         *,
         passed: tuple[str, ...] = (),
         takes: tuple[str, ...] = (),
+        adapt: Callable[[Any], Any] = lambda made: made,
     ) -> None:
-        self.setting, self.kind, self.passed, self.takes = setting, kind, passed, takes
+        self.setting, self.kind, self.passed, self.takes, self.adapt = setting, kind, passed, takes, adapt
         self._entries = dict(entries)
 
     def __getitem__(self, name: str) -> Callable[..., T]:
@@ -155,7 +157,7 @@ class Registry(Mapping[str, Callable[..., T]], Generic[T]):
             raise TypeError(
                 f"`{self.setting}` must name a function of ({', '.join(self.takes)}), got {name!r}: {error}; mend it."
             ) from None
-        made = factory(*arguments, **given, **(options or {}))
+        made = self.adapt(factory(*arguments, **given, **(options or {})))
         if not isinstance(made, self.kind):
             raise TypeError(
                 f"`{self.setting}` must name a function that returns {self.kind.__name__}, got {name!r}, which "

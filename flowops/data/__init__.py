@@ -4,6 +4,7 @@ from flowops.data.augmentation import Augmentation
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
 from flowops.data.images import Images, Split, to_float, to_uint8
+from flowops.data.indexed import Indexed
 from flowops.data.pairs import Pairs, transported
 from flowops.data.prefetched import Prefetched
 from flowops.data.registry import NAMES, open_dataset
@@ -15,6 +16,7 @@ __all__ = [
     "Batch",
     "Dataset",
     "Images",
+    "Indexed",
     "Pairs",
     "Prefetched",
     "Split",

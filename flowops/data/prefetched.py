@@ -17,6 +17,8 @@ from flowops.data.rows import check_draw
 
 _Queue: TypeAlias = queue.Queue[Callable[[], Any] | BaseException]
 T = TypeVar("T", covariant=True)
+THREAD = "flowops-prefetch"
+"""Name of the thread that prepares."""
 
 
 class Ahead(Iterator[T], Generic[T]):
@@ -42,7 +44,7 @@ class Ahead(Iterator[T], Generic[T]):
         self._ready: _Queue = queue.Queue(ahead)
         self._closed = threading.Event()
         arguments = (prepare, start_step, self._ready, self._closed)
-        thread = threading.Thread(target=_prepare, args=arguments, name="flowops-prefetch", daemon=True)
+        thread = threading.Thread(target=_prepare, args=arguments, name=THREAD, daemon=True)
         self._end = weakref.finalize(self, _end, thread, self._ready, self._closed)
         thread.start()
 

@@ -14,6 +14,7 @@ from flowops.data.dataset import Dataset
 from flowops.data.digits import digits
 from flowops.data.image_folder import open_folder
 from flowops.data.imagenet32 import open_imagenet32
+from flowops.data.indexed import as_dataset
 from flowops.data.pairs import open_pairs, transported
 
 
@@ -50,7 +51,11 @@ ENTRIES: dict[str, Entry] = {
 """Every named data set."""
 
 _FACTORIES: Registry[Dataset] = Registry(
-    "dataset", Dataset, {name: entry.open for name, entry in ENTRIES.items()}, takes=("path", "options...")
+    "dataset",
+    Dataset,
+    {name: entry.open for name, entry in ENTRIES.items()},
+    takes=("path", "options..."),
+    adapt=as_dataset,
 )
 NAMES: tuple[str, ...] = tuple(ENTRIES)
 """What `open_dataset` takes as a name, apart from `package.module:factory`."""
@@ -61,7 +66,8 @@ def open_dataset(name: str | Dataset, *, path: Path | str | None = None, **optio
 
     Args:
         name: one of `NAMES`, with its path behind a colon where it is read from files, as in `folder:PATH`; or
-            `package.module:factory`, a function that returns a `Dataset`.
+            `package.module:factory`, a function that returns a `Dataset`, or a map-style one of torch, of which
+            `Indexed` is made.
         path: where the files are, for a set that is read from files, itself or the one that is transported.
         **options: those of the set, such as `flip`.
 
@@ -105,6 +111,7 @@ def _own(name: str | Dataset, place: dict[str, Path | str], options: dict[str, A
             found = load(name, "dataset")
         except ValueError as error:
             raise ValueError(str(error).rstrip(".") + meant(head, ENTRIES).replace("'?", f":{tail}'?")) from error
+        found = as_dataset(found)
         name = found if isinstance(found, Dataset) else name
     if isinstance(name, Dataset):
         return _FACTORIES.make(name, options={**place, **options})

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowops._arguments import check_state, whole
 from flowops.data import Dataset
+from flowops.data.indexed import as_dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, LearnedMap
@@ -79,7 +81,7 @@ class Run(Shared):
         average: str | None = None,
         best: bool = False,
         device: torch.device | str = "cpu",
-        dataset: Dataset | None = None,
+        dataset: Dataset | torch.utils.data.Dataset[Any] | None = None,
         network: nn.Module | None = None,
         teacher: VelocityField | FlowMap | None = None,
         report: Callable[[str], None] = tell,
@@ -136,7 +138,7 @@ class Run(Shared):
         X = laid_out(X, config.hardware, facts.event, torch.device(device))
         return cls(
             folder, config, step, facts.event, facts.classes, facts.paired, X, interpolant.to(device),
-            torch.device(device), dataset,
+            torch.device(device), as_dataset(dataset),
         )  # fmt: skip
 
     @cached_property

@@ -16,6 +16,7 @@ from torch import nn
 
 from flowops._files import write_text
 from flowops.data import Dataset
+from flowops.data.indexed import as_dataset
 from flowops.evaluation import Periodic
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap, LearnedMap
@@ -55,7 +56,7 @@ def train(
     *,
     resume: bool = False,
     report: Callable[[str], None] | None = None,
-    dataset: Dataset | None = None,
+    dataset: Dataset | torch.utils.data.Dataset[Any] | None = None,
     network: nn.Module | None = None,
     teacher: VelocityField | FlowMap | None = None,
     callbacks: Callback | Logger | Sequence[Callback | Logger] = (),
@@ -67,7 +68,8 @@ def train(
         resume: go on from the last checkpoint in `config.out`, or start if there is none. Settings that make it another
             run are refused; others may change, which is told and written down in `run.json`.
         report: is told a line now and then, progress included; by default it goes to the standard error.
-        dataset: data of your own, in place of the set that `config.dataset` names.
+        dataset: data of your own, in place of the set that `config.dataset` names; of a map-style data set of torch
+            `data.Indexed` is made.
         network: a network of your own, a module of `(s, t, x)`; if it takes a `label` it sees those of the data.
         teacher: a field or a map of your own to distil, on the schedule of the run; its weights are frozen.
         callbacks: one or several that are handed a `StepReport` of every step, or a `Logger` that is told its rows.
@@ -88,7 +90,7 @@ def train(
         raise TypeError(
             f"`config` must be a TrainConfig, got {type(config).__name__}; pass TrainConfig('digits'), say."
         )
-    given, (steps, own) = _checked(Given(dataset, network, teacher)), _listed(callbacks)
+    given, (steps, own) = _checked(Given(as_dataset(dataset), network, teacher)), _listed(callbacks)
     config = replace(
         config,
         dataset=config.dataset if dataset is None else GIVEN,
@@ -249,7 +251,11 @@ def first_weights(config: TrainConfig, network: nn.Module, report: Callable[[str
 def _checked(given: Given) -> Given:
     """Refuse objects of a wrong kind."""
     kinds = {"dataset": Dataset, "network": nn.Module, "teacher": (VelocityField, FlowMap)}
-    names = {"dataset": "a flowops.data.Dataset", "network": "an nn.Module", "teacher": "a VelocityField or a FlowMap"}
+    names = {
+        "dataset": "a flowops.data.Dataset or a map-style one of torch",
+        "network": "an nn.Module",
+        "teacher": "a VelocityField or a FlowMap",
+    }
     for name, kind in kinds.items():
         if not isinstance(value := getattr(given, name), (kind, type(None))):  # type: ignore[arg-type]
             raise TypeError(f"`{name}` must be {names[name]}, got {type(value).__name__}; wrap it, or pass its name.")

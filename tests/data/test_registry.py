@@ -102,7 +102,7 @@ def test_nothing_is_passed_to_a_data_set_that_is_there(name: str | Dataset, opti
             "folder:/x",
             {"flips": True},
             TypeError,
-            "`flips` must be an option of folder, which has flip, channels, cache, resident; did you mean 'flip'",
+            "`flips` must be an option of folder, which has flip, channels, .*; did you mean 'flip'",
         ),
     ],
 )

@@ -108,8 +108,11 @@ class TestObjects:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"dataset": 3}, "`dataset` must be a flowops.data.Dataset, got int"),
-            ({"dataset": [torch.zeros(4, 2)]}, "`dataset` must be a flowops.data.Dataset, got list"),
+            ({"dataset": 3}, "`dataset` must be a flowops.data.Dataset or a map-style one of torch, got int"),
+            (
+                {"dataset": [torch.zeros(4, 2)]},
+                "`dataset` must be a flowops.data.Dataset or a map-style one of torch, got list",
+            ),
             ({"network": silent}, "`network` must be an nn.Module, got function"),
             ({"network": nn.Linear}, "`network` must be an nn.Module, got type"),
             ({"teacher": nn.Linear(2, 2)}, "`teacher` must be a VelocityField or a FlowMap, got Linear"),
