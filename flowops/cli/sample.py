@@ -221,7 +221,7 @@ def _show(given: Sample, chosen: Run) -> None:
     rows = {drawn.label: drawn for drawn in (chosen.draw(given.n, **way) for way in ways)}
     made = [_picture(given, chosen, rows)] if drawable(chosen.event) else []
     if given.tensor is not None:
-        _save_tensors(Path(given.tensor), rows)
+        _save_tensors(Path(given.tensor), {label: chosen.restored(drawn.x) for label, drawn in rows.items()})
         made.append(given.tensor)
     for drawn in rows.values():
         to_stdout(_cost(drawn))
@@ -288,9 +288,9 @@ def _picture(given: Sample, chosen: Run, rows: dict[str, Drawn]) -> str:
     return f"{out}, the first {SHOWN} of each" if images and given.n > SHOWN else str(out)
 
 
-def _save_tensors(path: Path, rows: dict[str, Drawn]) -> None:
-    """All samples in one file, each under the name of its sampler, such as map-4 or heun-18."""
-    arrays = {_key(label): drawn.x.cpu().contiguous() for label, drawn in rows.items()}
+def _save_tensors(path: Path, rows: dict[str, Tensor]) -> None:
+    """All samples in one file, each under the name of its sampler, such as map-4 or heun-18, in the units of the data."""
+    arrays = {_key(label): x.cpu().contiguous() for label, x in rows.items()}
     with written(path) as temporary:
         if path.suffix == ".npz":
             np.savez(temporary, **{name: x.numpy() for name, x in arrays.items()})  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Data sets: pure functions from a step to its batch; laws in the plane, images, pairs."""
 
+from flowops.data.arrays import Arrays
 from flowops.data.augmentation import Augmentation
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
@@ -9,9 +10,11 @@ from flowops.data.pairs import Pairs, transported
 from flowops.data.prefetched import Prefetched
 from flowops.data.registry import NAMES, open_dataset
 from flowops.data.toys import Toy
+from flowops.data.units import Units
 
 __all__ = [
     "NAMES",
+    "Arrays",
     "Augmentation",
     "Batch",
     "Dataset",
@@ -21,6 +24,7 @@ __all__ = [
     "Prefetched",
     "Split",
     "Toy",
+    "Units",
     "open_dataset",
     "to_float",
     "to_uint8",

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 
 from flowops.data.batch import Batch
+from flowops.data.units import Units
 from flowops.interpolants import Interpolant
 from flowops.problems import Problem
 
@@ -27,6 +28,7 @@ class Dataset(ABC):
             with the data: then sampling starts from fresh noise.
         defaults: settings of a training that suit the set, by name, such as `{"steps": 2000, "network.kind": "mlp"}`,
             and options of a method, `{"options.lsd": ("eta=0.5",)}`; what a configuration says itself comes first.
+        units: how stored samples became states; see `Units`. Those of images have none.
         problem: the law as a reference problem, with its exact field and density, for an interpolant; None where
             nothing is known in closed form.
 
@@ -42,6 +44,7 @@ class Dataset(ABC):
     provenance: str
     size: int | None = None
     normal_base: bool = True
+    units: Units = Units()
     defaults: Mapping[str, Any] = MappingProxyType({})
     problem: Callable[[Interpolant], Problem[Any, Any]] | None = None
 

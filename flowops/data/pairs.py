@@ -7,17 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from flowops._arguments import check_like, check_state, whole
 from flowops._keys import content_hash, generator
-from flowops._named import require
 from flowops.couplings import OptimalTransport
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
-from flowops.data.files.paths import check_file
+from flowops.data.files.arrays import read_arrays
 from flowops.data.rows import chosen, moved, rows
 from flowops.maps import FlowMap
 
@@ -160,34 +158,14 @@ def open_pairs(path: Path | str | None) -> Pairs:
         OSError: if there is no such file.
         ValueError: for another format, missing or unknown arrays.
     """
-    path = check_file(path, "a file of pairs", (".npz", ".safetensors"))
-    arrays = _npz(path) if path.suffix.lower() == ".npz" else _safetensors(path)
+    path, arrays = read_arrays(path, "a file of pairs")
     if not {"x0", "x1"} <= set(arrays) <= {"x0", "x1", "label"}:
+        other = f"; open arrays:{path} for data without base samples" if "x1" in arrays and "x0" not in arrays else ""
         raise ValueError(
             f"`path` must hold arrays x0 and x1, and label or none, got {', '.join(sorted(arrays)) or 'nothing'} in "
-            f"{path}; rename them."
+            f"{path}; rename them{other}."
         )
     return Pairs(arrays["x0"], arrays["x1"], arrays.get("label"), name=f"pairs:{path}")
-
-
-def _npz(path: Path) -> dict[str, Tensor]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            return {name: torch.from_numpy(found[name]) for name in found.files}
-    except Exception as error:  # a broken archive raises whatever its parts run into
-        raise ValueError(
-            f"`path` must be an .npz file of plain arrays, got {path}: {error}; write it anew with numpy.savez."
-        ) from error
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        loaded: dict[str, Tensor] = require("safetensors.torch", "train").load_file(path)
-    except require("safetensors", "train").SafetensorError as error:
-        raise ValueError(
-            f"`path` must be a .safetensors file, got {path}: {error}; write it anew with safetensors.torch.save_file."
-        ) from error
-    return loaded
 
 
 def _check_base(x0: Tensor) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from flowops._named import Registry, check_options, load, meant, options_of
 from flowops.data import toys
+from flowops.data.arrays import open_arrays
 from flowops.data.cifar10 import open_cifar10
 from flowops.data.dataset import Dataset
 from flowops.data.digits import digits
@@ -42,7 +43,8 @@ ENTRIES: dict[str, Entry] = {
     "digits": Entry(digits, "1797 handwritten digits of 8 x 8, labelled"),
     "cifar10": Entry(open_cifar10, "CIFAR-10 from its original archive, labelled", "path"),
     "imagenet32": Entry(open_imagenet32, "ImageNet at 32 x 32, either published version", "path"),
-    "folder": Entry(open_folder, "images of one size in folders or an archive, `folder:PATH`", "path"),
+    "folder": Entry(open_folder, "images in folders or an archive, `folder:PATH`", "path"),
+    "arrays": Entry(open_arrays, "samples of any shape from an .npy, .npz or .safetensors file, `arrays:FILE`", "path"),
     "pairs": Entry(open_pairs, "base and data samples from an .npz or .safetensors file, `pairs:FILE`", "path"),
     "transported": Entry(
         transported, "another set paired with noise by optimal transport, `transported:NAME`", "dataset"

@@ -19,7 +19,7 @@ Add = Callable[[int, Tensor, Tensor | None], None]
 
 
 @contextmanager
-def open_archive(path: Path | str, n: int, event: Sequence[int]) -> Iterator[Add]:
+def open_archive(path: Path | str, n: int, event: Sequence[int], *, pixels: bool = True) -> Iterator[Add]:
     """A file to which samples are added in their order.
 
     Its array `arr_0` holds images with one or three channels as uint8 `[n, height, width, channels]`, and other samples
@@ -30,11 +30,12 @@ def open_archive(path: Path | str, n: int, event: Sequence[int]) -> Iterator[Add
         path: place of the file.
         n: how many samples will be added.
         event: shape of a sample.
+        pixels: whether samples with the shape of images are images in [-1, 1].
 
     Raises:
         ValueError: for images that are not finite, samples out of order, and if other than `n` of them were added.
     """
-    images = is_image(event)
+    images = pixels and is_image(event)
     shape = (n, *event[1:], event[0]) if images else (n, *event)
     added, labels = 0, list[int]()
     with written(path) as temporary, ZipFile(temporary, "w") as file:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from flowops.data import Units
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -24,6 +26,7 @@ class Facts:
         joint: whether the network has a second output, the rate of a log-determinant.
         interval: whether an interval of guidance is an input of the network.
         auxiliary: whether the network has a second output, a velocity.
+        units: how the data became states.
     """
 
     event: torch.Size
@@ -35,6 +38,7 @@ class Facts:
     joint: bool = False
     interval: bool = False
     auxiliary: bool = False
+    units: Units = Units()
 
     @property
     def wanted(self) -> dict[str, bool]:
@@ -57,7 +61,8 @@ def read_facts(path: Path) -> Facts:
         changes = [{**change, "step": int(change["step"])} for change in held.get("changes", [])]
         paired, guided = bool(held["paired"]), bool(held["guided"])
         later = {name: bool(held.get(name, False)) for name in ("joint", "interval", "auxiliary")}
-        return Facts(event, classes, paired, guided, str(held.get("data", "")), changes, **later)
+        units = Units.read(held.get("units", {}))
+        return Facts(event, classes, paired, guided, str(held.get("data", "")), changes, **later, units=units)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"`{path}` must hold event, classes, paired and guided, and does not; use another run."

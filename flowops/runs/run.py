@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from flowops._arguments import check_state, whole
-from flowops.data import Dataset
+from flowops.data import Dataset, Units
 from flowops.data.indexed import as_dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
@@ -52,6 +52,7 @@ class Run(Shared):
         given: the data set, if it is not to be opened by its name.
         precision: in which its network computes when it is sampled, 32 or bf16; see `on`.
         compiled: whether its network is compiled for that.
+        units: how the data became the states that it samples; see `restored`.
 
     >>> from flowops import Run
     >>> run = Run.load("runs/digits")  # doctest: +SKIP
@@ -71,6 +72,7 @@ class Run(Shared):
     given: Dataset | None = field(default=None, compare=False)
     precision: Precision = "32"
     compiled: bool = False
+    units: Units = Units()
 
     @classmethod
     def load(
@@ -138,7 +140,7 @@ class Run(Shared):
         X = laid_out(X, config.hardware, facts.event, torch.device(device))
         return cls(
             folder, config, step, facts.event, facts.classes, facts.paired, X, interpolant.to(device),
-            torch.device(device), as_dataset(dataset),
+            torch.device(device), as_dataset(dataset), units=facts.units,
         )  # fmt: skip
 
     @cached_property
@@ -371,6 +373,14 @@ class Run(Shared):
     def two_sided(self) -> bool:
         """Whether the map was trained at times s > t too, and so to be its own way back; see `methods.goes_back`."""
         return goes_back(method_of(self.config), interpolant_of(self.config))
+
+    def restored(self, x: Tensor) -> Tensor:
+        """Samples in the units of the data, as they were stored: states without the scale and shift of the set.
+
+        Whatever is sampled, scored or handed to `X` is a state; those of images lie in [-1, 1]. Sets without a scale and
+        a shift have no other units, and get `x` back.
+        """
+        return self.units.restored(x)
 
     @staticmethod
     def _number(n: int | None, x0: Tensor, name: str = "x0") -> int:

@@ -52,7 +52,8 @@ def write_samples(
     """Write the first `n` samples of a seed, with no more than a chunk of them in memory.
 
     In a file `.npz` images are uint8 `[n, height, width, channels]` under `arr_0`, as ADM's evaluator reads them, and
-    their labels int64 under `arr_1`; other samples are float32 `[n, *event]`. Any other path is a folder of images, one
+    their labels int64 under `arr_1`; other samples are float32 `[n, *event]` in the units of the data, as of
+    `Run.restored`. Any other path is a folder of images, one
     PNG file for each number, as torch-fidelity and clean-fid read it. Pictures that are there are kept if the file
     samples.json beside them says that they have the same weights, sampler, seed, labels and precision: a call that was
     interrupted is given again. Without a label, sample i has the class i modulo their number.
@@ -76,7 +77,8 @@ def write_samples(
     """
     path, size = Path(path), chunk_size(run.event, chunk)
     labels = labels_of(whole(n, "n"), run.classes, label, guidance)
-    if path.suffix != ".npz" and not is_image(run.event):
+    pixels = is_image(run.event) and run.units.plain
+    if path.suffix != ".npz" and not pixels:
         raise ValueError(f"`path` must end in .npz for samples of shape {list(run.event)}, got {path}; rename it.")
     with ExitStack() as stack:
         add, wanted = on_first(lambda: _target(stack, run, path, n, size, label, guidance, way)) or (_nothing, [])
@@ -109,7 +111,7 @@ def _target(
 ) -> tuple[Add, list[range]]:
     """What takes the samples, and which of them it lacks."""
     if path.suffix == ".npz":
-        return stack.enter_context(open_archive(path, n, run.event)), list(blocks(n, size))
+        return stack.enter_context(open_archive(path, n, run.event, pixels=run.units.plain)), list(blocks(n, size))
     weights = content_hash(part for name, value in run.X.state_dict().items() for part in (name, value.flatten()))
     sampler = {name: value for name, value in way.items() if value is not None and name != "seed"}
     settings = {"step": run.step, "weights": weights, "sampler": sampler, "seed": way.get("seed", 0)}
@@ -138,7 +140,7 @@ def _part(
     for block in mine:
         own = None if labels is None else labels[block.start : block.stop].tolist()
         drawn = run.draw(len(block), start=block.start, label=own, guidance=guidance, chunk=size, **way)
-        made.append((block, replace(drawn, x=drawn.x.cpu())))
+        made.append((block, replace(drawn, x=run.restored(drawn.x).cpu())))
     return made
 
 

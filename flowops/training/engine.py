@@ -178,7 +178,7 @@ class Engine:
         classes = data.classes if self.assembly.conditional else ()
         return Run(
             self.folder, self.config, self.step, data.event, classes, not data.normal_base, self._averaged,
-            self.module.interpolant, self.fabric.device, data,
+            self.module.interpolant, self.fabric.device, data, units=data.units,
         )  # fmt: skip
 
     def _advance(self, draw: Draw, batches: JointBatches) -> StepReport:

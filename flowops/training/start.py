@@ -316,6 +316,7 @@ def facts_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> dict[st
     data = assembly.dataset
     classes = list(data.classes) if assembly.conditional else []
     samples = {"event": list(data.event), "classes": classes, "paired": not data.normal_base, "data": data.provenance}
+    samples |= {} if data.units.plain else {"units": data.units.written()}
     wanted = assembly.method.wanted
     samples |= {"guided": wanted["guidance"], "interval": wanted["interval"]}
     samples |= {"joint": wanted["log_det"], "auxiliary": wanted["auxiliary"]}
