@@ -289,7 +289,7 @@ def _picture(given: Sample, chosen: Run, rows: dict[str, Drawn]) -> str:
 
 
 def _save_tensors(path: Path, rows: dict[str, Tensor]) -> None:
-    """All samples in one file, each under the name of its sampler, such as map-4 or heun-18, in the units of the data."""
+    """All samples in one file, each under the name of its sampler, such as map-4 or heun-18."""
     arrays = {_key(label): x.cpu().contiguous() for label, x in rows.items()}
     with written(path) as temporary:
         if path.suffix == ".npz":

@@ -119,19 +119,20 @@ class Arrays(Dataset):
                 f"{x.dtype} of shape {list(x.shape)} in split {split}; convert it, with astype('float32') say."
             )
         if not x.numel():
-            raise ValueError(f"`x1` must hold at least one sample, got shape {list(x.shape)} in split {split}; add some.")
+            raise ValueError(f"`x1` must hold at least one sample, got {list(x.shape)} in split {split}.")
         if x.shape[1:] != self.event:
             raise ValueError(
-                f"`x1` must have samples of one shape, {list(self.event)} as in split train, got {list(x.shape[1:])} in "
-                f"split {split}; make them alike."
+                f"`x1` must have samples of one shape, {list(self.event)} as in split train, got {list(x.shape[1:])} "
+                f"in split {split}; make them alike."
             )
 
     def _content(self) -> Iterator[str | Tensor]:
         for split, x in self.splits.items():
-            found = x if x.nbytes <= _WHOLE else x[torch.linspace(0, len(x) - 1, _LOOKED_AT, dtype=torch.float64).long()]
+            some = torch.linspace(0, len(x) - 1, _LOOKED_AT, dtype=torch.float64).long()
+            found = x if x.nbytes <= _WHOLE else x[some]
             for part in found.split(1 << 15) if found.is_floating_point() else ():
                 if not bool(part.isfinite().all()):
-                    raise ValueError(f"`x1` must be finite, got nan or inf in split {split}; look for where it was made.")
+                    raise ValueError(f"`x1` must be finite, got nan or inf in split {split}; look into it.")
             held = found.view(torch.int16) if found.dtype == torch.bfloat16 else found  # which NumPy does not know
             yield from (split, f"{len(x)} {x.dtype}", held)
             yield self.labels[split] if self.labels else "no labels"
@@ -141,8 +142,8 @@ def _whole_numbers(split: str, labels: Tensor, splits: Mapping[str, Tensor]) -> 
     n = len(splits[split]) if split in splits else 0
     if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex() or labels.shape != (n,):
         raise ValueError(
-            f"`labels` must be whole numbers of shape [{n}], one per sample of split {split}, got {labels.dtype} of shape "
-            f"{list(labels.shape)}; number the classes from 0."
+            f"`labels` must be whole numbers of shape [{n}], one per sample of split {split}, got {labels.dtype} of "
+            f"shape {list(labels.shape)}; number the classes from 0."
         )
     labels = labels.to(torch.int64)
     if int(labels.min()) < 0:

@@ -13,10 +13,12 @@ from flowops.data.arrays import open_arrays
 from flowops.data.cifar10 import open_cifar10
 from flowops.data.dataset import Dataset
 from flowops.data.digits import digits
+from flowops.data.hugging_face import open_hugging_face
 from flowops.data.image_folder import open_folder
 from flowops.data.imagenet32 import open_imagenet32
 from flowops.data.indexed import as_dataset
 from flowops.data.pairs import open_pairs, transported
+from flowops.data.shards import open_shards
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ ENTRIES: dict[str, Entry] = {
     "cifar10": Entry(open_cifar10, "CIFAR-10 from its original archive, labelled", "path"),
     "imagenet32": Entry(open_imagenet32, "ImageNet at 32 x 32, either published version", "path"),
     "folder": Entry(open_folder, "images in folders or an archive, `folder:PATH`", "path"),
+    "hf": Entry(open_hugging_face, "a folder of Hugging Face datasets, or of parquet files, `hf:FOLDER`", "path"),
+    "wds": Entry(open_shards, "WebDataset shards on disk, `wds:shard-{000..003}.tar`", "path"),
     "arrays": Entry(open_arrays, "samples of any shape from an .npy, .npz or .safetensors file, `arrays:FILE`", "path"),
     "pairs": Entry(open_pairs, "base and data samples from an .npz or .safetensors file, `pairs:FILE`", "path"),
     "transported": Entry(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Units:
-    r"""States are $x=(y-\text{shift})\,\text{scale}$ of stored samples $y$, as latents are before a diffusion sees them.
+    r"""States are $x=(y-\text{shift})\,\text{scale}$ of stored samples $y$, as of latents.
 
     Args:
         scale: factor, one number or one for each entry of the first axis of a sample, its channels.

@@ -377,8 +377,8 @@ class Run(Shared):
     def restored(self, x: Tensor) -> Tensor:
         """Samples in the units of the data, as they were stored: states without the scale and shift of the set.
 
-        Whatever is sampled, scored or handed to `X` is a state; those of images lie in [-1, 1]. Sets without a scale and
-        a shift have no other units, and get `x` back.
+        Whatever is sampled, scored or handed to `X` is a state; those of images lie in [-1, 1]. Sets without a scale
+        and a shift have no other units, and get `x` back.
         """
         return self.units.restored(x)
 

@@ -96,7 +96,9 @@ def test_a_file_is_mapped_and_never_written(tmp_path: Path) -> None:
 def test_scale_and_shift_are_those_of_an_autoencoder() -> None:
     by_channel = Units(scale=(0.5, 1.0, 2.0, 4.0), shift=(1.0, 0.0, -1.0, 0.5))
     for units in (Units(0.18215, 0.1159), by_channel):
-        scale, shift = (torch.tensor(v).reshape(-1, 1, 1) if isinstance(v, tuple) else v for v in (units.scale, units.shift))
+        scale, shift = (
+            torch.tensor(v).reshape(-1, 1, 1) if isinstance(v, tuple) else v for v in (units.scale, units.shift)
+        )
         states = units.states(LATENTS)
         assert_close(states, (LATENTS - shift) * scale)
         assert_close(units.restored(states), LATENTS)
@@ -167,12 +169,30 @@ def test_large_arrays_are_hashed_in_part(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (LATENTS.double(), {}, {}, TypeError, "`x1` must be float32, .* got torch.float64 of shape .* astype"),
         (LATENTS[:, 0, 0, 0], {}, {}, TypeError, r"`x1` must be float32, .* of shape \[12\] in split train"),
-        (LATENTS[:0], {}, {}, ValueError, "`x1` must hold at least one sample, got shape"),
-        (LATENTS.where(LATENTS < 1, torch.nan), {}, {}, ValueError, "`x1` must be finite, got nan or inf in split train"),
+        (LATENTS[:0], {}, {}, ValueError, "`x1` must hold at least one sample, got"),
+        (
+            LATENTS.where(LATENTS < 1, torch.nan),
+            {},
+            {},
+            ValueError,
+            "`x1` must be finite, got nan or inf in split train",
+        ),
         (LATENTS, {"label": LABELS[:3]}, {}, ValueError, r"`labels` must be whole numbers of shape \[12\], one per"),
-        (LATENTS, {"label": LABELS - 1}, {}, ValueError, "`labels` must count from 0, got -1 in split train; label all"),
+        (
+            LATENTS,
+            {"label": LABELS - 1},
+            {},
+            ValueError,
+            "`labels` must count from 0, got -1 in split train; label all",
+        ),
         (LATENTS, {"label": LABELS / 2}, {}, ValueError, "`labels` must be whole numbers .* got torch.float32"),
-        (LATENTS, {"x0": LATENTS}, {}, ValueError, "an array x1, .* got x0, x1 in .*; rename them; open pairs:FILE for"),
+        (
+            LATENTS,
+            {"x0": LATENTS},
+            {},
+            ValueError,
+            "an array x1, .* got x0, x1 in .*; rename them; open pairs:FILE for",
+        ),
         (LATENTS, {"y": LATENTS}, {}, ValueError, "an array x1, .* got x1, y in .*; rename them, or pass sample=NAME"),
         (LATENTS, {"x1_test": LATENTS[:, :2]}, {}, ValueError, r"samples of one shape, \[4, 8, 8\] as in split train"),
         (LATENTS, {"label": LABELS, "x1_test": LATENTS}, {}, ValueError, "for every split or for none, got those of t"),
@@ -193,8 +213,13 @@ def test_what_does_not_fit_is_refused(
 def test_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(written(tmp_path / "y.npy").read_bytes()[:300])
     (tmp_path / "x.npz").write_bytes(b"PK")
-    for name, sentence in (("x.npy", "an .npy file of a plain array, got .*x.npy"), ("x.npz", "an .npz file of plain ar")):
+    for name, sentence in (
+        ("x.npy", "an .npy file of a plain array, got .*x.npy"),
+        ("x.npz", "an .npz file of plain ar"),
+    ):
         with pytest.raises(ValueError, match=sentence):
             open_dataset(f"arrays:{tmp_path / name}")
-    with pytest.raises(ValueError, match=r"got x1 in .*; rename them; open arrays:.*x.npz for data without base samples"):
+    with pytest.raises(
+        ValueError, match=r"got x1 in .*; rename them; open arrays:.*x.npz for data without base samples"
+    ):
         open_dataset(f"pairs:{written(tmp_path / 'x.npz')}")

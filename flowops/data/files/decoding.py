@@ -61,6 +61,29 @@ def decode(
     return found
 
 
+class Decoder:
+    """Pictures of one set, one by one: the first that is decoded says the shape and the channels of all others.
+
+    Args:
+        origin: the file or folder they come from, for errors.
+        channels: 1 or 3, or None for those of the first.
+        fit: what is done to each.
+    """
+
+    def __init__(self, origin: Path, channels: int | None, fit: Fit) -> None:
+        if channels not in (None, 1, 3):
+            raise ValueError(f"`channels` must be 1, 3 or None, got {channels!r}; pass 1 for grey or 3 for colour.")
+        self.origin, self.channels, self.fit = origin, channels, fit
+        self.shape: tuple[int, ...] | None = None
+
+    def __call__(self, name: str, content: bytes) -> Bytes:
+        """The image of a file, as `decode`."""
+        image = decode(name, content, self.origin, self.shape, self.channels, self.fit)
+        if self.shape is None:
+            self.shape, self.channels = image.shape, image.shape[0]
+        return image
+
+
 def planes(image: Any, shape: tuple[int, ...] | None, channels: int | None, fit: Fit = AS_THEY_ARE) -> Bytes | str:
     """The pixels of an opened image, `[channels, height, width]`, or what is wrong with it; arguments of `decode`."""
     mode = fit.mode(image)
