@@ -133,6 +133,11 @@ def hidden_module(function: Callable[..., Any]) -> nn.Module | None:
     return owner
 
 
+def condition_of(operator: Operator, labels: Tensor) -> str:
+    """The name by which an operator takes the labels of samples: `condition` for floating ones, if it knows that."""
+    return "condition" if labels.is_floating_point() and operator.takes("condition") else "label"
+
+
 def _copy(module: nn.Module, change: Callable[[Operator], None], conditioned_only: bool) -> Any:
     """A shallow copy sharing parameters; modules that hold operators are copied too, all others are shared."""
     result = module.__class__.__new__(module.__class__)

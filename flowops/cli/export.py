@@ -48,6 +48,8 @@ def run(args: Sequence[str]) -> int:
     if given.truncate:
         raise ValueError("`truncate` must be left out for a program, which keeps the schedule of the run; drop it.")
     source = load(given)
+    if source.condition is not None:
+        raise ValueError(f"`run` must take no condition to be exported, got {source.folder.path}; sample it instead.")
     grid = grid_of(given.grid, given.steps, source.interpolant)
     path = Path(given.out) if given.out is not None else source.folder.path / f"sampler-{len(grid) - 1}.pt2"
     taken = {"labels": bool(source.classes), **{name: source.X.takes(name) for name in ("guidance", "interval")}}

@@ -16,6 +16,7 @@ from flowops._named import require
 from flowops.cli.choice import FLAGS, NAMED_GRIDS, RunChoice, Sampling, grid_of, grids_of, load
 from flowops.cli.console import is_first, to_stderr, to_stdout
 from flowops.cli.parsing import Flag, parse
+from flowops.data.files.arrays import read_arrays
 from flowops.pictures import drawable, is_image, save_comparison, save_pictures, save_table, save_trajectories
 from flowops.pictures.drawing import SHOWN
 from flowops.runs import Drawn, Run, Written, load_noise, write_samples
@@ -63,6 +64,8 @@ class Sample(Sampling):
         solver: solvers of the map's own diagonal field to compare with, or the one whose samples are written.
         solver_steps: steps of the solvers that have a fixed number of them; 18 if left out.
         label: class of all samples; all classes in turn if left out.
+        condition: file with a condition for all samples or one for each, .npy, .npz or .safetensors; those of the data
+            in turn if left out.
         guidance: scale of classifier-free guidance, for a run with labels.
         interval: times at which it guides; all times if left out.
         gamma: share of noise put back after every step, from 0 to 1.
@@ -81,6 +84,7 @@ class Sample(Sampling):
     solver: tuple[Literal["dopri5", "heun", "euler", "ddim", "dpm-solver"], ...] = ()
     solver_steps: int | None = None
     label: int | None = None
+    condition: str | None = None
     guidance: float | None = None
     interval: tuple[float, float] | None = None
     gamma: float | None = None
@@ -91,8 +95,15 @@ class Sample(Sampling):
 
 def run(args: Sequence[str]) -> int:
     """Sample, and say what was written and what it cost."""
-    shown = {"steps": "[INT ...]", "tensor": "FILE", "restart": "U V TIMES", "interval": "LOW HIGH", "out": "PATH"}
-    shown["noise"] = "FILE"
+    shown = {
+        "steps": "[INT ...]",
+        "tensor": "FILE",
+        "restart": "U V TIMES",
+        "interval": "LOW HIGH",
+        "out": "PATH",
+        "condition": "FILE",
+        "noise": "FILE",
+    }
     shown["grid"] = "{uniform,noise-levels,optimal,FILE}"
     flags = {**FLAGS, **{name: Flag(shown=value) for name, value in shown.items()}}
     given = parse(Sample, args, "sample", flags=flags, also={"path": "--out", "between": "--restart"})
@@ -166,7 +177,19 @@ def _ways(given: Sample, chosen: Run, steps: Sequence[int]) -> list[dict[str, An
         grid_ = None if method == "dopri5" else grid_of(given.grid, count, chosen.interpolant, "solver_steps")
         ways.append({"solver": method, "grid": grid_, "tolerance": given.tolerance if method == "dopri5" else None})
     shared = {name: getattr(given, name) for name in ("seed", "label", "guidance", "interval", "chunk")}
+    shared["condition"] = None if given.condition is None else _condition(given.condition)
     return [{**way, **shared} for way in ways]
+
+
+def _condition(path: str) -> Tensor:
+    """The only array of a file, or that of the name `condition`."""
+    path_, found = read_arrays(path, "a file of conditions", "condition")
+    if "condition" not in found and len(found) != 1:
+        raise ValueError(
+            f"`condition` must be a file of one array, or with one called condition, got {', '.join(found) or 'none'} "
+            f"in {path_}; rename it."
+        )
+    return found["condition"] if "condition" in found else next(iter(found.values()))
 
 
 def _times(given: Sample, chosen: Run, steps: Sequence[int]) -> list[list[float]]:

@@ -36,7 +36,8 @@ class Arrays(Dataset):
     Args:
         splits: `[n, *event]` by split, float32, float16 or bfloat16, or bytes `[n, channels, height, width]`, which
             become `x / 127.5 - 1` first. "train" is the one that `batch` draws from.
-        labels: `[n]` whole numbers from 0 for each split, or none at all.
+        labels: `[n]` whole numbers from 0 for each split, or none at all; or conditions with continuous values,
+            `[n, *condition]` float32.
         units: scale and shift.
         name: as in `open_dataset`.
         classes: names by label; the numbers themselves if not given.
@@ -65,13 +66,15 @@ class Arrays(Dataset):
         for split, x in splits.items():
             self._check(split, x)
         units.check(self.event)
-        self.labels = {split: _whole_numbers(split, found, splits) for split, found in (labels or {}).items()}
+        self.labels = {split: _checked(split, found, splits) for split, found in (labels or {}).items()}
         if self.labels and self.labels.keys() != self.splits.keys():
             raise ValueError(
                 f"`labels` must be given for every split or for none, got those of {', '.join(self.labels)} of "
                 f"{', '.join(splits)}; add or drop some."
             )
-        count = 1 + max((int(found.max()) for found in self.labels.values()), default=-1)
+        self.condition = _condition(self.labels)
+        whole = self.labels.values() if self.condition is None else ()
+        count = 1 + max((int(found.max()) for found in whole), default=-1)
         if classes and len(classes) < count:
             raise ValueError(f"`classes` must name all {count} labels, got {len(classes)} names; add the others.")
         self.classes = classes or tuple(str(label) for label in range(count))
@@ -138,12 +141,31 @@ class Arrays(Dataset):
             yield self.labels[split] if self.labels else "no labels"
 
 
-def _whole_numbers(split: str, labels: Tensor, splits: Mapping[str, Tensor]) -> Tensor:
+def _condition(labels: Mapping[str, Tensor]) -> torch.Size | None:
+    """The shape of conditions, the same in all splits; None for classes."""
+    shapes = {found.shape[1:] if found.is_floating_point() else None for found in labels.values()}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"`condition` must have one shape in all splits, got {' and '.join(map(str, shapes))}; mend it."
+        )
+    return next(iter(shapes), None)
+
+
+def _checked(split: str, labels: Tensor, splits: Mapping[str, Tensor]) -> Tensor:
     n = len(splits[split]) if split in splits else 0
+    if labels.dtype == torch.float32 and labels.ndim > 1:
+        if len(labels) != n or not labels.numel():
+            raise ValueError(
+                f"`condition` must have shape [{n}, *shape], one per sample of split {split}, got "
+                f"{list(labels.shape)}; drop or add some."
+            )
+        if not bool(labels.isfinite().all()):
+            raise ValueError(f"`condition` must be finite, got nan or inf in split {split}; look into it.")
+        return labels
     if labels.is_floating_point() or labels.dtype == torch.bool or labels.is_complex() or labels.shape != (n,):
         raise ValueError(
             f"`labels` must be whole numbers of shape [{n}], one per sample of split {split}, got {labels.dtype} of "
-            f"shape {list(labels.shape)}; number the classes from 0."
+            f"shape {list(labels.shape)}; number the classes from 0, or pass conditions, float32 [{n}, *shape]."
         )
     labels = labels.to(torch.int64)
     if int(labels.min()) < 0:
@@ -156,6 +178,7 @@ def open_arrays(
     *,
     sample: str = "x1",
     label: str | None = "label",
+    condition: str | None = "condition",
     scale: float | tuple[float, ...] = 1.0,
     shift: float | tuple[float, ...] = 0.0,
 ) -> Arrays:
@@ -167,6 +190,8 @@ def open_arrays(
         path: an .npy or .npz file without pickled objects, or a .safetensors file.
         sample: name of the array of samples.
         label: name of that of the labels; none leaves them out.
+        condition: name of that of conditions with continuous values, float32 `[n, *shape]`, which stand in place of
+            labels; none leaves them out.
         scale: factor of the states, one number or one per channel; see `Units`.
         shift: what is taken away before, likewise.
 
@@ -177,9 +202,15 @@ def open_arrays(
     units = Units(scale, shift)
     path, found = read_arrays(path, "a file of samples", sample)
     known = {sample: "train", f"{sample}_test": "test"}
-    labelled = {} if label is None else {label: "train", f"{label}_test": "test"}
-    left = {"label", "label_test"} if label is None else set[str]()
-    if sample not in found or not found.keys() <= {*known, *labelled, *left}:
+    wanted = [name for name in (label, condition) if name is not None and name in found]
+    if len(wanted) > 1:
+        raise ValueError(
+            f"`path` must hold {label} or {condition}, not both, got {', '.join(sorted(found))} in {path}; pass "
+            f"label=none or condition=none."
+        )
+    labelled = {f"{name}{end}": split for name in wanted for end, split in (("", "train"), ("_test", "test"))}
+    beside = {f"{name}{end}" for name in ("label", "condition") for end in ("", "_test")}
+    if sample not in found or not found.keys() <= {*known, *labelled, *beside}:
         other = "; open pairs:FILE for base samples x0" if "x0" in found else ", or pass sample=NAME"
         raise ValueError(
             f"`path` must hold an array {sample}, and {label or 'label'}, {sample}_test or none beside it, got "

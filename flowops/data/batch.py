@@ -16,7 +16,7 @@ class Batch(NamedTuple):
         x0: base samples, `[n, *event]` float32, or None: then the training pairs the data with standard normal
             noise of its own.
         x1: data samples, `[n, *event]` float32; images lie in [-1, 1].
-        labels: `[n]` int64, or None.
+        labels: classes `[n]` int64, or conditions `[n, *condition]` float32 with values of any shape, or None.
     """
 
     x0: Tensor | None

@@ -22,6 +22,7 @@ class Dataset(ABC):
         name: how it is called, as in `open_dataset`.
         event: shape of a sample.
         classes: names of the classes by label, empty without labels.
+        condition: shape of the conditions with continuous values that stand in place of labels, or None.
         provenance: one line: what, which version, how many, and a fingerprint of the content.
         size: training samples, or None where every step draws fresh ones. Finite sets have a length too.
         normal_base: whether base samples are standard normal, be they drawn by the training (`x0` is None) or paired
@@ -41,6 +42,7 @@ class Dataset(ABC):
     name: str
     event: torch.Size
     classes: tuple[str, ...] = ()
+    condition: torch.Size | None = None
     provenance: str
     size: int | None = None
     normal_base: bool = True

@@ -116,7 +116,7 @@ def draw_terms(
     x1: Tensor,
     *,
     labels: Tensor | None,
-    null_label: int | None,
+    null_label: float | None,
     augment: Tensor | None,
     alpha: float | None,
     step: int | None,
@@ -134,7 +134,7 @@ def draw_terms(
         interpolant: draws a latent where it has one, and places the noise levels of laws; None for states.
         x0: base samples of the part.
         x1: data samples of the part.
-        labels: one per sample of the part, or None.
+        labels: classes, or conditions with values of any shape, one per sample of the part, or None.
         null_label: what a dropped label becomes.
         augment: what was done to each data sample of the part, or None.
         alpha: the step of `alpha-flow` at this step of the training, 0 at its limit; None for other methods.
@@ -168,7 +168,7 @@ def _columns(
     x0: Tensor,
     x1: Tensor,
     labels: Tensor | None,
-    null_label: int | None,
+    null_label: float | None,
     augment: Tensor | None,
     seed: int,
     part: tuple[int, int],
@@ -184,7 +184,7 @@ def _columns(
         probes = torch.stack([_signs(normal_like(x0, "probe", i, seed, part=part)) for i in range(o.probes)], 1)
     kept = torch.rand(n, generator=generator, device=device) >= o.label_dropout
     if labels is not None and null_label is not None and o.label_dropout:
-        labels = torch.where(kept[own], labels, null_label)
+        labels = torch.where(kept[own].reshape(-1, *[1] * (labels.ndim - 1)), labels, null_label)
     guidance = interval = None
     if isinstance(o.guidance, PowerLaw):  # one per sample, 1 on those whose label was dropped
         uniform = torch.rand(n, generator=generator, dtype=joint.dtype, device=device)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from flowops._arguments import check_labels, check_like, check_state, whole
 from flowops._compile import compile_loss
+from flowops._operator import condition_of
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import DifferencedMap, FlowMap, JointMap
@@ -158,7 +159,8 @@ class Method(nn.Module):
             teacher: the field or map that is distilled, for `pfmm` the map of the previous round; methods that need
                 none do not look at it.
             average: the exponential average of `X`, which is the constant side with `ema_teacher=True`.
-            labels: one per sample, given to `X` (and the teacher, if it takes one) as the condition `label`.
+            labels: one per sample, given to `X` (and the teacher, if it takes one) as the condition `label`; floating
+                ones of any shape `[batch, ...]` as `condition` to a network that takes it.
             augment: what was done to each of the data samples `[batch, n]`, likewise as the condition `augment`.
             step: number of training steps done; drives warm-up, curricula and annealing. None means their end.
             generator: source of the draws, which all follow from one number taken from it; on the CPU it costs no
@@ -449,7 +451,12 @@ class Method(nn.Module):
                     raise ValueError(
                         f"`labels` must be given with {name}={value}, got None; pass one label per sample."
                     )
-        elif o.guidance != 1 and wanted and isinstance(teacher, VelocityField) and not teacher.takes("label"):
+        elif (
+            o.guidance != 1
+            and wanted
+            and isinstance(teacher, VelocityField)
+            and not teacher.takes(condition_of(teacher, labels))
+        ):
             raise ValueError("`teacher` must take a `label` to be guided, this one takes none; distil a guided field.")
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from flowops._operator import condition_of
 from flowops._types import State, Times
 from flowops.fields import FrozenField, StoppedField, VelocityField, guided
 from flowops.interpolants import Interpolant
@@ -278,20 +279,21 @@ def conditioned(
         dtype: of the states.
     """
     own = o.guides == "own"
-    X = plain.X.given(label=labels, **told)
-    average = None if plain.average is None else plain.average.given(label=labels, **told)
-    teacher = _given(plain.teacher, label=labels)
+    name = condition_of(plain.X, labels)
+    X = plain.X.given(**{name: labels}, **told)
+    average = None if plain.average is None else plain.average.given(**{name: labels}, **told)
+    teacher = _given(plain.teacher, labels)
     if o.guidance == 1 or (own and source is CONDITIONAL):
         return Operators(X, teacher, average)
     null = torch.full_like(labels, null_label_of(plain.X, o.null_label))
     one = at_one(told)
     held = plain.average if own and o.ema_teacher and plain.average is not None else plain.X
-    unconditional, unguided = held.given(label=null, **one), _given(plain.teacher, label=null)
+    unconditional, unguided = held.given(**{name: null}, **one), _given(plain.teacher, null)
     scale = told["guidance"] if told else torch.where(kept, o.guidance, 1.0)
     if told and isinstance(teacher, FlowMap) and teacher.takes("guidance"):
         known = {name: value for name, value in told.items() if teacher.takes(name)}
         teacher, unguided = teacher.given(**known), None  # it is a guided flow itself
-    conditional = held.given(label=labels, **one) if own else None
+    conditional = held.given(**{name: labels}, **one) if own else None
     guidance = scale.to(dtype)
     interval = told.get("interval", o.guidance_interval)
     return Operators(X, teacher, average, unconditional, unguided, guidance, conditional, interval)
@@ -305,13 +307,15 @@ def augmented(X: FlowMap, teacher: Teacher, average: FlowMap | None, augment: Te
     return Operators(X.given(augment=augment), teacher, average)
 
 
-def _given(teacher: Teacher, *, label: Tensor) -> Teacher:
+def _given(teacher: Teacher, labels: Tensor) -> Teacher:
     """The teacher on these labels, if it takes any."""
-    return teacher.given(label=label) if teacher is not None and teacher.takes("label") else teacher
+    if teacher is None or not teacher.takes(name := condition_of(teacher, labels)):
+        return teacher
+    return teacher.given(**{name: labels})
 
 
-def null_label_of(X: nn.Module, given: int | None = None) -> int:
-    """The label that stands for none: the one given, or the `null_label` of a network inside.
+def null_label_of(X: nn.Module, given: int | None = None) -> float:
+    """The label that stands for none: the one given, or the `null_label` of a network inside; nan of a condition.
 
     Raises:
         ValueError: if there is none.
@@ -319,7 +323,7 @@ def null_label_of(X: nn.Module, given: int | None = None) -> int:
     if given is not None:
         return int(given)
     for module in X.modules():
-        if isinstance(label := getattr(module, "null_label", None), int):
+        if isinstance(label := getattr(module, "null_label", None), int | float):
             return label
     raise ValueError(
         "`null_label` must be known to drop labels or to guide, got None and no network with a `null_label`; pass it "

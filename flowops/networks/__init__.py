@@ -18,7 +18,9 @@ NETWORKS: Registry[nn.Module] = Registry(
         "unet": UNet,
         "ddpmpp": DDPMpp,
     },
-    passed=("event", "labels", "guidance", "interval", "log_det", "auxiliary", "one_time", "generator"),
+    passed=(
+        *("event", "labels", "condition", "guidance", "interval", "log_det", "auxiliary", "one_time", "generator"),
+    ),
     takes=("event", "classes"),
 )
 """By name, each made from the shape of an event."""

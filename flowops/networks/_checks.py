@@ -57,6 +57,8 @@ def misfit(network: nn.Module, event: torch.Size, dtype: torch.dtype, x: Tensor,
         )
     if condition == "label":
         return ValueError(f"`label` must not be given, since this network has no labels; build {name}(labels=...).")
+    if condition == "condition":
+        return ValueError(f"`condition` must not be given to a network that takes none; build {name}(condition=SHAPE).")
     if condition == "augment":
         return ValueError(f"`augment` must not be given to a network that takes none; build {name}(augment=...).")
     what = {"guidance": "scale", "interval": "interval"}[condition]

@@ -223,6 +223,48 @@ def _beside(x: Tensor, value: Tensor | float | int, dtype: torch.dtype | None = 
     return torch.as_tensor(value, dtype=dtype, device=x.device)
 
 
+class ConditionEmbedding(nn.Module):
+    r"""A vector of a condition with values in $\mathbb R^{\text{shape}}$ per sample, `[batch, width]`: two linear maps.
+
+    A condition that is not given, or is dropped, is `nan`, the `null_label` here, and has a learned vector of its own.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        width: int,
+        linear: Callable[[int, int, torch.Generator | None], nn.Module],
+        activation: Callable[[Tensor], Tensor],
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.shape, self.activation, self.null_label = torch.Size(shape), activation, math.nan
+        if not len(self.shape) or not self.shape.numel():
+            raise ValueError(
+                f"`condition` must be the shape of a condition, such as (3,), got {tuple(shape)}; pass it."
+            )
+        self.inner = linear(self.shape.numel(), width, generator)
+        self.outer = linear(width, width, generator)
+        self.null = nn.Parameter(torch.randn(width, generator=generator))
+
+    def forward(self, condition: Tensor | None, x: Tensor) -> Tensor:
+        """The vectors of conditions `[batch, *shape]`, or of none."""
+        if condition is None:
+            return self.null.expand(x.shape[0], -1)
+        if not isinstance(condition, Tensor) or not condition.is_floating_point():
+            given = condition.dtype if isinstance(condition, Tensor) else type(condition).__name__
+            raise TypeError(f"`condition` must be a floating tensor, got {given}; classes are given as `label`.")
+        wanted = [x.shape[0], *self.shape]
+        if list(condition.shape) != wanted:
+            raise ValueError(
+                f"`condition` must have shape {wanted}, one per sample, got {list(condition.shape)}; reshape it."
+            )
+        values = condition.to(self.null.dtype).reshape(x.shape[0], self.shape.numel())
+        missing = values.isnan().any(1, keepdim=True)
+        vectors = self.outer(self.activation(self.inner(values.nan_to_num(0.0))))
+        return torch.where(missing, self.null, vectors)
+
+
 class LabelEmbedding(nn.Module):
     """One vector per class, `[batch, width]`; the class after the last, `null_label`, stands for a dropped label."""
 

@@ -14,6 +14,7 @@ from flowops._arguments import whole
 from flowops._types import PerSample, State, Times
 from flowops.networks._checks import misfit, without_auxiliary, without_log_det
 from flowops.networks.layers import (
+    ConditionEmbedding,
     Embedded,
     Fourier,
     Interval,
@@ -49,6 +50,8 @@ class MLP(nn.Module):
             also stands for a label that is not given.
         guidance: whether the network takes a scale of guidance, one if not given.
         interval: whether it takes an interval of guidance, all times if not given.
+        condition: shape of a condition with continuous values, given as `[batch, *shape]`; nan stands for none, as does
+            one that is not given.
         log_det: whether it has a second output, the rate of a logarithm of determinants that a `LearnedJointMap` wants.
         auxiliary: whether it has a second output, a velocity of one time, with a hidden layer of its own.
         generator: where the initial parameters are drawn from.
@@ -74,6 +77,7 @@ class MLP(nn.Module):
         labels: int | None = None,
         guidance: bool = False,
         interval: bool = False,
+        condition: Sequence[int] | None = None,
         log_det: bool = False,
         auxiliary: bool = False,
         generator: torch.Generator | None = None,
@@ -85,6 +89,7 @@ class MLP(nn.Module):
         size = whole(self.event.numel(), "event")
         self.activation = activation
         taken = {"label": labels is not None, "guidance": guidance, "interval": interval}
+        taken["condition"] = condition is not None
         self.accepted_conditions = tuple(name for name, own in taken.items() if own)
         if whole(octaves, "octaves", 0) and frequencies:
             raise ValueError(f"`octaves` must be 0 beside `frequencies`, got {octaves}; pass one of the two.")
@@ -103,6 +108,9 @@ class MLP(nn.Module):
 
         self.guidance = embedded() if guidance else None
         self.interval = IntervalEmbedding(embedded) if interval else None
+        self.condition = None
+        if condition is not None:
+            self.condition = ConditionEmbedding(condition, width, linear, ACTIVATIONS[activation], generator)
         self.log_det = LogDetHead(width, size, ACTIVATIONS[activation], generator) if log_det else None
         layers = (linear(width, width, generator), linear(width, size, generator)) if auxiliary else ()
         self.auxiliary = nn.ModuleList(layers) if auxiliary else None
@@ -115,8 +123,9 @@ class MLP(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
         interval: Interval = None,
+        condition: Tensor | None = None,
     ) -> State:
-        return self.last(self._features(s, t, x, label, guidance, interval)).reshape(x.shape)
+        return self.last(self._features(s, t, x, label, guidance, interval, condition)).reshape(x.shape)
 
     def value_and_log_det_rate(
         self,
@@ -126,11 +135,12 @@ class MLP(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
         interval: Interval = None,
+        condition: Tensor | None = None,
     ) -> tuple[State, PerSample]:
         r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
         if self.log_det is None:
             raise without_log_det(self)
-        features = self._features(s, t, x, label, guidance, interval)
+        features = self._features(s, t, x, label, guidance, interval, condition)
         return self.last(features).reshape(x.shape), self.log_det(features)
 
     def auxiliary_velocity(
@@ -140,12 +150,13 @@ class MLP(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
         interval: Interval = None,
+        condition: Tensor | None = None,
     ) -> State:
         """The second output of a network with `auxiliary=True`, a velocity. Cost: one call."""
         if self.auxiliary is None:
             raise without_auxiliary(self)
         inner, outer = self.auxiliary
-        features = inner(self._features(t, t, x, label, guidance, interval))
+        features = inner(self._features(t, t, x, label, guidance, interval, condition))
         return outer(ACTIVATIONS[self.activation](features)).reshape(x.shape)
 
     def _features(
@@ -156,12 +167,14 @@ class MLP(nn.Module):
         label: Tensor | int | None,
         guidance: Tensor | float | None,
         interval: Interval,
+        condition: Tensor | None,
     ) -> Tensor:
         """What the last layer sees, `[batch, width]`."""
         dtype = self.last.weight.dtype
         wrong = "label" if label is not None and self.label is None else ""
         wrong = "guidance" if guidance is not None and self.guidance is None else wrong
         wrong = "interval" if interval is not None and self.interval is None else wrong
+        wrong = "condition" if condition is not None and self.condition is None else wrong
         if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
             raise misfit(self, self.event, dtype, x, wrong)
         activation = ACTIVATIONS[self.activation]
@@ -174,6 +187,8 @@ class MLP(nn.Module):
             h = h + self.guidance(guidance_scale(guidance, x) - 1)
         if self.interval is not None:
             h = h + self.interval(guidance_interval(interval, x))
+        if self.condition is not None:
+            h = h + self.condition(condition, x)
         for layer in self.hidden[1:]:
             h = layer(activation(h))
         return activation(h)

@@ -41,6 +41,8 @@ class UNet(nn.Module):
         dropout: probability within blocks, in training mode only; it is drawn from torch's global generator.
         guidance: whether the network takes a scale of guidance, one if not given.
         interval: whether it takes an interval of guidance, all times if not given.
+        condition: shape of a condition with continuous values, given as `[batch, *shape]`; nan stands for none, as does
+            one that is not given.
         log_det: whether it has a second output, the rate of a logarithm of determinants that a `LearnedJointMap` wants,
             of the mean over the pixels of what the last convolution sees.
         auxiliary: whether it has a second output, a velocity of one time, with a residual block of its own.
@@ -79,6 +81,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         guidance: bool = False,
         interval: bool = False,
+        condition: Sequence[int] | None = None,
         log_det: bool = False,
         auxiliary: bool = False,
         embedding: str = "positional",
@@ -95,6 +98,7 @@ class UNet(nn.Module):
         check_options(self.event, multipliers, dropout, embedding, number(time_scale, "time_scale"))
         self.one_time = one_time
         taken = {"label": labels is not None, "guidance": guidance, "interval": interval}
+        taken["condition"] = condition is not None
         self.accepted_conditions = tuple(name for name, own in taken.items() if own)
         self.style = PRESERVING if magnitude_preserving else PLAIN
         width = 4 * whole(channels, "channels")
@@ -108,6 +112,7 @@ class UNet(nn.Module):
             labels=None if labels is None else whole(labels, "labels"),
             guidance=guidance,
             interval=interval,
+            condition=condition,
             embedding=embedding,
             time_scale=float(time_scale),
             one_time=one_time,
@@ -157,8 +162,9 @@ class UNet(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
         interval: Interval = None,
+        condition: Tensor | None = None,
     ) -> State:
-        return self.last(self._features(s, t, x, label, guidance, interval)[0]).to(x.dtype)
+        return self.last(self._features(s, t, x, label, guidance, interval, condition)[0]).to(x.dtype)
 
     def value_and_log_det_rate(
         self,
@@ -168,11 +174,12 @@ class UNet(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
         interval: Interval = None,
+        condition: Tensor | None = None,
     ) -> tuple[State, PerSample]:
         r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
         if self.log_det is None:
             raise without_log_det(self)
-        features = self._features(s, t, x, label, guidance, interval)[0]
+        features = self._features(s, t, x, label, guidance, interval, condition)[0]
         return self.last(features).to(x.dtype), self.log_det(features.mean((2, 3))).to(x.dtype)
 
     def auxiliary_velocity(
@@ -182,11 +189,12 @@ class UNet(nn.Module):
         label: Tensor | int | None = None,
         guidance: Tensor | float | None = None,
         interval: Interval = None,
+        condition: Tensor | None = None,
     ) -> State:
         """The second output of a network with `auxiliary=True`, a velocity. Cost: one call and a block."""
         if self.auxiliary is None:
             raise without_auxiliary(self)
-        return self.auxiliary(*self._features(t, t, x, label, guidance, interval)).to(x.dtype)
+        return self.auxiliary(*self._features(t, t, x, label, guidance, interval, condition)).to(x.dtype)
 
     def _features(
         self,
@@ -196,15 +204,17 @@ class UNet(nn.Module):
         label: Tensor | int | None,
         guidance: Tensor | float | None,
         interval: Interval,
+        condition: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """What the last convolution sees, `[batch, channels, height, width]`, and the vector of the conditions."""
         dtype = next(self.parameters()).dtype
         wrong = "label" if label is not None and self.conditions.label is None else ""
         wrong = "guidance" if guidance is not None and self.conditions.guidance is None else wrong
         wrong = "interval" if interval is not None and self.conditions.interval is None else wrong
+        wrong = "condition" if condition is not None and self.conditions.condition is None else wrong
         if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
             raise misfit(self, self.event, dtype, x, wrong)
-        c = self.conditions(s, t, x, label, guidance, interval)
+        c = self.conditions(s, t, x, label, guidance, interval, condition)
         h = self.first(x)
         skipped = [h]
         for block in self.down:

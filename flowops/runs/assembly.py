@@ -99,13 +99,16 @@ def assemble(
     """
     method = method_of(config)
     interpolant = interpolant_of(config, report)
-    labelled = config.labels and bool(dataset.classes)
+    labelled = config.labels and (bool(dataset.classes) or dataset.condition is not None)
+    name = "label" if dataset.condition is None else "condition"
     if network is None:
-        classes, source = len(dataset.classes) if labelled else None, generator("network", config.seed)
-        network = network_of(config, dataset.event, classes, source=source, **method.wanted)
-    conditional = labelled and takes(network, "label")
+        source = generator("network", config.seed)
+        classes = len(dataset.classes) or None if labelled else None
+        condition = dataset.condition if labelled else None
+        network = network_of(config, dataset.event, classes, condition, source=source, **method.wanted)
+    conditional = labelled and takes(network, name)
     if labelled and not conditional:
-        report(f"The network takes no `label`, so the map of {dataset.name} is unconditional.")
+        report(f"The network takes no `{name}`, so the map of {dataset.name} is unconditional.")
     if method.options.guidance != 1 and not conditional:
         raise ValueError(f"`options.guidance` needs labels, and {dataset.name} is trained without; drop the option.")
     if conditional and config.label_dropout and "label_dropout" not in method.given:
@@ -200,6 +203,7 @@ def network_of(
     config: TrainConfig,
     event: Sequence[int],
     classes: int | None,
+    condition: Sequence[int] | None = None,
     *,
     source: torch.Generator,
     **wanted: bool,
@@ -210,6 +214,7 @@ def network_of(
         config: complete.
         event: shape of a sample.
         classes: number of labels that it sees, None for none.
+        condition: shape of the conditions with continuous values that it sees, None for none.
         source: where its weights are drawn from.
         **wanted: what it is built with, as in `Method.wanted`.
 
@@ -229,7 +234,7 @@ def network_of(
             *((event, classes) if own else (tuple(event),)),
             options=options,
             generator=source,
-            **({} if own else {"labels": classes, **wanted}),
+            **({} if own else {"labels": classes, "condition": condition, **wanted}),
         )
 
 

@@ -27,6 +27,7 @@ class Facts:
         interval: whether an interval of guidance is an input of the network.
         auxiliary: whether the network has a second output, a velocity.
         units: how the data became states.
+        condition: shape of the conditions with continuous values that the map takes, or None.
     """
 
     event: torch.Size
@@ -39,6 +40,7 @@ class Facts:
     interval: bool = False
     auxiliary: bool = False
     units: Units = Units()
+    condition: torch.Size | None = None
 
     @property
     def wanted(self) -> dict[str, bool]:
@@ -61,8 +63,19 @@ def read_facts(path: Path) -> Facts:
         changes = [{**change, "step": int(change["step"])} for change in held.get("changes", [])]
         paired, guided = bool(held["paired"]), bool(held["guided"])
         later = {name: bool(held.get(name, False)) for name in ("joint", "interval", "auxiliary")}
+        condition = torch.Size(held["condition"]) if held.get("condition") else None
         units = Units.read(held.get("units", {}))
-        return Facts(event, classes, paired, guided, str(held.get("data", "")), changes, **later, units=units)
+        return Facts(
+            event,
+            classes,
+            paired,
+            guided,
+            str(held.get("data", "")),
+            changes,
+            **later,
+            units=units,
+            condition=condition,
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"`{path}` must hold event, classes, paired and guided, and does not; use another run."

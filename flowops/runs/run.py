@@ -31,8 +31,22 @@ from flowops.runs.settings import TrainConfig
 from flowops.runs.shared import Shared
 from flowops.runs.teacher import teacher_of
 from flowops.runs.way_back import check_way_back
-from flowops.sampling import Conditioning, Drawn, Inverted, Way, blocks, chunk_size, labels_of, noise, round_trip
+from flowops.sampling import (
+    Conditioning,
+    Drawn,
+    Inverted,
+    Way,
+    blocks,
+    chunk_size,
+    conditions_of,
+    labels_of,
+    noise,
+    round_trip,
+)
 from flowops.sampling.drawing import now
+
+CONDITIONS = 1024
+"""Of the data, from which samples without one take theirs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +67,7 @@ class Run(Shared):
         precision: in which its network computes when it is sampled, 32 or bf16; see `on`.
         compiled: whether its network is compiled for that.
         units: how the data became the states that it samples; see `restored`.
+        condition: shape of the conditions with continuous values that the map takes, or None.
 
     >>> from flowops import Run
     >>> run = Run.load("runs/digits")  # doctest: +SKIP
@@ -73,6 +88,7 @@ class Run(Shared):
     precision: Precision = "32"
     compiled: bool = False
     units: Units = Units()
+    condition: torch.Size | None = None
 
     @classmethod
     def load(
@@ -124,7 +140,9 @@ class Run(Shared):
         interpolant = interpolant_of(config)
         if made := network is None:
             source = torch.Generator()  # the weights are replaced
-            network = network_of(config, facts.event, len(facts.classes) or None, source=source, **facts.wanted)
+            network = network_of(
+                config, facts.event, len(facts.classes) or None, facts.condition, source=source, **facts.wanted
+            )
         if found := misfit(network, weights):
             whose, then = ("config.yaml", "restore that file") if made else ("the one given", "give that of the run")
             where = place / str(step)
@@ -140,7 +158,7 @@ class Run(Shared):
         X = laid_out(X, config.hardware, facts.event, torch.device(device))
         return cls(
             folder, config, step, facts.event, facts.classes, facts.paired, X, interpolant.to(device),
-            torch.device(device), as_dataset(dataset), units=facts.units,
+            torch.device(device), as_dataset(dataset), units=facts.units, condition=facts.condition,
         )  # fmt: skip
 
     @cached_property
@@ -204,14 +222,30 @@ class Run(Shared):
         interval: tuple[float, float] | None = None,
         *,
         start: int = 0,
+        condition: Tensor | None = None,
     ) -> Conditioning:
-        """The labels and the guidance of `n` samples from number `start` on, checked; without a label all classes."""
-        labels = labels_of(n, self.classes, label, guidance, start=start)
+        """The labels and the guidance of `n` samples from number `start` on, checked; without a label all classes.
+
+        Without a condition a map that takes one has those of the data in turn, of at most 1024 of its samples.
+        """
+        if self.condition is None and condition is None:
+            labels = labels_of(n, self.classes, label, guidance, start=start)
+        else:
+            labels = conditions_of(n, self.condition, condition, label)
+            if labels is None:
+                labels = self._known_conditions[torch.arange(start, start + n) % len(self._known_conditions)]
         null = 0 if labels is None or guidance is None else self._null_label()
         own = None if labels is None else labels.to(self.device)
         return Conditioning(self.computed, own, guidance, null, interval)
 
-    def _null_label(self) -> int:
+    @cached_property
+    def _known_conditions(self) -> Tensor:
+        """Conditions of the data."""
+        known = self.dataset.reference(min(self.dataset.size or CONDITIONS, CONDITIONS)).labels
+        assert known is not None
+        return known.cpu()
+
+    def _null_label(self) -> float:
         """The label that stands for none: the option of the method, or that of the network."""
         if self.X.takes("guidance"):  # the scale is an input, and nothing is combined
             return 0
@@ -232,6 +266,7 @@ class Run(Shared):
         tolerance: float | None = None,
         seed: int = 0,
         label: int | Sequence[int] | Tensor | None = None,
+        condition: Tensor | None = None,
         guidance: float | None = None,
         interval: tuple[float, float] | None = None,
         x0: Tensor | None = None,
@@ -247,6 +282,8 @@ class Run(Shared):
             tolerance: in place of both, as many steps as each sample needs; see `sampling.adaptive_sample`.
             seed: seed of the base samples.
             label: a class or one per sample, numbers or a tensor; None for all classes in turn.
+            condition: in place of a label, of a map that takes one: `[*condition]` for all samples or one per sample;
+                None for those of the data in turn.
             guidance: scale of classifier-free guidance; see `Conditioning`.
             interval: times at which it guides; all times if left out.
             x0: states at time 0 to start from, `[n, *event]`, in place of those of the seed.
@@ -257,8 +294,8 @@ class Run(Shared):
             ValueError: for a class that does not exist, labels of a run without, and numbers that are not positive.
         """
         return self.draw(
-            n, steps=steps, grid=grid, tolerance=tolerance, seed=seed, label=label, guidance=guidance,
-            interval=interval, x0=x0, chunk=chunk, start=start,
+            n, steps=steps, grid=grid, tolerance=tolerance, seed=seed, label=label, condition=condition,
+            guidance=guidance, interval=interval, x0=x0, chunk=chunk, start=start,
         ).x  # fmt: skip
 
     def solve(
@@ -271,6 +308,7 @@ class Run(Shared):
         tolerance: float | None = None,
         seed: int = 0,
         label: int | Sequence[int] | Tensor | None = None,
+        condition: Tensor | None = None,
         guidance: float | None = None,
         interval: tuple[float, float] | None = None,
         x0: Tensor | None = None,
@@ -285,8 +323,8 @@ class Run(Shared):
             tolerance: tolerance of dopri5, to which its samples depend on the chunk.
         """
         return self.draw(
-            n, solver=method, steps=steps, grid=grid, tolerance=tolerance, seed=seed, label=label, guidance=guidance,
-            interval=interval, x0=x0, chunk=chunk, start=start,
+            n, solver=method, steps=steps, grid=grid, tolerance=tolerance, seed=seed, label=label, condition=condition,
+            guidance=guidance, interval=interval, x0=x0, chunk=chunk, start=start,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -302,6 +340,7 @@ class Run(Shared):
         restart: tuple[float, float, int] | None = None,
         seed: int = 0,
         label: int | Sequence[int] | Tensor | None = None,
+        condition: Tensor | None = None,
         guidance: float | None = None,
         interval: tuple[float, float] | None = None,
         x0: Tensor | None = None,
@@ -320,6 +359,8 @@ class Run(Shared):
             restart: times u < v of the grid, and how often `restart_sample` goes from v back to u; None for none.
             seed: seed of the base samples, and of noise on the way.
             label: a class or one per sample, numbers or a tensor; None for all classes in turn.
+            condition: in place of a label, of a map that takes one: `[*condition]` for all samples or one per sample;
+                None for those of the data in turn.
             guidance: scale of classifier-free guidance.
             interval: times at which it guides.
             x0: states at time 0 in place of those of the seed.
@@ -332,7 +373,7 @@ class Run(Shared):
         n = (64 if n is None else whole(n, "n")) if x0 is None else self._number(n, x0)
         size, start = chunk_size(self.event, chunk), whole(start, "start", 0)
         given = None if x0 is None else self._checked(x0)
-        conditioning = self.conditioning(n, label, guidance, interval, start=start)
+        conditioning = self.conditioning(n, label, guidance, interval, start=start, condition=condition)
         name, draw = Way(solver, steps, grid, tolerance, gamma, restart, seed).sampler(self.interpolant)
         parts, calls, seconds = [], 0.0, 0.0
         for block in blocks(n, size):

@@ -18,7 +18,7 @@ from flowops.pictures import PictureFolder, is_image, open_archive
 from flowops.pictures.archive import Add
 from flowops.runs.processes import collected, on_first, rank, ranks, told
 from flowops.runs.run import Run
-from flowops.sampling import Drawn, blocks, chunk_size, labels_of
+from flowops.sampling import Drawn, blocks, chunk_size, conditions_of, labels_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def write_samples(
     *,
     label: int | Sequence[int] | None = None,
     guidance: float | None = None,
+    condition: Tensor | None = None,
     chunk: int | None = None,
     report: Callable[[int], None] | None = None,
     **way: Any,
@@ -66,6 +67,7 @@ def write_samples(
         n: how many.
         label: a class or one per sample; None for all classes in turn.
         guidance: scale of classifier-free guidance.
+        condition: in place of a label, as in `Run.sample`.
         chunk: samples computed at once; None for as many as `chunk_size` says.
         report: is told after every chunk how many are there, on the first process.
         **way: the sampler and the seed, as in `Run.draw`.
@@ -76,17 +78,24 @@ def write_samples(
         OSError: if they cannot be written; a file is then as it was, a folder keeps the pictures that are whole.
     """
     path, size = Path(path), chunk_size(run.event, chunk)
-    labels = labels_of(whole(n, "n"), run.classes, label, guidance)
+    labels = None
+    if run.condition is None and condition is None:
+        labels = labels_of(whole(n, "n"), run.classes, label, guidance)
+    else:
+        condition = conditions_of(whole(n, "n"), run.condition, condition, label)
     pixels = is_image(run.event) and run.units.plain
     if path.suffix != ".npz" and not pixels:
         raise ValueError(f"`path` must end in .npz for samples of shape {list(run.event)}, got {path}; rename it.")
     with ExitStack() as stack:
-        add, wanted = on_first(lambda: _target(stack, run, path, n, size, label, guidance, way)) or (_nothing, [])
+        add, wanted = on_first(lambda: _target(stack, run, path, n, size, label, guidance, condition, way)) or (
+            _nothing,
+            [],
+        )
         lacking: list[range] = told(lambda: wanted)
         sampler, drawn, calls, seconds = "", 0, 0.0, 0.0
         for low in range(0, len(lacking), ranks()):
             mine = lacking[low + rank() : low + rank() + 1]
-            parts = collected(partial(_part, run, mine, size, labels, guidance, way))
+            parts = collected(partial(_part, run, mine, size, labels, guidance, condition, way))
             told(partial(_write, add, parts, labels))
             made = [(block, each) for part in parts for block, each in part]
             drawn += sum(len(block) for block, _ in made)
@@ -107,6 +116,7 @@ def _target(
     size: int,
     label: int | Sequence[int] | None,
     guidance: float | None,
+    condition: Tensor | None,
     way: dict[str, Any],
 ) -> tuple[Add, list[range]]:
     """What takes the samples, and which of them it lacks."""
@@ -116,6 +126,7 @@ def _target(
     sampler = {name: value for name, value in way.items() if value is not None and name != "seed"}
     settings = {"step": run.step, "weights": weights, "sampler": sampler, "seed": way.get("seed", 0)}
     settings |= {"label": label, "guidance": guidance, "precision": run.precision}
+    settings |= {} if condition is None else {"condition": content_hash([condition])}
     folder = PictureFolder(path, settings)
     if folder.held and max(folder.held) >= n:
         raise ValueError(
@@ -133,13 +144,20 @@ def _gaps(held: set[int], n: int) -> Iterator[range]:
 
 
 def _part(
-    run: Run, mine: list[range], size: int, labels: Tensor | None, guidance: float | None, way: dict[str, Any]
+    run: Run,
+    mine: list[range],
+    size: int,
+    labels: Tensor | None,
+    guidance: float | None,
+    condition: Tensor | None,
+    way: dict[str, Any],
 ) -> list[tuple[range, Drawn]]:
     """The samples of at most one block, on the CPU."""
     made = []
     for block in mine:
         own = None if labels is None else labels[block.start : block.stop].tolist()
-        drawn = run.draw(len(block), start=block.start, label=own, guidance=guidance, chunk=size, **way)
+        told = None if condition is None else condition[block.start : block.stop]
+        drawn = run.draw(len(block), start=block.start, label=own, guidance=guidance, condition=told, chunk=size, **way)
         made.append((block, replace(drawn, x=run.restored(drawn.x).cpu())))
     return made
 

@@ -4,7 +4,7 @@ from flowops.sampling import grids
 from flowops.sampling.adaptive import Adapted, adaptive_sample
 from flowops.sampling.baselines import SOLVERS, Solved, solve
 from flowops.sampling.cost import Count, CountedField, CountedMap, blocks, chunk_size
-from flowops.sampling.drawing import Conditioning, Drawn, Way, labels_of
+from flowops.sampling.drawing import Conditioning, Drawn, Way, conditions_of, labels_of
 from flowops.sampling.export import export_sampler, load_sampler
 from flowops.sampling.extrapolation import Extrapolated, extrapolated, measured_orders
 from flowops.sampling.interpolation import slerp
@@ -50,6 +50,7 @@ __all__ = [
     "Corrected",
     # labels and guidance
     "Conditioning",
+    "conditions_of",
     "labels_of",
     # all of it at once
     "Way",

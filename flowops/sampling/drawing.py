@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowops._operator import condition_of
 from flowops.fields import VelocityField, guided
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, GuidedMap, IntervalMap
@@ -32,7 +33,7 @@ class Conditioning:
 
     Attributes:
         X: the map.
-        labels: one per sample, or None.
+        labels: classes, or conditions with values of any shape, one per sample, or None.
         guidance: $w$, or None for no guidance.
         null: the label that stands for none.
         interval: the times at which the scale is $w$, at the others it is 1; None for all times.
@@ -44,7 +45,7 @@ class Conditioning:
     X: FlowMap
     labels: Tensor | None = None
     guidance: float | None = None
-    null: int = 0
+    null: float = 0
     interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -66,7 +67,7 @@ class Conditioning:
         """The flow map that carries these samples."""
         if self.labels is None:
             return self.X
-        X = self.X.given(label=self.labels)
+        X = self._given(self.labels)
         if self.guidance is None:
             return X
         if self.X.takes("interval"):  # which at scale 1 has learned one interval, that of all times
@@ -76,7 +77,7 @@ class Conditioning:
         if self.learned:
             guided, X = (X.given(guidance=self._filled(scale)) for scale in (self.guidance, 1.0))
         else:
-            guided = GuidedMap(X, self.X.given(label=torch.full_like(self.labels, self.null)), self.guidance)
+            guided = GuidedMap(X, self._given(torch.full_like(self.labels, self.null)), self.guidance)
         return guided if self.interval is None else IntervalMap(guided, X, self.interval)
 
     def field(self) -> VelocityField:
@@ -84,7 +85,11 @@ class Conditioning:
         if self.labels is None or self.guidance is None or self.learned:
             return self.map().velocity()
         b, null = self.X.velocity(), torch.full_like(self.labels, self.null)
-        return guided(b.given(label=self.labels), b.given(label=null), self.guidance, self.interval)
+        name = condition_of(self.X, self.labels)
+        return guided(b.given(**{name: self.labels}), b.given(**{name: null}), self.guidance, self.interval)
+
+    def _given(self, labels: Tensor) -> FlowMap:
+        return self.X.given(**{condition_of(self.X, labels): labels})
 
     def _filled(self, *values: float) -> Tensor | tuple[float, ...]:
         """The values for every sample, `[n]` of one and `[n, k]` of several, where the labels are.
@@ -94,7 +99,8 @@ class Conditioning:
         assert self.labels is not None
         if not self.labels.ndim and len(values) > 1:
             return values
-        columns = [torch.full_like(self.labels, value, dtype=torch.float32) for value in values]
+        like = self.labels.new_empty(self.labels.shape[:1])
+        columns = [torch.full_like(like, value, dtype=torch.float32) for value in values]
         return columns[0] if len(columns) == 1 else torch.stack(columns, 1)
 
 
@@ -129,6 +135,31 @@ def labels_of(
         raise ValueError(f"`label` must be one class or {n} of them, one per sample, got {len(given)}.")
     first = start if label is None else 0
     return torch.tensor(given)[torch.arange(first, first + n) % len(given)]
+
+
+def conditions_of(n: int, shape: torch.Size | None, condition: Tensor | None, label: object) -> Tensor | None:
+    """The conditions of `n` samples, `[n, *shape]` on the CPU; None where none is given.
+
+    Raises:
+        ValueError, TypeError: for another shape or dtype, a label, and a condition of a map that takes none.
+    """
+    if shape is None:
+        raise ValueError("`condition` must not be given for a map that was trained without conditions; drop it.")
+    if label is not None:
+        raise ValueError("`label` must not be given for a map that takes a `condition`; pass condition=TENSOR.")
+    if condition is None:
+        return None
+    if not isinstance(condition, Tensor) or condition.dtype != torch.float32:
+        given = condition.dtype if isinstance(condition, Tensor) else type(condition).__name__
+        raise TypeError(f"`condition` must be a float32 tensor, got {given}; convert it.")
+    if condition.shape not in (shape, (n, *shape)):
+        raise ValueError(
+            f"`condition` must have shape {list(shape)}, or one per sample, {[n, *shape]}, got "
+            f"{list(condition.shape)}; reshape it."
+        )
+    if not bool(condition.isfinite().all()):
+        raise ValueError("`condition` must be finite, got nan or inf; look for where it was made.")
+    return condition.cpu().expand(n, *shape)
 
 
 def _listed(label: int | Sequence[int] | Tensor | None, classes: int) -> list[int]:

@@ -126,7 +126,7 @@ def _inputs(X: FlowMap, event: Sequence[int], names: tuple[str, ...]) -> Callabl
     own = {"device": parameter.device, "dtype": parameter.dtype}
     known = 1
     with suppress(ValueError):
-        known = null_label_of(X)
+        known = int(null_label_of(X))
 
     def inputs(n: int) -> tuple[Tensor, ...]:
         x0 = noise(n, event, seed=n, device=parameter.device, dtype=parameter.dtype)

@@ -179,6 +179,7 @@ class Engine:
         return Run(
             self.folder, self.config, self.step, data.event, classes, not data.normal_base, self._averaged,
             self.module.interpolant, self.fabric.device, data, units=data.units,
+            condition=data.condition if self.assembly.conditional else None,
         )  # fmt: skip
 
     def _advance(self, draw: Draw, batches: JointBatches) -> StepReport:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from flowops._named import require
+from flowops._operator import condition_of
 from flowops.pictures import drawable, save_comparison
 from flowops.runs import Run, RunFolder, TrainConfig
 from flowops.runs.processes import Interrupted, gathered, on_first
@@ -163,7 +164,9 @@ class Record:
         """A table of the cells, with the tangent measured on some samples of the batch."""
         term = next(term for term in reversed(report.draw.terms) if term is not None)
         s, t, x0, x1 = (values[:PROBE] for values in (term.s, term.t, term.x0, term.x1))
-        given = {"label": term.labels, "augment": term.augment, **term.told}
+        given = {"augment": term.augment, **term.told}
+        if term.labels is not None:
+            given[condition_of(self.module.X, term.labels)] = term.labels
         X = self.module.X.given(**{name: value[:PROBE] for name, value in given.items() if value is not None})
         with self._at_best("tangent", report.step), torch.no_grad():
             x = self.module.interpolant(s, x0, x1, None if term.z is None else term.z[:PROBE])

@@ -297,8 +297,10 @@ def _check_complete(config: TrainConfig, processes: int) -> None:
 def _audit(assembly: Assembly, module: LossModule, device: torch.device) -> None:
     """Refuse a network whose derivative in a direction is wrong, by the name of the module."""
     like = torch.randn((2, *assembly.dataset.event), generator=torch.Generator().manual_seed(0)).to(device)
-    label = torch.zeros(2, dtype=torch.long, device=device) if assembly.conditional else None
-    audit(module.X.network, like, label=label).raise_for_findings()
+    shape = assembly.dataset.condition
+    label = torch.zeros(2, dtype=torch.long, device=device) if assembly.conditional and shape is None else None
+    condition = like.new_zeros(2, *shape) if assembly.conditional and shape is not None else None
+    audit(module.X.network, like, label=label, condition=condition).raise_for_findings()
 
 
 def _describe(
@@ -316,6 +318,8 @@ def facts_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> dict[st
     data = assembly.dataset
     classes = list(data.classes) if assembly.conditional else []
     samples = {"event": list(data.event), "classes": classes, "paired": not data.normal_base, "data": data.provenance}
+    if assembly.conditional and data.condition is not None:
+        samples["condition"] = list(data.condition)
     samples |= {} if data.units.plain else {"units": data.units.written()}
     wanted = assembly.method.wanted
     samples |= {"guided": wanted["guidance"], "interval": wanted["interval"]}

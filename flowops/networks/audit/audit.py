@@ -57,7 +57,12 @@ class Audit:
 
 
 def audit(
-    network: nn.Module, x: Tensor, *, label: Tensor | int | None = None, guidance: Tensor | float | None = None
+    network: nn.Module,
+    x: Tensor,
+    *,
+    label: Tensor | int | None = None,
+    guidance: Tensor | float | None = None,
+    condition: Tensor | None = None,
 ) -> Audit:
     r"""Compare the forward derivative of a network of `(s, t, x)` with differences, and name the module that breaks it.
 
@@ -72,7 +77,7 @@ def audit(
     Args:
         network: any module of `(s, t, x)`, such as goes into a `LearnedMap`.
         x: two states or more, `[batch, *event]`, like those of training.
-        label: passed on to the network if given; so is `guidance`.
+        label: passed on to the network if given; so are `guidance` and `condition`.
 
     Raises:
         TypeError, ValueError: if `network` is no module, or `x` no batch of two states at least.
@@ -85,7 +90,7 @@ def audit(
     check_state(x)
     if len(x) < 2:
         raise ValueError(f"`x` must have two samples at least, got {len(x)}; their independence is part of the audit.")
-    conditions = {"label": label, "guidance": guidance}
+    conditions = {"label": label, "guidance": guidance, "condition": condition}
     return _Auditor(network, x, {key: value for key, value in conditions.items() if value is not None}).audit()
 
 

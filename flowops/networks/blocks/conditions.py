@@ -1,6 +1,8 @@
-r"""The conditions of an image network: one vector per sample of $s$, $t-s$, the label, the scale and interval."""
+r"""The conditions of an image network: a vector of $s$, $t-s$, label or condition, scale and interval."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 from flowops._types import Times
 from flowops.networks.blocks.style import Gain, Style
 from flowops.networks.layers import (
+    ConditionEmbedding,
     Embedded,
     Interval,
     IntervalEmbedding,
@@ -37,6 +40,7 @@ class Conditions(nn.Module):
         labels: int | None,
         guidance: bool,
         interval: bool,
+        condition: Sequence[int] | None,
         embedding: str,
         time_scale: float,
         one_time: bool,
@@ -58,6 +62,9 @@ class Conditions(nn.Module):
         self.guidance_gain: Gain = nn.Parameter(torch.ones(())) if guidance else 0.0
         self.interval = IntervalEmbedding(lambda: embedded(1.0)) if interval else None
         self.interval_gain: Gain = nn.Parameter(torch.ones(())) if interval else 0.0
+        self.condition = None
+        if condition is not None:
+            self.condition = ConditionEmbedding(condition, width, style.linear, style.activation, generator)
 
     def forward(
         self,
@@ -67,6 +74,7 @@ class Conditions(nn.Module):
         label: Tensor | int | None,
         guidance: Tensor | float | None,
         interval: Interval = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             terms: list[tuple[Gain, Tensor]] = [(1.0, self.time(s))]
@@ -78,4 +86,6 @@ class Conditions(nn.Module):
                 terms.append((self.guidance_gain, self.guidance(guidance_scale(guidance, x) - 1)))
             if self.interval is not None:
                 terms.append((self.interval_gain, self.interval(guidance_interval(interval, x))))
+            if self.condition is not None:
+                terms.append((1.0, self.style.vectors(self.condition(condition, x))))
             return self.style.activation(self.style.total(terms))
