@@ -15,7 +15,7 @@ from flowops._keys import content_hash, key, rows_of
 from flowops.data.batch import Batch
 from flowops.data.dataset import Dataset
 from flowops.data.images import to_float
-from flowops.data.items import Items, check_map_style, class_names, is_map_style
+from flowops.data.items import Items, check_map_style, class_names, is_map_style, kind_of
 from flowops.data.keyed_items import Read, Workers, read
 from flowops.data.prefetched import THREAD
 from flowops.data.rows import chosen, indexed, moved, rows
@@ -44,7 +44,8 @@ class Indexed(Dataset):
         name: as in `Dataset`.
         sample: name of the column of samples, where items are mappings; by default the first that there is of x1,
             image, img, pixel_values and x.
-        label: likewise that of the labels; by default label or labels, if there is one. False leaves labels out.
+        label: likewise that of the labels; by default label, labels or condition, if there is one. False leaves them
+            out. A float32 tensor in place of a number is a condition with continuous values.
         classes: names of the classes, or how many; by default what `items.classes` says, or the labels that torch's and
             torchvision's own sets hold in `tensors` and `targets`.
         random: whether items may be random. Otherwise nothing is seeded, and a thread reads them ahead of time.
@@ -79,10 +80,13 @@ class Indexed(Dataset):
         self.name, self.size, self.random = name, len(items), random
         self.items = {split: Items(found, f"{name}, split {split}", sample, label) for split, found in held.items()}
         x, first = read(self.items["train"], [0], self._keys("first", [0]))
-        if first is not None:
+        if first is not None and first.is_floating_point():
+            self.condition = first.shape[1:]
+        elif first is not None:
             self.classes = class_names(items, classes, name)
+        kind = kind_of(None if first is None else 0 if self.classes else first[0])
         for found in self.items.values():
-            found.like, found.classes = (x.shape[1:], x.dtype, first is not None), len(self.classes) or None
+            found.like, found.classes = (x.shape[1:], x.dtype, kind), len(self.classes) or None
         self.event, self.device = x.shape[1:], torch.device("cpu")
         self.workers = Workers(self.items["train"], workers) if whole(workers, "workers", 0) else None
         counts = ", ".join(f"{len(found)} {split}" for split, found in self.items.items())

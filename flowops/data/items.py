@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,8 +14,17 @@ from flowops.data.files.decoding import planes
 
 SAMPLES = ("x1", "image", "img", "pixel_values", "x")
 LABELS = ("label", "labels")
+CONDITION = "condition"
 _ADVICE = re.compile(r" \(pass [^)]*\)")
+Label: TypeAlias = int | Tensor | None
 _EXACT = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def kind_of(label: Label) -> str | None:
+    """What an item has beside its sample: a label, a condition of some shape, or nothing."""
+    if label is None:
+        return None
+    return "a label" if isinstance(label, int) else f"a condition of shape {list(label.shape)}"
 
 
 class Items:
@@ -25,26 +34,26 @@ class Items:
         source: the data set.
         name: how errors call it.
         sample: column of the samples where items are mappings; None for the first of `SAMPLES` that there is.
-        label: likewise that of the labels; False leaves labels out.
+        label: likewise that of the labels, or of conditions with continuous values; False leaves them out.
     """
 
     def __init__(self, source: Any, name: str, sample: str | None = None, label: str | bool | None = None) -> None:
         self.source, self.name, self.sample, self.label = source, name, sample, label
-        self.like: tuple[torch.Size, torch.dtype, bool] | None = None
+        self.like: tuple[torch.Size, torch.dtype, object] | None = None
         self.classes: int | None = None
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __call__(self, row: int) -> tuple[Tensor, int | None]:
-        """The sample of a row, float32 or bytes, and its label.
+    def __call__(self, row: int) -> tuple[Tensor, Label]:
+        """The sample of a row, float32 or bytes, and its label or condition.
 
         Raises:
             ValueError, TypeError: for what is no sample, or is not like the first one.
         """
         x, label = self._parts(self.source[row], row)
         value, number = self._tensor(x, row), None if label is None else self._number(label, row)
-        found = (value.shape, value.dtype, number is not None)
+        found = (value.shape, value.dtype, kind_of(number))
         if self.like is None:
             return value, number
         if found[:2] != self.like[:2]:
@@ -54,12 +63,12 @@ class Items:
                 f"shape {list(shape)} at item {row}; resize or crop them, or leave it out."
             )
         if found[2] != self.like[2]:
-            have, lacks = ("a label", "none") if self.like[2] else ("no label", "one")
+            have, lacks = self.like[2] or "no label", found[2] or "none"
             raise ValueError(
                 f"The items of {self.name} must all have {have} like the first, got {lacks} at item {row}; label all, "
                 f"or pass label=False."
             )
-        if number is not None and self.classes is not None and number >= self.classes:
+        if isinstance(number, int) and self.classes is not None and number >= self.classes:
             raise ValueError(
                 f"The labels of {self.name} must be below its {self.classes} classes, got {number} at item {row}; pass "
                 f"classes={number + 1} or more."
@@ -71,9 +80,9 @@ class Items:
         if isinstance(item, Mapping):
             sample = self._column(item, self.sample, SAMPLES, "sample", row)
             named = self.label if isinstance(self.label, str) else None
-            if self.label is False or (named is None and not any(name in item for name in LABELS)):
+            if self.label is False or (named is None and not any(name in item for name in (*LABELS, CONDITION))):
                 return item[sample], None
-            return item[sample], item[self._column(item, named, LABELS, "label", row)]
+            return item[sample], item[self._column(item, named, (*LABELS, CONDITION), "label", row)]
         if isinstance(item, tuple | list) and not (item and isinstance(item[0], int | float)):
             if len(item) not in (1, 2):
                 raise ValueError(
@@ -122,13 +131,15 @@ class Items:
                 f"convert it."
             ) from error
 
-    def _number(self, label: Any, row: int) -> int:
+    def _number(self, label: Any, row: int) -> int | Tensor:
         held = np.asarray(label.cpu() if isinstance(label, Tensor) else label)
+        if held.dtype == np.float32 and held.ndim and np.isfinite(held).all():
+            return torch.from_numpy(held.copy())
         if held.dtype.kind not in "iu" or held.size != 1 or int(held.reshape(())) < 0:
             told = "no label" if label is None else repr(label)[:40]
             raise ValueError(
-                f"The labels of {self.name} must be whole numbers from 0, got {told} at item {row}; number the "
-                f"classes, or pass label=False."
+                f"The labels of {self.name} must be whole numbers from 0, or finite float32 tensors as "
+                f"conditions, got {told} at item {row}; number the classes, or pass label=False."
             )
         return int(held.reshape(()))
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flowops.data.items import Items
+from flowops.data.items import Items, Label
 
 Read: TypeAlias = tuple[Tensor, Tensor | None]
-"""Samples `[n, *event]` and labels `[n]` int64."""
-_Arrays: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]
+"""Samples `[n, *event]`, and labels `[n]` int64 or conditions `[n, *shape]` float32."""
+_Arrays: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any] | None]
 
 
 def read(items: Items, rows: Sequence[int], keys: Sequence[int] | None) -> Read:
@@ -29,11 +29,11 @@ def read(items: Items, rows: Sequence[int], keys: Sequence[int] | None) -> Read:
     else:
         with _put_back():
             found = [_seeded(items, row, key) for row, key in zip(rows, keys, strict=True)]
-    labels = [label for _, label in found if label is not None]
-    return torch.stack([x for x, _ in found]), torch.tensor(labels) if labels else None
+    labels = [torch.as_tensor(label) for _, label in found if label is not None]
+    return torch.stack([x for x, _ in found]), torch.stack(labels) if labels else None
 
 
-def _seeded(items: Items, row: int, key: int) -> tuple[Tensor, int | None]:
+def _seeded(items: Items, row: int, key: int) -> tuple[Tensor, Label]:
     torch.default_generator.manual_seed(key)  # not torch.manual_seed, which seeds the devices too
     random.seed(key)
     np.random.seed([key & 0xFFFFFFFF, key >> 32])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,6 @@ from flowops.sampling import (
     round_trip,
 )
 from flowops.sampling.drawing import now
-
-CONDITIONS = 1024
-"""Of the data, from which samples without one take theirs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -224,16 +221,11 @@ class Run(Shared):
         start: int = 0,
         condition: Tensor | None = None,
     ) -> Conditioning:
-        """The labels and the guidance of `n` samples from number `start` on, checked; without a label all classes.
-
-        Without a condition a map that takes one has those of the data in turn, of at most 1024 of its samples.
-        """
+        """Labels or conditions and guidance of `n` samples from number `start` on; without them all classes in turn."""
         if self.condition is None and condition is None:
             labels = labels_of(n, self.classes, label, guidance, start=start)
-        else:
-            labels = conditions_of(n, self.condition, condition, label)
-            if labels is None:
-                labels = self._known_conditions[torch.arange(start, start + n) % len(self._known_conditions)]
+        elif (labels := conditions_of(n, self.condition, condition, label)) is None:
+            labels = self._known_conditions[torch.arange(start, start + n) % len(self._known_conditions)]
         null = 0 if labels is None or guidance is None else self._null_label()
         own = None if labels is None else labels.to(self.device)
         return Conditioning(self.computed, own, guidance, null, interval)
@@ -241,9 +233,7 @@ class Run(Shared):
     @cached_property
     def _known_conditions(self) -> Tensor:
         """Conditions of the data."""
-        known = self.dataset.reference(min(self.dataset.size or CONDITIONS, CONDITIONS)).labels
-        assert known is not None
-        return known.cpu()
+        return cast(Tensor, self.dataset.reference(min(self.dataset.size or 1024, 1024)).labels).cpu()
 
     def _null_label(self) -> float:
         """The label that stands for none: the option of the method, or that of the network."""
@@ -283,7 +273,7 @@ class Run(Shared):
             seed: seed of the base samples.
             label: a class or one per sample, numbers or a tensor; None for all classes in turn.
             condition: in place of a label, of a map that takes one: `[*condition]` for all samples or one per sample;
-                None for those of the data in turn.
+                None for those of the data in turn, of at most 1024 of its samples.
             guidance: scale of classifier-free guidance; see `Conditioning`.
             interval: times at which it guides; all times if left out.
             x0: states at time 0 to start from, `[n, *event]`, in place of those of the seed.
@@ -418,8 +408,7 @@ class Run(Shared):
     def restored(self, x: Tensor) -> Tensor:
         """Samples in the units of the data, as they were stored: states without the scale and shift of the set.
 
-        Whatever is sampled, scored or handed to `X` is a state; those of images lie in [-1, 1]. Sets without a scale
-        and a shift have no other units, and get `x` back.
+        Whatever is sampled, scored or handed to `X` is a state; sets without scale and shift have no other units.
         """
         return self.units.restored(x)
 

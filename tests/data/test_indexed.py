@@ -160,6 +160,19 @@ def test_items_of_many_kinds(item: Callable[[int], Any], event: tuple[int, ...])
     assert Indexed(Listed(item, 12), label=False).batch(0, 2, seed=0).labels is None
 
 
+@pytest.mark.parametrize("items", [lambda k: (X[k], 2 * X[k]), lambda k: {"x1": X[k], "condition": 2 * X[k].numpy()}])
+def test_labels_with_continuous_values_are_conditions(items: Callable[[int], Any], small: Make) -> None:
+    data = Indexed(Listed(items, 12))
+    assert (data.condition, data.classes) == (torch.Size([3]), ())
+    batch = data.batch(1, 8, seed=0)
+    assert batch.labels is not None
+    assert torch.equal(batch.labels, 2 * batch.x1)
+    run = train(small(steps=1), dataset=data, report=silent)
+    assert run.sample(2, condition=X[:2]).shape == (2, 3)
+    with pytest.raises(ValueError, match=r"all have a condition of shape \[3\] like the first, got a label at item 4"):
+        Indexed(Listed(lambda k: items(k) if k != 4 else (X[k], 1), 12))
+
+
 def test_classes_are_what_the_set_says() -> None:
     named = Listed([(X[k], int(LABELS[k])) for k in range(12)])
     named.classes = ["a", "b", "c"]  # type: ignore[attr-defined]
@@ -215,10 +228,10 @@ def changed(row: int, item: Any) -> Listed:
         (Listed([]), ValueError, "`items` must hold at least one sample, got an empty Listed"),
         (Own(), ValueError, "must be the same when they are read again under the same seed, and they differ; let"),
         (changed(3, (X[3], None)), ValueError, "must all have a label like the first, got none at item 3; label all"),
-        (changed(3, (X[3], True)), ValueError, "must be whole numbers from 0, got True at item 3; number the classes"),
+        (changed(3, (X[3], True)), ValueError, "must be whole numbers from 0, or .*, got True at item 3; number"),
         (changed(3, X[3]), ValueError, "must all have a label like the first, got none at item 3; label all"),
-        (changed(3, (X[3], 0.5)), ValueError, "must be whole numbers from 0, got 0.5 at item 3"),
-        (changed(3, (X[3], -1)), ValueError, "must be whole numbers from 0, got -1 at item 3"),
+        (changed(3, (X[3], 0.5)), ValueError, "must be whole numbers from 0, or .*, got 0.5 at item 3"),
+        (changed(3, (X[3], -1)), ValueError, "must be whole numbers from 0, or .*, got -1 at item 3"),
         (
             changed(3, (X[3, :2], 0)),
             ValueError,

@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from flowops import LearnedMap, Run, interpolants
 from flowops.cli import main
 from flowops.data import Arrays, open_dataset
+from flowops.evaluation.report import plan_of_run
 from flowops.methods import get_method
 from flowops.networks import MLP, UNet, audit
 from flowops.runs import NetworkConfig
@@ -87,7 +88,7 @@ def test_rows_are_given_conditions_as_labels(name: str) -> None:
             seen.append(condition.detach())
         return plain(s, t, x, condition=condition, **others)
 
-    network.accepted_conditions = ("condition",)  # type: ignore[assignment]
+    network.accepted_conditions = ("condition",)
     network.forward = spy  # type: ignore[method-assign]
     method = get_method(name, label_dropout=0.5, guidance=2.0)
     result = method(X, interpolants.linear(), x0, X1[:4], labels=CONDITIONS[:4], step=0, seed=0)
@@ -158,7 +159,7 @@ def test_what_does_not_fit_is_refused(small: Make, tmp_path: Path) -> None:
         ({"condition": CONDITIONS[0] / 0}, ValueError, "`condition` must be finite, got nan or inf"),
     ):
         with pytest.raises(error, match=sentence):
-            run.sample(2, **given)  # type: ignore[arg-type]
+            run.sample(2, **given)
     labelled = {"label": torch.arange(16)}
     for others, sentence in (
         (labelled, "must hold label or condition, not both, got condition, label, x1 in .*; pass label=none"),
@@ -170,3 +171,5 @@ def test_what_does_not_fit_is_refused(small: Make, tmp_path: Path) -> None:
             open_dataset(written(tmp_path / "y.npz", **others))
     assert open_dataset(written(tmp_path / "y.npz", **labelled), condition=None).classes == tuple(map(str, range(16)))
     assert main(["export", str(run.folder.path)]) != 0
+    with pytest.raises(ValueError, match="`run` must take classes or nothing to be checked, and .* takes a condition"):
+        plan_of_run(run)

@@ -83,7 +83,8 @@ def subject_of_run(
             notes = _held(X)
         ways = {"map": X, **_solvers(b, I or own)}
         observed = Observed(X, b, start, backward=False)
-        return View(observed, ways, chosen.labels, learned=True, notes=notes)
+        classes = None if run.condition is not None else chosen.labels
+        return View(observed, ways, classes, learned=True, notes=notes)
 
     facts = f"{run.config.method} on {run.config.dataset}, step {run.step}"
     return Subject(str(run.folder.path), facts, interpolant or own, under)

@@ -160,6 +160,11 @@ def plan_of_run(
         seconds: of processor time for the verdicts, and for each section.
         seed: of base samples, times and directions.
     """
+    if run.condition is not None:
+        raise ValueError(
+            f"`run` must take classes or nothing to be checked, and {run.folder.path} takes a condition; fix one, as "
+            f"in check --flow-map package.module:factory."
+        )
     run = run.on(precision="32", compile=False)
     one = run.conditioning(1, 0 if label is None else label, guidance) if run.classes else run.conditioning(1)
     count = _at_most(run, POINTS) if run.paired else POINTS
