@@ -39,6 +39,7 @@ NETWORK: dict[str, Any] = {
     "labels": CLASSES,
     "guidance": True,
     "interval": False,
+    "condition": None,
     "log_det": False,
     "auxiliary": False,
 }
@@ -53,6 +54,7 @@ UNET: dict[str, Any] = {
     "dropout": 0.0,
     "guidance": True,
     "interval": False,
+    "condition": None,
     "log_det": False,
     "auxiliary": False,
     "embedding_layers": 2,

@@ -88,8 +88,8 @@ def test_rows_are_given_conditions_as_labels(name: str) -> None:
             seen.append(condition.detach())
         return plain(s, t, x, condition=condition, **others)
 
-    network.accepted_conditions = ("condition",)
-    network.forward = spy  # type: ignore[method-assign]
+    network.accepted_conditions = ("condition",)  # type: ignore[assignment]
+    network.forward = spy
     method = get_method(name, label_dropout=0.5, guidance=2.0)
     result = method(X, interpolants.linear(), x0, X1[:4], labels=CONDITIONS[:4], step=0, seed=0)
     assert bool(result.loss.isfinite())
