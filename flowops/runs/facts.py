@@ -64,7 +64,7 @@ def read_facts(path: Path) -> Facts:
         paired, guided = bool(held["paired"]), bool(held["guided"])
         later = {name: bool(held.get(name, False)) for name in ("joint", "interval", "auxiliary")}
         condition = torch.Size(held["condition"]) if held.get("condition") else None
-        units = Units.read(held.get("units", {}))
+        units = Units.read(held["units"]) if "units" in held else Facts.units
         return Facts(
             event,
             classes,

@@ -155,7 +155,8 @@ class Run(Shared):
         X = laid_out(X, config.hardware, facts.event, torch.device(device))
         return cls(
             folder, config, step, facts.event, facts.classes, facts.paired, X, interpolant.to(device),
-            torch.device(device), as_dataset(dataset), units=facts.units, condition=facts.condition,
+            torch.device(device), None if dataset is None else as_dataset(dataset),
+            units=facts.units, condition=facts.condition,
         )  # fmt: skip
 
     @cached_property
@@ -408,7 +409,7 @@ class Run(Shared):
     def restored(self, x: Tensor) -> Tensor:
         """Samples in the units of the data, as they were stored: states without the scale and shift of the set.
 
-        Whatever is sampled, scored or handed to `X` is a state; sets without scale and shift have no other units.
+        Whatever is sampled, scored or given to `X` is a state; sets without scale and shift have no other units.
         """
         return self.units.restored(x)
 

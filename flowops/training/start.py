@@ -90,7 +90,8 @@ def train(
         raise TypeError(
             f"`config` must be a TrainConfig, got {type(config).__name__}; pass TrainConfig('digits'), say."
         )
-    given, (steps, own) = _checked(Given(as_dataset(dataset), network, teacher)), _listed(callbacks)
+    data = None if dataset is None else as_dataset(dataset)
+    given, (steps, own) = _checked(Given(data, network, teacher)), _listed(callbacks)
     config = replace(
         config,
         dataset=config.dataset if dataset is None else GIVEN,
@@ -320,7 +321,7 @@ def facts_of(config: TrainConfig, assembly: Assembly, fabric: Fabric) -> dict[st
     samples = {"event": list(data.event), "classes": classes, "paired": not data.normal_base, "data": data.provenance}
     if assembly.conditional and data.condition is not None:
         samples["condition"] = list(data.condition)
-    samples |= {} if data.units.plain else {"units": data.units.written()}
+    samples |= {} if data.units == Dataset.units else {"units": data.units.written()}
     wanted = assembly.method.wanted
     samples |= {"guided": wanted["guidance"], "interval": wanted["interval"]}
     samples |= {"joint": wanted["log_det"], "auxiliary": wanted["auxiliary"]}
