@@ -407,10 +407,7 @@ class Run(Shared):
         return goes_back(method_of(self.config), interpolant_of(self.config))
 
     def restored(self, x: Tensor) -> Tensor:
-        """Samples in the units of the data, as they were stored: states without the scale and shift of the set.
-
-        Whatever is sampled, scored or given to `X` is a state; sets without scale and shift have no other units.
-        """
+        """Samples in the units of the data, as they were stored: states, which all else is, without scale and shift."""
         return self.units.restored(x)
 
     @staticmethod
