@@ -18,12 +18,11 @@ from flowops.runs import Run, RunFolder, TrainConfig
 from flowops.runs.processes import Interrupted, gathered, on_first
 from flowops.runs.progress import Lines, Progress, tell
 from flowops.runs.views import save_view
-from flowops.training.flops import flop_per_sample, peak
 from flowops.training.loggers import End, Logger, RunStart
 from flowops.training.loggers.logger import Picture
 from flowops.training.loss_module import LossModule
 from flowops.training.report import StepReport
-from flowops.training.telemetry import Clock, Telemetry, tangent_ratio
+from flowops.training.telemetry import Clock, Telemetry, flop_per_sample, peak, tangent_ratio
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -66,6 +65,7 @@ class Record:
         self.every = config.log.every or (1 if steps <= 1000 else steps // 1000)
         self.telemetry, self.clock, self.waited = Telemetry(), Clock(config.batch or 0), 0.0
         self.last: StepReport | None = None
+        self.progress: Progress | None = None
         self.flop: dict[tuple[bool, ...], float | None] = {}  # of a sample, by the terms that have rows
         self.missed: set[str] = set()  # kinds of what could not be written
 
@@ -84,9 +84,9 @@ class Record:
     def _open(self, stack: ExitStack) -> None:
         """Open what the first process writes to."""
         config, folder = self.config, self.folder
-        self.progress = stack.enter_context(
-            Progress(config.steps, config.method, start=self.start, stream=self.stream, enabled=self.log.progress)
-        )
+        if self.log.progress:
+            bar = Progress(config.steps, config.method, start=self.start, stream=self.stream)
+            self.progress = stack.enter_context(bar)
         facts = json.loads(folder.facts.read_text(encoding="utf-8"))
         start = RunStart(folder, config, facts, (*COLUMNS, *COUNTED), self.start)
         begun = list[Logger]()
@@ -143,6 +143,8 @@ class Record:
         for logger in self.loggers:
             with self._at_best(logger.what, report.step):
                 logger.scalars(report.step, {**row, **terms})
+        if self.progress is None:
+            return
         text = f"loss {row['loss']:.4g}  {speed:,.0f} samples/s  waiting {waiting:.1%}"
         self.progress.update(report.step, text, done=report.done)
 
@@ -217,7 +219,7 @@ class Record:
         except Exception as error:  # whatever a sampler, a library or a disk raises
             if self.writes and what not in self.missed:
                 self.missed.add(what)
-                say = self.progress.line if self.log.progress else self.report
+                say = self.report if self.progress is None else self.progress.line
                 say(f"There is no {what} of step {step}: {error}")
 
 

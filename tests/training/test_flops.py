@@ -12,7 +12,7 @@ from flowops.methods import Draw, get_method
 from flowops.networks import MLP, UNet
 from flowops.runs import HardwareConfig
 from flowops.training import LossModule, train
-from flowops.training.flops import flop_per_sample, peak, peak_of
+from flowops.training.telemetry import flop_per_sample, peak, peak_of
 from tests.runs.small import Make, silent
 from tests.training.test_loggers import Told, quiet, table
 
