@@ -64,6 +64,8 @@ def to_diffusers(run: Run, path: Path | str, *, truncate: bool = False) -> Expor
 def _check(run: Run) -> None:
     """Refuse what has no place in a pipeline of images."""
     refuse_given(run.config.network.kind, "network")
+    if run.condition is not None:
+        raise ValueError(f"`run` must take no condition to be exported, got {run.folder.path}; sample it instead.")
     if len(run.event) != 3:
         raise ValueError(
             f"`run` must be of images for diffusers, [channels, height, width], got samples of shape "
@@ -91,6 +93,6 @@ def _null_label(run: Run) -> int | None:
         return None
     given: Any = method_of(run.config).options.null_label
     try:
-        return null_label_of(run.X, given)
+        return int(null_label_of(run.X, given))
     except ValueError:
         return None

@@ -12,13 +12,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from flowops._arguments import check_state, whole
+from flowops._arguments import whole
 from flowops.data import Dataset, Units
 from flowops.data.indexed import as_dataset
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, LearnedMap
-from flowops.methods import goes_back
 from flowops.methods.point import null_label_of
 from flowops.runs.assembly import dataset_of, interpolant_of, laid_out, map_of, method_of, network_of
 from flowops.runs.checkpoint import CheckpointError, load_weights
@@ -30,24 +29,22 @@ from flowops.runs.progress import tell
 from flowops.runs.settings import TrainConfig
 from flowops.runs.shared import Shared
 from flowops.runs.teacher import teacher_of
-from flowops.runs.way_back import check_way_back
+from flowops.runs.way_back import TwoSided, count_of, fitting
 from flowops.sampling import (
     Conditioning,
     Drawn,
-    Inverted,
     Way,
     blocks,
     chunk_size,
     conditions_of,
     labels_of,
     noise,
-    round_trip,
 )
 from flowops.sampling.drawing import now
 
 
 @dataclass(frozen=True, repr=False)
-class Run(Shared):
+class Run(TwoSided, Shared):
     """A trained flow map with everything needed to sample it; `Run.load` reads it, `train` returns it.
 
     Attributes:
@@ -361,9 +358,9 @@ class Run(Shared):
         Raises:
             ValueError, TypeError: for numbers, classes and options that do not exist or exclude each other.
         """
-        n = (64 if n is None else whole(n, "n")) if x0 is None else self._number(n, x0)
+        n = (64 if n is None else whole(n, "n")) if x0 is None else count_of(n, x0)
         size, start = chunk_size(self.event, chunk), whole(start, "start", 0)
-        given = None if x0 is None else self._checked(x0)
+        given = None if x0 is None else fitting(x0, self.event).to(self.device)
         conditioning = self.conditioning(n, label, guidance, interval, start=start, condition=condition)
         name, draw = Way(solver, steps, grid, tolerance, gamma, restart, seed).sampler(self.interpolant)
         parts, calls, seconds = [], 0.0, 0.0
@@ -377,52 +374,9 @@ class Run(Shared):
             calls += each * len(block) / n
         return Drawn(name, torch.cat(parts), round(calls, 6), seconds)
 
-    def invert(
-        self,
-        x1: Tensor,
-        *,
-        solver: str | None = None,
-        steps: int | None = None,
-        grid: Sequence[float] | None = None,
-        tolerance: float | None = None,
-        label: int | Sequence[int] | Tensor | None = None,
-        guidance: float | None = None,
-        interval: tuple[float, float] | None = None,
-        chunk: int | None = None,
-    ) -> Inverted:
-        """The noise of data with the error of the round trip; `sample(x0=found.x0, label=…)` takes it, or edits by it.
-
-        Raises:
-            ValueError, TypeError: as `draw`, whose arguments these are; without the labels of the data of a run with
-                labels, and without a solver (dopri5, heun, euler) where the map was trained forward only.
-        """
-        check_way_back(self.folder.path, solver or self.two_sided, not self.classes or label is not None)
-        way = Way(solver, steps, grid, tolerance)
-        conditioning = self.conditioning(self._number(None, x1, "x1"), label, guidance, interval)
-        return round_trip(conditioning, self._checked(x1, "x1"), way, self.interpolant, chunk=chunk)
-
-    @cached_property
-    def two_sided(self) -> bool:
-        """Whether the map was trained at times s > t too, and so to be its own way back; see `methods.goes_back`."""
-        return goes_back(method_of(self.config), interpolant_of(self.config))
-
     def restored(self, x: Tensor) -> Tensor:
         """Samples in the units of the data, as they were stored: states, which all else is, without scale and shift."""
         return self.units.restored(x)
-
-    @staticmethod
-    def _number(n: int | None, x0: Tensor, name: str = "x0") -> int:
-        check_state(x0, name)
-        if n not in (None, len(x0)) or not len(x0):
-            raise ValueError(f"`{name}` must hold {n or 'at least one'} states, got {len(x0)}; leave `n` out.")
-        return len(x0)
-
-    def _checked(self, x0: Tensor, name: str = "x0") -> Tensor:
-        if x0.shape[1:] != self.event:
-            raise ValueError(
-                f"`{name}` must hold states of shape {list(self.event)}, got {list(x0.shape[1:])}; reshape it."
-            )
-        return x0.to(self.device)
 
     def __repr__(self) -> str:
         """One line: where it is, on what and by what it was trained, how far."""

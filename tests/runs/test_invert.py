@@ -76,7 +76,7 @@ def test_a_map_that_goes_forward_only_says_what_to_do(labelled: Run) -> None:
 
 
 def test_what_does_not_fit_is_refused(square: Run, plain: Run) -> None:
-    with pytest.raises(ValueError, match=r"`label` must say which class each of `x1` has, got None"):
+    with pytest.raises(ValueError, match=r"`label`, or `condition`, must say which one each of `x1` has, got None"):
         square.invert(torch.zeros(2, 1, 8, 8), steps=1)
     with pytest.raises(ValueError, match=r"`x1` must hold states of shape \[1, 8, 8\], got \[1, 9, 8\]"):
         square.invert(torch.zeros(2, 1, 9, 8), label=1, steps=1)
