@@ -6,6 +6,8 @@ from flowops._named import Registry
 from flowops.networks.audit import Audit, Finding, audit
 from flowops.networks.ddpmpp import DDPMpp, load_edm
 from flowops.networks.diagonal import load_diagonal
+from flowops.networks.dit import DiT
+from flowops.networks.dit_weights import load_dit
 from flowops.networks.mlp import MLP
 from flowops.networks.unet import UNet
 from flowops.networks.weight import LearnedWeight, PositionalWeight
@@ -17,6 +19,7 @@ NETWORKS: Registry[nn.Module] = Registry(
         "mlp": MLP,
         "unet": UNet,
         "ddpmpp": DDPMpp,
+        "dit": DiT,
     },
     passed=(
         *("event", "labels", "condition", "guidance", "interval", "log_det", "auxiliary", "one_time", "generator"),
@@ -30,11 +33,13 @@ __all__ = [
     "MLP",
     "DDPMpp",
     "Audit",
+    "DiT",
     "Finding",
     "LearnedWeight",
     "PositionalWeight",
     "UNet",
     "audit",
     "load_diagonal",
+    "load_dit",
     "load_edm",
 ]

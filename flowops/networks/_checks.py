@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from flowops._arguments import number
 from flowops.networks.layers import EMBEDDINGS
 
 
@@ -24,7 +25,12 @@ def check_options(
             f"`event` must have sizes divisible by {step} for {len(multipliers)} resolutions, got "
             f"{tuple(event)}; pass fewer `multipliers` or pad the images."
         )
-    if not 0 <= dropout < 1:
+    check_common(dropout, embedding, time_scale)
+
+
+def check_common(dropout: float, embedding: str, time_scale: float) -> None:
+    """Refuse options that no network with conditions can have."""
+    if not 0 <= number(dropout, "dropout") < 1:
         raise ValueError(f"`dropout` must be a probability below one, got {dropout}; pass 0.1, say.")
     if embedding not in EMBEDDINGS:
         raise ValueError(f'`embedding` must be one of {", ".join(EMBEDDINGS)}, got "{embedding}"; pass "positional".')
@@ -77,3 +83,20 @@ def without_log_det(network: nn.Module) -> Exception:
     """Why a network gives no rate of a logarithm of determinants."""
     name = type(network).__name__
     return ValueError(f"`log_det` must be True for a rate of log-determinants, got False; build {name}(log_det=True).")
+
+
+def check_weights(own: Mapping[str, Tensor], given: Mapping[str, Tensor], whose: str) -> None:
+    """Refuse weights that are not those of a network, by their names."""
+    faults = {
+        "misses": own.keys() - given.keys(),
+        "has unknown names": given.keys() - own.keys(),
+        "has other shapes": {name for name in own.keys() & given.keys() if own[name].shape != given[name].shape},
+        "is not finite": {name for name, value in given.items() if not bool(value.isfinite().all())},
+    }
+    for fault, names in faults.items():
+        if names:
+            shown = ", ".join(sorted(names)[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            raise ValueError(
+                f"`weights` must be those of {whose} with the options of `network`, got a dict that {fault}: "
+                f"{shown}; check which file it is, and build the network with its options."
+            )

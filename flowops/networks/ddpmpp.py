@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flowops._arguments import number, whole
 from flowops._types import State, Times
 from flowops.interpolants import Interpolant
-from flowops.networks._checks import misfit
+from flowops.networks._checks import check_weights, misfit
 from flowops.networks.blocks.plain import GroupNorm
 from flowops.networks.layers import Dropout
 
@@ -269,19 +269,7 @@ def load_edm(network: DDPMpp, weights: Mapping[str, Tensor]) -> None:
         bare = name.removeprefix("model.")
         if not bare.endswith("resample_filter") and (bare != "map_augment.weight" or bare in own):
             given[bare] = value
-    faults = {
-        "misses": own.keys() - given.keys(),
-        "has unknown names": given.keys() - own.keys(),
-        "has other shapes": {name for name in own.keys() & given.keys() if own[name].shape != given[name].shape},
-        "is not finite": {name for name, value in given.items() if not bool(value.isfinite().all())},
-    }
-    for fault, names in faults.items():
-        if names:
-            shown = ", ".join(sorted(names)[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            raise ValueError(
-                f"`weights` must be those of an EDM network with the options of `network`, got a dict that {fault}: "
-                f"{shown}; check which file it is, and build the network with its options."
-            )
+    check_weights(own, given, "an EDM network")
     network.load_state_dict({name: value.to(own[name].dtype) for name, value in given.items()})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from flowops.networks.unet import UNet
+from flowops.networks.blocks.conditions import Conditions
 
 PREFIXES = ("module.", "_orig_mod.")  # of wrappers for several processes, and of compiled modules
 SILENT = ("conditions.difference", "conditions.guidance", "conditions.interval")  # what a gain of zero leaves unseen
@@ -22,9 +22,10 @@ def load_diagonal(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     starts so is the Euler step of the pretrained field, with the right diagonal.
 
     Args:
-        network: a `UNet` with the options of the pretrained one, but `one_time=False`, or a network with a method
-            `load_diagonal(weights)` of its own, such as one around a model of diffusers.
-        weights: the state dict of `UNet(one_time=True)`, or of that model; prefixes `module.` and `_orig_mod.` are
+        network: a `UNet` or `DiT` with the options of the pretrained one, but `one_time=False`: a network whose times
+            enter by `Conditions`, where gains silence them. Or one with a method `load_diagonal(weights)` of its own,
+            such as one around a model of diffusers.
+        weights: the state dict of that with `one_time=True`, or of that model; prefixes `module.` and `_orig_mod.` are
             ignored.
 
     Raises:
@@ -33,24 +34,27 @@ def load_diagonal(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
             then.
     """
     own_way: Callable[[Mapping[str, Tensor]], None] | None = getattr(network, "load_diagonal", None)
-    if not isinstance(network, UNet) and own_way is None:
-        raise TypeError(f"`network` must be a UNet, got {type(network).__name__}; build UNet(...) with its options.")
+    if own_way is None and not isinstance(getattr(network, "conditions", None), Conditions):
+        raise TypeError(
+            f"`network` must be a UNet or a DiT, got {type(network).__name__}; build one with the options of the "
+            f"pretrained one."
+        )
     given = {_bare(name): weight for name, weight in weights.items()}
     if wrong := [name for name, weight in given.items() if not isinstance(weight, Tensor)]:
         raise TypeError(f"`weights` must be tensors by name, got another type for {_listed(wrong)}; pass a state dict.")
     if own_way is not None:
         own_way(given)
         return
-    assert isinstance(network, UNet)
-    if network.one_time:
+    if getattr(network, "one_time", False):
         raise ValueError("`network` must have two times, got one_time=True; use load_state_dict for equal networks.")
     own = network.state_dict()
     unknown = tuple(part for part in (*SILENT[1:], *HEADS) if not any(name.startswith(part) for name in given))
     silent = SILENT[:1] + unknown
     expected = {name: value for name, value in own.items() if not name.startswith(silent)}
-    _refuse("misses", sorted(expected.keys() - given.keys()))
-    _refuse("has unknown names", sorted(given.keys() - expected.keys()))
-    _refuse("has other shapes", [name for name, value in expected.items() if given[name].shape != value.shape])
+    kind = type(network).__name__
+    _refuse(kind, "misses", sorted(expected.keys() - given.keys()))
+    _refuse(kind, "has unknown names", sorted(given.keys() - expected.keys()))
+    _refuse(kind, "has other shapes", [name for name, value in expected.items() if given[name].shape != value.shape])
     network.load_state_dict(given, strict=False)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -64,11 +68,11 @@ def _bare(name: str) -> str:
     return name
 
 
-def _refuse(fault: str, names: list[str]) -> None:
+def _refuse(kind: str, fault: str, names: list[str]) -> None:
     if names:
         raise ValueError(
-            f"`weights` must be those of a UNet(one_time=True) with the options of `network`, got a dict that {fault}: "
-            f"{_listed(names)}; build both networks with the same options."
+            f"`weights` must be those of a {kind}(one_time=True) with the options of `network`, got a dict that "
+            f"{fault}: {_listed(names)}; build both networks with the same options."
         )
 
 

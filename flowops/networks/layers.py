@@ -119,6 +119,7 @@ class Waves(nn.Module):
 
     def __init__(self, n: int, kind: str, scale: float, generator: torch.Generator | None) -> None:
         super().__init__()
+        self.kind = kind
         if kind == "positional":
             half = max(1, n // 2)
             frequencies = (scale * PERIODS ** (-torch.arange(half) / max(1, half - 1))).repeat(2)

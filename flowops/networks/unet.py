@@ -208,10 +208,7 @@ class UNet(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What the last convolution sees, `[batch, channels, height, width]`, and the vector of the conditions."""
         dtype = next(self.parameters()).dtype
-        wrong = "label" if label is not None and self.conditions.label is None else ""
-        wrong = "guidance" if guidance is not None and self.conditions.guidance is None else wrong
-        wrong = "interval" if interval is not None and self.conditions.interval is None else wrong
-        wrong = "condition" if condition is not None and self.conditions.condition is None else wrong
+        wrong = self.conditions.untaken(label, guidance, interval, condition)
         if wrong or x.shape[1:] != self.event or (x.dtype != dtype and not torch.is_autocast_enabled(x.device.type)):
             raise misfit(self, self.event, dtype, x, wrong)
         c = self.conditions(s, t, x, label, guidance, interval, condition)

@@ -58,8 +58,8 @@ class NetworkConfig:
     """The network of the map, `NetworkConfig("mlp", width=512)`.
 
     Attributes:
-        kind: mlp, unet, ddpmpp, diffusers:FOLDER for a pretrained model of diffusers, or package.module:factory, made
-            from (event, classes); auto for what suits the data.
+        kind: mlp, unet, ddpmpp, dit, diffusers:FOLDER for a pretrained model of diffusers, or package.module:factory,
+            made from (event, classes); auto for what suits the data.
         options: options of the network as name=value, such as width=512.
         parameterization: what the network predicts; average-velocity, edm, cosine-sine, endpoint, second-order, or
             package.module:factory. That of the data set if it and the schedule are left out, average-velocity for most.

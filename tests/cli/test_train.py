@@ -212,7 +212,10 @@ def test_resuming_refuses_settings_of_another_run(flowops: Console, board_run: P
         (("--interpolant", "liner"), "must be one of linear, trigonometric"),
         (("--method", "lmd"), "--teacher must be given for lmd, got none"),
         (("--config", "missing.yaml"), "`missing.yaml` must be a configuration file, and there is none"),
-        (("--network", "conv"), "--network must be one of mlp, unet, ddpmpp or package.module:factory, got 'conv'"),
+        (
+            ("--network", "conv"),
+            "--network must be one of mlp, unet, ddpmpp, dit or package.module:factory, got 'conv'",
+        ),
         (("--network.options", "widht=3"), "did you mean 'width'?"),
         (("--coupling", "sinkhron"), "did you mean 'sinkhorn'?"),
         (("--network.parameterization", "emd"), "did you mean 'edm'?"),

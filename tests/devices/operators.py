@@ -25,7 +25,7 @@ from flowops.maps import (
     SolverStep,
     StagedMap,
 )
-from flowops.networks import MLP, DDPMpp, UNet
+from flowops.networks import MLP, DDPMpp, DiT, UNet
 from flowops.problems.reference import REFERENCE
 from tests.devices.cases import CUDA, META, NARROW, Body, Case, Device, Group, total
 
@@ -55,6 +55,11 @@ def field() -> VelocityField:
 def unet(**options: bool) -> LearnedMap:
     """A small U-Net with attention, labels and guidance."""
     return LearnedMap(UNet(IMAGE, labels=3, guidance=True, **SMALL, **options))  # type: ignore[arg-type]
+
+
+def dit(event: tuple[int, ...]) -> LearnedMap:
+    """A small transformer with labels and guidance."""
+    return LearnedMap(DiT(event, width=8, depth=2, heads=2, features=8, labels=3, guidance=True))
 
 
 FIELDS: dict[str, Callable[[], VelocityField]] = {
@@ -253,6 +258,8 @@ OPERATOR_GROUPS = (
             Case("U-Net, magnitude-preserving", partial(of_network, partial(unet, magnitude_preserving=True), IMAGE)),
             Case("U-Net, one time", partial(of_network, partial(unet, one_time=True), IMAGE)),
             Case("DDPM++", of_ddpmpp),
+            Case("DiT", partial(of_network, partial(dit, IMAGE), IMAGE)),
+            Case("DiT of sequences", partial(of_network, partial(dit, (8, 3)), (8, 3))),
         ),
     ),
     Group(

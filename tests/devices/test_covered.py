@@ -86,7 +86,7 @@ def test_nothing_that_has_a_name_is_forgotten() -> None:
     assert {name for name in functions(sampling) if name.endswith("sample")} <= names("Samplers")
     assert set(sampling.SOLVERS) <= names("Samplers")
     assert {name.replace("-", " ") for name in COUPLINGS} == {name.lower() for name in names("Couplings")}
-    assert set(NETWORKS) == {"ddpmpp", "mlp", "unet"}  # another one wants a case
+    assert set(NETWORKS) == {"ddpmpp", "dit", "mlp", "unet"}  # another one wants a case
     made = {"FrozenMap", "GuidedMap", "LearnedMap", "SolutionOperator", "SolverStep", "StagedMap", "reschedule"}
     assert made <= set(maps.__all__)
     assert {"FrozenField", "StoppedField", "guided"} <= set(fields.__all__)

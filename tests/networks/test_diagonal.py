@@ -94,7 +94,7 @@ def test_what_is_no_pair_of_networks_is_refused() -> None:
     weights = network(one_time=True).state_dict()
     with pytest.raises(ValueError, match="`network` must have two times"):
         load_diagonal(network(one_time=True), weights)
-    with pytest.raises(TypeError, match="`network` must be a UNet, got MLP"):
+    with pytest.raises(TypeError, match="`network` must be a UNet or a DiT, got MLP"):
         load_diagonal(MLP(2), weights)
     with pytest.raises(TypeError, match='`weights` must be tensors by name, got another type for "first.conv.bias"'):
         load_diagonal(network(), weights | {"first.conv.bias": 1})

@@ -251,7 +251,7 @@ def test_a_parameterization_is_made_of_what_it_takes(
         ({"alpha": "1/(t-0.5)", "beta": "t"}, "alpha"),
         (
             {"network": NetworkConfig("transformer")},
-            "`network` must be one of mlp, unet, ddpmpp or package",
+            "`network` must be one of mlp, unet, ddpmpp, dit or package",
         ),
         ({"network": NetworkConfig("no.such:thing")}, "`network` must name something to import"),
         ({"network": NetworkConfig(f"{HERE}:schedule")}, "returned|positional argument"),

@@ -39,8 +39,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 class TestGoingOn:
     @pytest.mark.parametrize(
         ("dataset", "network"),
-        [("checkerboard", PERCEPTRON), ("digits", NetworkConfig(UNET.kind, UNET.options, dropout=0.1))],
-        ids=["checkerboard", "digits"],
+        [
+            ("checkerboard", PERCEPTRON),
+            ("digits", NetworkConfig(UNET.kind, UNET.options, dropout=0.1)),
+            ("digits", NetworkConfig("dit", width=8, depth=1, heads=2, features=8, dropout=0.1)),
+        ],
+        ids=["checkerboard", "digits", "digits, a transformer"],
     )
     def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(
         self, small: Make, dataset: str, network: NetworkConfig

@@ -66,6 +66,19 @@ class Conditions(nn.Module):
         if condition is not None:
             self.condition = ConditionEmbedding(condition, width, style.linear, style.activation, generator)
 
+    def untaken(
+        self,
+        label: Tensor | int | None,
+        guidance: Tensor | float | None,
+        interval: Interval,
+        condition: Tensor | None = None,
+    ) -> str:
+        """The name of a condition that is given and was not built, the last one, or nothing."""
+        wrong = "label" if label is not None and self.label is None else ""
+        wrong = "guidance" if guidance is not None and self.guidance is None else wrong
+        wrong = "interval" if interval is not None and self.interval is None else wrong
+        return "condition" if condition is not None and self.condition is None else wrong
+
     def forward(
         self,
         s: Times,

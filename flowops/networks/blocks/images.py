@@ -1,10 +1,12 @@
-"""What blocks of image networks share: resampling, and attention written out so that it has a forward derivative."""
+"""What blocks of image networks share: resampling, and attention over the pixels."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from flowops.networks.blocks.attention import attended
 
 
 def resampled(x: Tensor, change: int) -> Tensor:
@@ -21,9 +23,7 @@ def unit(x: Tensor, *axes: int, eps: float = 1e-4) -> Tensor:
 
 
 class Attention(nn.Module):
-    r"""$\mathrm{softmax}(q^\top k/\sqrt d)\,v$ over the pixels, per head, written out.
-
-    The fused kernels have no forward-mode derivative. The weights are computed in float32 under autocast.
+    r"""$\mathrm{softmax}(q^\top k/\sqrt d)\,v$ over the pixels, per head, written out; see `attended`.
 
     Args:
         inward: module that makes `3 * channels` channels, in which $q,k,v$ stand side by side per head.
@@ -42,7 +42,4 @@ class Attention(nn.Module):
         d = channels // self.heads
         parts = self.inward(x).reshape(batch, self.heads, 3, d, height * width)
         q, k, v = (unit(parts, 3) if self.normalize else parts).unbind(2)
-        scores = q.transpose(2, 3) @ (k / d**0.5)
-        weights = torch.softmax(scores.to(torch.promote_types(x.dtype, torch.float32)), 3).to(v.dtype)
-        y = (v @ weights.transpose(2, 3)).reshape(batch, channels, height, width)
-        return self.outward(y)
+        return self.outward(attended(q, k, v).reshape(batch, channels, height, width))
