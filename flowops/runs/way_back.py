@@ -70,8 +70,8 @@ class TwoSided:
         """The noise of data with the error of the round trip; `sample(x0=found.x0, label=…)` takes it, or edits by it.
 
         Raises:
-            ValueError, TypeError: as `draw`, whose arguments these are; without the labels or conditions of the data where
-                the run has these; without a solver (dopri5, heun, euler) where the map was trained forward only.
+            ValueError, TypeError: as `draw`, whose arguments these are; without the labels or conditions of the data
+                where the run has these; without a solver (dopri5, heun, euler) where it was trained forward only.
         """
         told = (not self.classes or label is not None) and (self.condition is None or condition is not None)
         check_way_back(self.folder.path, solver or self.two_sided, told)
