@@ -50,7 +50,7 @@ def with_lora(
     they learn whole, and so do gains and embeddings of guidance, and second outputs.
 
     Args:
-        network: an `MLP`, a `UNet`, a `DiT`, or any module with layers of torch.
+        network: an `MLP`, a `UNet`, a `DiT`, or any module with layers of torch, one around a model of diffusers too.
         rank: number $r$ of rows of $A$.
         alpha: $\alpha$; as large as the rank if left out.
         targets: names of the `nn.Linear` and `nn.Conv2d` that change, whole or their ends after a dot, such as
@@ -142,32 +142,33 @@ def load_lora(network: M, folder: Path | str) -> M:
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if the names or shapes are not those of this network; nothing is changed then.
+        ValueError: if a file is damaged, or names or shapes are not those of this network, which stays as it is.
     """
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS, WHOLE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} must hold {name}, and does not; pass a folder that `save_lora` wrote.")
-    read = require("safetensors.torch", "peft").load_file
-    changes = {name.removeprefix(PREFIX): value for name, value in read(folder / WEIGHTS).items()}
-    whole_ones = read(folder / WHOLE)
+    changes = {name.removeprefix(PREFIX): value for name, value in _tensors(folder / WEIGHTS).items()}
+    whole_ones = _tensors(folder / WHOLE)
     try:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         rank, alpha = settings["r"], settings["lora_alpha"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CONFIG} must hold settings of peft with r and lora_alpha ({error}).") from error
-    targets = sorted({name.rpartition(".lora_")[0] for name in changes})
-    adapted = with_lora(network, rank=rank, alpha=alpha, targets=targets, trained=tuple(whole_ones))
+        raise ValueError(
+            f"{folder / CONFIG} must hold settings of peft with r and lora_alpha, and does not ({error}); write the "
+            f"folder again by `save_lora`."
+        ) from error
+    targets = {name.rpartition(".lora_")[0] for name in changes}
+    if not targets or (foreign := targets - {name for name, _ in network.named_modules()}):
+        raise ValueError(_of_another(folder, min(foreign) if targets else "no layer"))
+    adapted = with_lora(network, rank=rank, alpha=alpha, targets=sorted(targets), trained=tuple(whole_ones))
     own = dict(adapted.named_parameters())
     given = {re.sub(r"\.(lora_[AB])\.", rf".\1.{ADAPTER}.", name): value for name, value in changes.items()}
     given |= whole_ones
     learned = {name for name, parameter in own.items() if parameter.requires_grad}
     misfits = learned ^ given.keys() or {name for name in learned if own[name].shape != given[name].shape}
     if misfits:
-        raise ValueError(
-            f"{folder} must hold changes of this network, and has others for {sorted(misfits)[0]}; build the network "
-            f"that was given to `with_lora`."
-        )
+        raise ValueError(_of_another(folder, min(misfits)))
     with torch.no_grad():
         for name in learned:
             own[name].copy_(given[name])
@@ -217,6 +218,27 @@ def _targets(network: nn.Module, targets: tuple[str, ...], trained: tuple[str, .
             f"none that is not trained whole; build it without magnitude_preserving, or train all of it."
         )
     return found
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file.
+
+    Raises:
+        ValueError: if it holds none.
+    """
+    safetensors = require("safetensors.torch", "peft")
+    try:
+        found: dict[str, Tensor] = safetensors.load_file(path)
+    except require("safetensors", "peft").SafetensorError as error:
+        raise ValueError(f"{path} must hold tensors, and does not ({error}); write it again by `save_lora`.") from error
+    return found
+
+
+def _of_another(folder: Path, name: str) -> str:
+    return (
+        f"{folder} must hold changes of this network, and has others, of {name}; pass the network that was given to "
+        f"`with_lora`."
+    )
 
 
 def _config_text(config: Any) -> str:

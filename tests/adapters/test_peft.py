@@ -230,8 +230,16 @@ class TestRefused:
         with pytest.raises(FileNotFoundError, match=r"must hold adapter_config.json, and does not"):
             load_lora(network(), tmp_path)
         save_lora(with_lora(network(), rank=2), tmp_path)
-        with pytest.raises(ValueError, match=r"`targets` must name layers that can change|must hold changes of this"):
+        with pytest.raises(
+            ValueError, match=r"must hold changes of this network, and has others, of blocks.0.attention"
+        ):
             load_lora(network("U-Net"), tmp_path)
+        with pytest.raises(ValueError, match=r"must hold changes of this network, and has others, of blocks.0.inner"):
+            load_lora(DiT(EVENT, **{**DITS, "mlp_ratio": 2}), tmp_path)
+        (tmp_path / "trained_whole.safetensors").write_bytes(b"no tensors")
+        with pytest.raises(ValueError, match="trained_whole.safetensors must hold tensors, and does not"):
+            load_lora(network(), tmp_path)
+        save_lora(with_lora(network(), rank=2), tmp_path)
         (tmp_path / "adapter_config.json").write_text("{}")
         with pytest.raises(ValueError, match="must hold settings of peft with r and lora_alpha"):
             load_lora(network(), tmp_path)
