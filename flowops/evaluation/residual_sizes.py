@@ -14,9 +14,13 @@ from torch import Tensor
 
 from flowops import residuals
 from flowops._keys import generator
-from flowops.runs import Run
+from flowops.fields import VelocityField
+from flowops.maps import DifferencedMap, FlowMap
+from flowops.networks import NETWORKS
+from flowops.runs import Run, TrainConfig
+from flowops.runs.assembly import method_of
 from flowops.runs.processes import collected, share, told
-from flowops.sampling import Conditioning, blocks
+from flowops.sampling import blocks
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,12 @@ def residual_sizes(
 ) -> ResidualSizes:
     """The residuals of the map of a run on `n` base samples of a seed, all classes in turn, in float32 and uncompiled.
 
-    Several processes share the samples, and each of them must call this.
+    A network of one's own that was trained without forward derivatives is asked for none: its derivatives are central
+    differences, good to three digits. Several processes share the samples, and each of them must call this.
 
     Cost: two forward-mode passes and a few calls for each base sample.
     """
-    mine, run = share(n), run.on(precision="32", compile=False)
+    mine, run, differenced = share(n), run.on(precision="32", compile=False), _differenced(run.config)
     times = torch.rand(3, n, generator=generator("residuals", seed)).sort(0).values.to(run.device)
 
     def squares() -> Tensor:
@@ -67,7 +72,8 @@ def residual_sizes(
         for block in blocks(len(mine), chunk, mine.start):
             x0 = run.base(len(block), seed=seed, start=block.start)
             conditioning = run.conditioning(len(block), None, guidance, interval, start=block.start)
-            total += _squares(conditioning, x0, times[:, block.start : block.stop])
+            X = DifferencedMap(conditioning.map()) if differenced else conditioning.map()
+            total += _squares(X, conditioning.field(), x0, times[:, block.start : block.stop])
         return total
 
     parts = collected(squares)
@@ -75,10 +81,15 @@ def residual_sizes(
     return ResidualSizes(*(total / (n * run.event.numel())).sqrt().tolist())
 
 
-def _squares(conditioning: Conditioning, x0: Tensor, times: Tensor) -> Tensor:
+def _differenced(config: TrainConfig) -> bool:
+    """Whether the network may have no forward derivative: it is not ours, and its row took none."""
+    method = method_of(config)
+    return config.network.kind not in NETWORKS and (method.diagonal or method.options.derivatives == "central")
+
+
+def _squares(X: FlowMap, b: VelocityField, x0: Tensor, times: Tensor) -> Tensor:
     """The sums of squares of some of the samples, `[4]`."""
     s, u, t = times
-    X, b = conditioning.map(), conditioning.field()
     x = X(torch.zeros_like(s), s, x0)
     values: Sequence[Tensor] = (
         residuals.lagrangian(X, b, s, t, x),

@@ -43,7 +43,7 @@ from flowops.methods.row import TEACHERS, Row
 from flowops.methods.term import Term
 from flowops.methods.weights import Adaptive, Constant, InverseGuidance, Weight
 from flowops.networks.masks import at_rest
-from flowops.times import Ladder, Trajectory
+from flowops.times import Ladder, Trajectory, on_diagonal
 
 
 class Method(nn.Module):
@@ -121,6 +121,11 @@ class Method(nn.Module):
     def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options given, and where `paper` is among them those of the paper that are not."""
         return {**(self.row.paper if given.get("paper") is True else {}), **given}
+
+    @property
+    def diagonal(self) -> bool:
+        r"""Whether its terms look at $v_{t,t}$ alone, of which they take no derivative; then one time is enough."""
+        return all(term.middle is on_diagonal for term in self.terms)
 
     @property
     def differentiates(self) -> bool:

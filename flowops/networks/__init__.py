@@ -9,6 +9,7 @@ from flowops.networks.diagonal import load_diagonal
 from flowops.networks.dit import DiT
 from flowops.networks.dit_weights import load_dit
 from flowops.networks.mlp import MLP
+from flowops.networks.one_time import OneTime, TwoTime
 from flowops.networks.unet import UNet
 from flowops.networks.weight import LearnedWeight, PositionalWeight
 
@@ -36,7 +37,9 @@ __all__ = [
     "DiT",
     "Finding",
     "LearnedWeight",
+    "OneTime",
     "PositionalWeight",
+    "TwoTime",
     "UNet",
     "audit",
     "load_diagonal",

@@ -22,7 +22,7 @@ from flowops.interpolants import Interpolant, named
 from flowops.maps import PARAMETERIZATIONS, FlowMap, LearnedJointMap, LearnedMap
 from flowops.maps.learned_map import has_log_det
 from flowops.methods import Learned, Method, get_method
-from flowops.networks import NETWORKS, LearnedWeight
+from flowops.networks import NETWORKS, LearnedWeight, OneTime
 from flowops.runs.calls import parse_annealing, parse_guidance, parse_law, parse_norm, parse_one_time, parse_weight
 from flowops.runs.settings import (
     DIFFUSERS,
@@ -106,6 +106,8 @@ def assemble(
         classes = len(dataset.classes) or None if labelled else None
         condition = dataset.condition if labelled else None
         network = network_of(config, dataset.event, classes, condition, source=source, **method.wanted)
+    if isinstance(network, OneTime):
+        _told_of_one_time(method, report)
     conditional = labelled and takes(network, name)
     if labelled and not conditional:
         report(f"The network takes no `{name}`, so the map of {dataset.name} is unconditional.")
@@ -118,6 +120,16 @@ def assemble(
             method = method.with_options(label_dropout=config.label_dropout)
     coupling, augmentation = coupling_of(config, conditional), augmentation_of(config, network)
     return Assembly(interpolant, dataset.to(device), network, method, coupling, conditional, augmentation)
+
+
+def _told_of_one_time(method: Method, report: Callable[[str], None]) -> None:
+    """Refuse a network of one time where the map is learned off its diagonal; else say what a step of it is."""
+    if not method.diagonal:
+        raise ValueError(
+            f"`network` must have two times for {method.name}, got a OneTime; train it by fm and distil it "
+            f"(teacher=..., method='lmd'), or start from it by networks.TwoTime(network, correction)."
+        )
+    report("The network has one time: a step of the map is an Euler step of its field, which run.solve(...) solves.")
 
 
 def augmentation_of(config: TrainConfig, network: nn.Module) -> Augmentation | None:

@@ -77,14 +77,14 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     path = Path(path)
     manifest = read_manifest(path)
     found = {name: verified(path, manifest, name) for name in (MODEL, STATE, *manifest.files)}
-    averages = {name: _load_tensors(found[file_of(name)]) for name in manifest.averages}
+    averages = {name: load_tensors(found[file_of(name)]) for name in manifest.averages}
     try:
         state = torch.load(found[STATE], weights_only=True, map_location="cpu")
     except Exception as error:  # whatever a foreign file makes torch raise
         raise CheckpointError(
             f"{found[STATE]} is no state of a run ({reason(error)}); use another checkpoint."
         ) from error
-    return Checkpoint(manifest.step, _load_tensors(found[MODEL]), averages, state, manifest.since)
+    return Checkpoint(manifest.step, load_tensors(found[MODEL]), averages, state, manifest.since)
 
 
 def latest_checkpoint(folder: Path | str, report: Callable[[str], None]) -> Checkpoint | None:
@@ -142,7 +142,7 @@ def load_weights(
         try:
             manifest = read_manifest(path)
             name = average if average is None or isinstance(average, str) else _first(manifest, average)
-            weights = _load_tensors(verified(path, manifest, _listed(path, manifest, name)))
+            weights = load_tensors(verified(path, manifest, _listed(path, manifest, name)))
         except CheckpointError as error:
             faults.append(error)
             lines.append(_not_used(n, error))
@@ -179,7 +179,15 @@ def _tell(report: Callable[[str], None], lines: Sequence[str]) -> None:
         report(line)
 
 
-def _load_tensors(path: Path) -> dict[str, Tensor]:
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file in the format safetensors, by name, on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged, or of another format.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"`{path}` must be a file of weights, and there is none; check the path.")
     try:
         loaded: dict[str, Tensor] = require("safetensors.torch", "train").load_file(path)
     except (OSError, require("safetensors", "train").SafetensorError) as error:

@@ -228,7 +228,7 @@ class TrainConfig:
         augment: probability of each movement of the images, of which the network is told; see `data.Augmentation`.
         teacher: what is distilled; folder of a run, problem:checkerboard for an exact field, diffusers:FOLDER for a
             model of diffusers, or package.module:factory.
-        init: folder of a run whose averaged weights are the first ones.
+        init: folder of a run whose averaged weights are the first ones, or a file of weights, NAME.safetensors.
         init_partial: whether it is enough that some of them have the names and shapes of this network; the others keep
             their first weights.
         steps: training steps; the data set's own number if left out, 10,000 for most.

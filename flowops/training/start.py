@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from flowops._files import write_text
+from flowops._named import bare_names
 from flowops.data import Dataset
 from flowops.data.indexed import as_dataset
 from flowops.evaluation import Periodic
@@ -23,7 +24,7 @@ from flowops.maps import FlowMap, LearnedMap
 from flowops.networks import NETWORKS, audit
 from flowops.runs import Run, RunFolder, TrainConfig, save_config
 from flowops.runs.assembly import Assembly, assemble, completed, dataset_of, laid_out, map_of
-from flowops.runs.checkpoint import load_weights
+from flowops.runs.checkpoint import load_tensors, load_weights
 from flowops.runs.fitting import fill, fill_partly, misfit, shown
 from flowops.runs.folder import average_names, locked
 from flowops.runs.processes import Interrupted, first_alone, launched, on_first, rank, together
@@ -199,7 +200,7 @@ def _first_module(
     module = module_of(config, assembly, fabric.device, teacher, report)
     differentiated = assembly.method.options.derivatives == "forward"
     if before is None and config.audit and differentiated and config.network.kind not in NETWORKS:
-        _audit(assembly, module, fabric.device)
+        _audit(assembly, module, fabric.device, report)
     return module
 
 
@@ -224,21 +225,34 @@ def module_of(
 
 
 def first_weights(config: TrainConfig, network: nn.Module, report: Callable[[str], None]) -> None:
-    """Give a network the first average of the run that `config.init` names, or what fits of it where that is enough.
+    """Give a network the weights that `config.init` names, or what fits of them where that is enough.
+
+    They are the first average of a run, or those of a file in the format safetensors, under the names that the network
+    has for them; prefixes of wrappers are ignored.
 
     Raises:
-        FileNotFoundError: if there is no such run.
+        FileNotFoundError: if there is no such run or file.
         CheckpointError: if its weights are damaged.
         ValueError: if the networks differ, unless a part is enough; then if they have nothing in common.
     """
-    folder = RunFolder(Path(str(config.init)))
-    _, weights = load_weights(folder.checkpoints, None, average_names(folder.settings(report)), report=report)
+    path = Path(str(config.init))
+    if path.suffix == ".safetensors":
+        weights, kind = load_tensors(path), "the weights"
+        weights = {bare: weights[name] for name, bare in bare_names(weights).items()}
+    elif path.is_file():
+        raise ValueError(
+            f"`init` must be the folder of a run or a file of weights in the format safetensors, got {path}; load it "
+            f"with torch.load(..., weights_only=True) and write its state dict by safetensors.torch.save_file."
+        )
+    else:
+        folder, kind = RunFolder(path), "a run"
+        _, weights = load_weights(folder.checkpoints, None, average_names(folder.settings(report)), report=report)
     found = misfit(network, weights)
     if not found:
         fill(network, weights)
     elif not config.init_partial:
         raise ValueError(
-            f"`init` must be a run of the network of this one, and in {config.init} {found}; choose another run, or "
+            f"`init` must be {kind} of the network of this one, and in {config.init} {found}; choose another, or "
             f"pass init_partial=True to take what fits."
         )
     else:
@@ -295,13 +309,22 @@ def _check_complete(config: TrainConfig, processes: int) -> None:
     check_shares(config, processes)
 
 
-def _audit(assembly: Assembly, module: LossModule, device: torch.device) -> None:
-    """Refuse a network whose derivative in a direction is wrong, by the name of the module."""
+def _audit(assembly: Assembly, module: LossModule, device: torch.device, report: Callable[[str], None]) -> None:
+    """Refuse a network that the row cannot train, by the name of the module; one without derivatives asks for less."""
     like = torch.randn((2, *assembly.dataset.event), generator=torch.Generator().manual_seed(0)).to(device)
     shape = assembly.dataset.condition
     label = torch.zeros(2, dtype=torch.long, device=device) if assembly.conditional and shape is None else None
     condition = like.new_zeros(2, *shape) if assembly.conditional and shape is not None else None
-    audit(module.X.network, like, label=label, condition=condition).raise_for_findings()
+    derivatives = not assembly.method.diagonal
+    found = audit(module.X.network, like, label=label, condition=condition, derivatives=derivatives)
+    if not found.ok:
+        why = "derivatives are taken and samples stay apart" if derivatives else "its values are learned and solved"
+        raise ValueError(
+            f"The network must be one that {assembly.method.name} can train, for {why}: "
+            f"{' '.join(map(str, found.findings))} To train it all the same, pass audit=False (--no-audit)."
+        )
+    for note in () if derivatives else found.notes:
+        report(note.replace("note:", "Of the network:"))
 
 
 def _describe(

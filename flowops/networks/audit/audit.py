@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flowops._arguments import check_state
 from flowops._derivatives import value_and_jvp
 from flowops.networks.audit.calls import Call, Recording, flattened, record
-from flowops.networks.audit.probe import CALLED, INPLACE, Fault, disagreement, summary, unusable
+from flowops.networks.audit.probe import CALLED, INPLACE, Fault, disagreement, remedy, summary, unusable
 
 Test: TypeAlias = Callable[[Callable[..., Tensor], list[Tensor], nn.Module], Fault | None]
 
@@ -63,6 +63,7 @@ def audit(
     label: Tensor | int | None = None,
     guidance: Tensor | float | None = None,
     condition: Tensor | None = None,
+    derivatives: bool = True,
 ) -> Audit:
     r"""Compare the forward derivative of a network of `(s, t, x)` with differences, and name the module that breaks it.
 
@@ -78,6 +79,9 @@ def audit(
         network: any module of `(s, t, x)`, such as goes into a `LearnedMap`.
         x: two states or more, `[batch, *event]`, like those of training.
         label: passed on to the network if given; so are `guidance` and `condition`.
+        derivatives: False for a row that takes none, such as `fm`. Then values in the network's own dtype, a gradient
+            of every parameter and independent samples in evaluation mode are all that is asked: a sampler needs these,
+            and samples that interact in training mode only (BatchNorm) are a note.
 
     Raises:
         TypeError, ValueError: if `network` is no module, or `x` no batch of two states at least.
@@ -91,7 +95,8 @@ def audit(
     if len(x) < 2:
         raise ValueError(f"`x` must have two samples at least, got {len(x)}; their independence is part of the audit.")
     conditions = {"label": label, "guidance": guidance, "condition": condition}
-    return _Auditor(network, x, {key: value for key, value in conditions.items() if value is not None}).audit()
+    given = {key: value for key, value in conditions.items() if value is not None}
+    return _Auditor(network, x, given, derivatives).audit()
 
 
 @torch.no_grad()
@@ -106,12 +111,12 @@ def fill_zeros(module: nn.Module) -> None:
 class _Auditor:
     """The copy, its inputs, and the questions asked in turn; the first that fails ends the audit."""
 
-    def __init__(self, network: nn.Module, x: Tensor, conditions: dict[str, Any]) -> None:
+    def __init__(self, network: nn.Module, x: Tensor, conditions: dict[str, Any], derivatives: bool) -> None:
         network = getattr(network, "_orig_mod", network)  # of torch.compile
         self.title = type(network).__name__
         self.own = copy.deepcopy(network).eval()
         fill_zeros(self.own)
-        self.exact = copy.deepcopy(self.own).double()
+        self.exact = copy.deepcopy(self.own).double() if derivatives else None
         dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), x.dtype)
         rise = torch.linspace(0.1, 0.6, len(x), dtype=torch.promote_types(dtype, torch.float32), device=x.device)
         self.inputs = [rise, 0.95 - 0.5 * rise, x.detach().to(dtype)]
@@ -119,12 +124,18 @@ class _Auditor:
         self.conditions = conditions
 
     def audit(self) -> Audit:
-        questions = (self._value, self._derivative, self._gradients, self._independence)
+        by_derivative = (self._value, self._derivative, self._gradients, self._independence, self._independence_trained)
+        by_value = (self._value, self._reached, self._gradients, self._independence)
         found: list[Finding] = []
-        for question in questions:
+        for question in by_value if self.exact is None else by_derivative:
             if found := question():
-                break
-        return Audit(self.title, tuple(found), () if found else tuple(self._notes()))
+                return Audit(self.title, tuple(found))
+        return Audit(self.title, (), tuple(self._interaction() if self.exact is None else self._notes()))
+
+    def _copies(self) -> list[tuple[nn.Module, list[Tensor]]]:
+        """The copy in its own dtype with its inputs, and the one in float64 where there is one."""
+        own = [(self.own, self.inputs)]
+        return own if self.exact is None else [*own, (self.exact, self.exact_inputs)]
 
     def call(self, network: nn.Module, inputs: Sequence[Tensor]) -> Any:
         return network(*(p.clone() for p in inputs), **self.conditions)
@@ -133,7 +144,7 @@ class _Auditor:
         return Finding(name or self.title, problem, remedy)
 
     def _value(self) -> list[Finding]:
-        for network, inputs in ((self.own, self.inputs), (self.exact, self.exact_inputs)):
+        for network, inputs in self._copies():
             s, t, x = (p.clone() for p in inputs)
             recording = record(network, partial(network, s, t, x, **self.conditions))
             if recording.error is not None:
@@ -156,7 +167,7 @@ class _Auditor:
         return self._finding(recording.raised_in, f"fails with parameters and states in {dtype} ({text})", advice)
 
     def _derivative(self) -> list[Finding]:
-        for network, inputs, test in ((self.own, self.inputs, unusable), (self.exact, self.exact_inputs, disagreement)):
+        for (network, inputs), test in zip(self._copies(), (unusable, disagreement), strict=True):
             if whole := test(lambda *p, network=network: flattened(self.call(network, p)), inputs, network):
                 return self._located(network, inputs, test) or [self._finding("", *whole)]
         return []
@@ -172,6 +183,20 @@ class _Auditor:
                 faults[call.name] = found
         return [self._finding(name, *found) for name, found in faults.items()]
 
+    def _reached(self) -> list[Finding]:
+        """Whether a loss of the values has a gradient, and a finite one."""
+        try:
+            with torch.enable_grad():
+                value = self.call(self.own, self.inputs)
+                value.square().sum().backward()
+        except Exception as error:  # whatever a network raises is what the audit is to name
+            return [self._finding("", f"has no gradient ({summary(error)})", remedy(error, self.own))]
+        gradients = [p.grad for p in self.own.parameters() if p.grad is not None]
+        if not all(bool(tensor.isfinite().all()) for tensor in (value, *gradients)):
+            advice = "keep roots, logarithms and quotients away from zero"
+            return [self._finding("", "has a value or a gradient that is not finite", advice)]
+        return []
+
     def _gradients(self) -> list[Finding]:
         missing = {name for name, p in self.own.named_parameters() if p.requires_grad and p.grad is None}
         wholly = [
@@ -186,28 +211,38 @@ class _Auditor:
         return [self._finding(name, problem, advice) for name in (*outermost, *left)]
 
     def _independence(self) -> list[Finding]:
+        return self._coupled(training=False)
+
+    def _independence_trained(self) -> list[Finding]:
+        return self._coupled(training=True)
+
+    def _coupled(self, training: bool) -> list[Finding]:
         s, t, x = self.inputs
         other = x.clone()
         other[0] = other[0].flip(-1) + 0.5
-        for training in (False, True):
-            self.own.train(training)
-            recordings = []
-            for state in (x, other):
-                with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
-                    torch.manual_seed(0)  # the same masks of dropout both times
-                    recordings.append(record(self.own, partial(self.call, self.own, (s, t, state))))
-            self.own.eval()
-            for recording in recordings:
-                if recording.error is not None:
-                    return [self._raised(recording, x.dtype)]
-            pairs = zip(*(recording.calls for recording in recordings), strict=True)
-            name = next((one.name for one, two in pairs if _couples(one, two, len(x))), None)
-            if name is not None:
-                mode = " in training mode" if training else ""
-                problem = f"lets one sample change the result of another{mode}"
-                advice = "use a norm of one sample at a time (GroupNorm, RMSNorm) in place of BatchNorm or batch means"
-                return [self._finding(name, problem, advice)]
-        return []
+        self.own.train(training)
+        recordings = []
+        for state in (x, other):
+            with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+                torch.manual_seed(0)  # the same masks of dropout both times
+                recordings.append(record(self.own, partial(self.call, self.own, (s, t, state))))
+        self.own.eval()
+        for recording in recordings:
+            if recording.error is not None:
+                return [self._raised(recording, x.dtype)]
+        pairs = zip(*(recording.calls for recording in recordings), strict=True)
+        name = next((one.name for one, two in pairs if _couples(one, two, len(x))), None)
+        if name is None:
+            return []
+        mode = " in training mode" if training else ""
+        problem = f"lets one sample change the result of another{mode}"
+        advice = "use a norm of one sample at a time (GroupNorm, RMSNorm) in place of BatchNorm or batch means"
+        return [self._finding(name, problem, advice)]
+
+    def _interaction(self) -> list[str]:
+        """What a row without derivatives allows, and others do not."""
+        allowed = "which flow matching allows and rows that take a derivative refuse"
+        return [f"note: `{found.module}` {found.problem}, {allowed}." for found in self._coupled(training=True)]
 
     def _notes(self) -> list[str]:
         notes = []

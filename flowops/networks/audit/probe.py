@@ -23,7 +23,10 @@ INPLACE = "use the operation that returns a new tensor (x = x + y, not x += y), 
 FUNCTION = "write it with tensor operations; torch.compile ignores the jvp of an autograd.Function"
 DETACHED = "remove the detach() (or .data, item(), NumPy) from its forward; stop gradients outside of the network"
 ROUNDED = "convert with torch.promote_types(x.dtype, torch.float32), which leaves float64 as it is"
-CALLED = "a network is called as network(s, t, x), times [batch] before the state [batch, *event]; write it for these"
+CALLED = (
+    "a network is called as network(s, t, x), times [batch] before the state [batch, *event]; write it for these, or "
+    'wrap one of a single time as OneTime(network, order="tx") or "xt"'
+)
 ELSE = "write it with differentiable tensor operations"
 
 
