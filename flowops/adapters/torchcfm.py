@@ -67,12 +67,10 @@ def velocity_field(model: nn.Module) -> VelocityField:
 def interpolant(matcher: Any) -> Interpolant:
     r"""The path of a `ConditionalFlowMatcher` or of a class under it, with its conditional velocity as $\dot I_t$.
 
-    | class | $I_t$ |
-    |---|---|
-    | `ConditionalFlowMatcher`, `ExactOptimalTransport...` | $(1-t)x_0+tx_1+\sigma z$ |
-    | `VariancePreserving...` | $\cos(\tfrac\pi2t)x_0+\sin(\tfrac\pi2t)x_1+\sigma z$ |
-    | `SchrodingerBridge...` | $(1-t)x_0+tx_1+\sigma\sqrt{t(1-t)}z$ |
-    | `Target...` | $(1-(1-\sigma)t)x_0+tx_1$, where $x_0$ is the noise that it draws, not the base that it is given |
+    * `ConditionalFlowMatcher`, `ExactOptimalTransport...`: $(1-t)x_0+tx_1+\sigma z$
+    * `VariancePreserving...`: $\cos(\tfrac\pi2t)x_0+\sin(\tfrac\pi2t)x_1+\sigma z$
+    * `SchrodingerBridge...`: $(1-t)x_0+tx_1+\sigma\sqrt{t(1-t)}z$
+    * `Target...`: $(1-(1-\sigma)t)x_0+tx_1$, where $x_0$ is the noise that it draws, not the base that it is given
 
     With $\sigma=0$ there is no latent. A constant $\sigma$ blurs both ends, which `validate()` says. A matcher that
     pairs its samples has `gaussian_base=False`; the pairing is `coupling(matcher)`. What is returned was compared with

@@ -88,11 +88,13 @@ def _per_sample(label: Tensor | int, x: Tensor) -> Tensor:
 class TwoTime(nn.Module):
     r"""$v_{s,t}(x)=b_s(x)+(t-s)\,w_{s,t}(x)$ of a network $b$ of one time and a correction $w$ of two.
 
-    The diagonal is $b$ for every $w$, so that a map starts from a pretrained field whatever the correction is; both are
-    trained. If $w$ is zero at first, as a `UNet` is, the map starts as the Euler step of the field. `SecondOrder(b)` is
-    the same with a field that stays as it is, and twice the correction.
+    The diagonal is $b$ for every $w$, so that a map starts from a pretrained field whatever the correction is; if $w$
+    is zero at first, as a `UNet` is, it starts as the Euler step of the field. Both are trained, so this is for rows
+    with a term on the diagonal, such as `lsd`. Rows of distillation (`lmd`) have none, and the diagonal drifts from the
+    teacher while the map is learned: the parameterization `SecondOrder(b)` is the same with a field that stays as it
+    is, and twice the correction.
 
-    Derivatives in $t$ go through $w$ alone, so that rows with $\partial_tX$ and no other derivative (`lsd`, `lmd`)
+    Derivatives in $t$ go through $w$ alone, so that rows with $\partial_tX$ and no other derivative (`lsd`)
     train a $b$ that has no forward derivative, such as one with fused attention. The audit asks for every derivative
     and refuses it: leave it out (`audit=False`).
 

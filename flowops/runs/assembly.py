@@ -126,8 +126,8 @@ def _told_of_one_time(method: Method, report: Callable[[str], None]) -> None:
     """Refuse a network of one time where the map is learned off its diagonal; else say what a step of it is."""
     if not method.diagonal:
         raise ValueError(
-            f"`network` must have two times for {method.name}, got a OneTime; train it by fm and distil it "
-            f"(teacher=..., method='lmd'), or start from it by networks.TwoTime(network, correction)."
+            f"`network` must have two times for {method.name}, got a OneTime; train it by fm and distil it by lmd, or "
+            f"start from it by networks.TwoTime(network, correction)."
         )
     report("The network has one time: a step of the map is an Euler step of its field, which run.solve(...) solves.")
 

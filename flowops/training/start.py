@@ -318,10 +318,10 @@ def _audit(assembly: Assembly, module: LossModule, device: torch.device, report:
     derivatives = not assembly.method.diagonal
     found = audit(module.X.network, like, label=label, condition=condition, derivatives=derivatives)
     if not found.ok:
-        why = "derivatives are taken and samples stay apart" if derivatives else "its values are learned and solved"
+        needs = "forward derivatives" if derivatives else "finite values and gradients"
         raise ValueError(
-            f"The network must be one that {assembly.method.name} can train, for {why}: "
-            f"{' '.join(map(str, found.findings))} To train it all the same, pass audit=False (--no-audit)."
+            f"`network` must have {needs}, and samples that stay apart, for {assembly.method.name}: "
+            f"{' '.join(map(str, found.findings))} To train it all the same, switch the audit off (--no-audit)."
         )
     for note in () if derivatives else found.notes:
         report(note.replace("note:", "Of the network:"))

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from flowops import LearnedMap
+from flowops import LearnedMap, interpolants, problems
 from flowops.evaluation import residual_sizes
+from flowops.methods import METHODS
 from flowops.networks import MLP, OneTime, TwoTime, UNet, audit
 from flowops.runs import NetworkConfig, OptimizerConfig
 from flowops.training import train
@@ -205,6 +206,36 @@ class TestAuditByValues:
         assert "OneTime(network" in found
 
 
+class Watching(OneTime):
+    """A network that has no forward derivative and keeps the lengths of the intervals it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Attending(), "tx")
+        self.lengths: list[float] = []
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor, **conditions: Any) -> Tensor:
+        self.lengths.append(float((t - s).abs().max()))
+        return super().forward(s, t, x, **conditions)
+
+
+class TestRows:
+    def test_those_of_the_diagonal_see_it_alone_and_take_no_derivative(self) -> None:
+        x0, x1 = normal(2, 8, 2, dtype=torch.float32)
+        found = [name for name, method in METHODS.items() if method.diagonal]
+        assert found == ["fm", "reflow", "contrastive-fm"]
+        for name in found:
+            network = Watching()
+            given = {"teacher": problems.rotation(1.0).b} if METHODS[name].row.teacher else {}
+            METHODS[name](LearnedMap(network), interpolants.linear(), x0, x1, seed=0, **given).loss.backward()
+            assert network.lengths
+            assert max(network.lengths) == 0
+        network = Watching()
+        with pytest.raises(NotImplementedError):
+            METHODS["esd"](LearnedMap(network), interpolants.linear(), x0, x1, seed=0)
+        METHODS["psd-u"](LearnedMap(network), interpolants.linear(), x0, x1, seed=0)
+        assert max(network.lengths) > 0
+
+
 class TestTraining:
     def test_flow_matching_trains_what_has_one_time_and_no_derivative(self, small: Make) -> None:  # noqa: F811
         lines: list[str] = []
@@ -230,7 +261,7 @@ class TestTraining:
             train(small(method="lsd"), network=OneTime(TimeFirst(), "tx"), report=silent)
 
     def test_a_refusal_names_the_way_out(self, small: Make) -> None:  # noqa: F811
-        with pytest.raises(ValueError, match=r"OneTime\(network, order=.*audit=False \(--no-audit\)"):
+        with pytest.raises(ValueError, match=r"finite values and gradients.*OneTime\(network, order=.*\(--no-audit\)"):
             train(small(method="fm"), network=StateFirst(), report=silent)
 
     def test_first_weights_come_from_a_file_under_the_names_of_the_module(self, small: Make, tmp_path: Path) -> None:  # noqa: F811
