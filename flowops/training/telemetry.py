@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from flowops._arguments import expand_times
 from flowops._derivatives import value_and_jvp
@@ -240,6 +241,33 @@ def flop_per_sample(module: LossModule, draw: Draw) -> float:
     return total / draw.size
 
 
+PRODUCTS: Mapping[str, Any] = {
+    "addmm": torch.mm,
+    "baddbmm": torch.bmm,
+    "addbmm": lambda a, b: torch.bmm(a, b).sum(0),
+    "addmv": torch.mv,
+    "addr": torch.outer,
+}
+"""What a product that is added to something multiplies."""
+
+
+class _WithoutFactors(TorchFunctionMode):
+    """Sums of a product and a multiple, in two operations.
+
+    Torch's own ends the process where a forward derivative of it is taken under a mode that sees every operation, and
+    the first summand has none. The attention of diffusers is of this kind.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        product = PRODUCTS.get(getattr(func, "__name__", ""))
+        beta, alpha = kwargs.get("beta", 1), kwargs.get("alpha", 1)
+        if product is None or beta == 1 or len(args) != 3 or kwargs.keys() - {"beta", "alpha"}:
+            return func(*args, **kwargs)
+        result = alpha * product(*args[1:])
+        return result + beta * args[0] if beta else result
+
+
 class _Everywhere:
     """The place to which a counter adds what it counts, whichever module it is in."""
 
@@ -262,7 +290,7 @@ def _counted(module: LossModule, draw: Draw, parameters: Sequence[Tensor]) -> fl
     counter = FlopCounterMode(display=False)
     tracker: Any = _Everywhere()
     counter.mod_tracker = tracker  # torch's own hangs hooks on modules, which fail inside of torch.func
-    with counter:
+    with counter, _WithoutFactors():
         with module.autocast():
             average, teacher = module.average, module.teacher
             loss = module.method.evaluate(module.X, module.interpolant, draw, teacher=teacher, average=average).loss

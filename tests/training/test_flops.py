@@ -63,6 +63,28 @@ def test_convolutions_and_attention_count() -> None:
     assert flop_per_sample(module, draw) > 6 * weights  # each weight is used at many places
 
 
+class Added(nn.Module):
+    """Products, with a multiple added that has no derivative, as attention is written in other libraries."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.inner, self.factor = nn.Linear(2, 2), factor
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor) -> Tensor:
+        h = self.inner(x + t[:, None])
+        offset = h.new_ones(len(h), 1, 1)
+        return torch.baddbmm(offset, h[:, None], h[..., None], beta=self.factor, alpha=0.5)[:, 0] * x
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_products_beside_a_multiple_count_like_those_beside_a_sum(factor: float) -> None:
+    # torch's own derivative of these ends the process under a counter; it counts the one with a factor of one itself
+    module, draw = module_of("lsd")
+    X, itself = (LearnedMap(Added(f)) for f in (factor, 1.0))
+    counted = flop_per_sample(LossModule(X, module.method, module.interpolant), draw)
+    assert counted == flop_per_sample(LossModule(itself, module.method, module.interpolant), draw) > 0
+
+
 def test_nothing_is_changed_by_it() -> None:
     class Noisy(nn.Module):
         """Drops values, and counts how often it was called."""

@@ -35,7 +35,7 @@ def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
     return s, t + 0.4, normal(3, 1, 8, 8, dtype=dtype)
 
 
-def given(network: Any) -> dict[str, Tensor]:
+def given(network: Any) -> dict[str, Any]:
     return {"label": torch.tensor([0, 1, 2])} if network.accepted_conditions else {}
 
 
