@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 EXTRAS = ["beartype", "jaxtyping", "lightning", "matplotlib", "ot", "pytest", "rich", "sklearn", "torchvision", "tyro"]
+EXTRAS += ["bokeh", "datasets", "diffusers", "flow_matching", "huggingface_hub", "peft", "wandb"]
+DERIVED = {f"flowops.adapters.diffusers.{name}": "diffusers" for name in ("model", "pipeline", "export")}
+"""Modules of classes that derive from those of a library, and the extra that they must ask for without it."""
 
 
 def main() -> None:
@@ -27,10 +30,24 @@ def main() -> None:
     modules = [info.name for info in pkgutil.walk_packages(flowops.__path__, "flowops.")]
     core = [line for line in importlib.metadata.requires("flowops") if "extra ==" not in line]
     for name in modules + [line.partition(">")[0] for line in core]:
-        importlib.import_module(name)
+        if name in DERIVED:
+            check_refusal(name, DERIVED[name])
+        else:
+            importlib.import_module(name)
     if not importlib.resources.files("flowops").joinpath("py.typed").is_file():
         sys.exit("The wheel must hold flowops/py.typed, and it does not; see tool.hatch in pyproject.toml.")
-    print(f"flowops {version}: {len(modules)} modules import with {', '.join(core)} only")
+    print(f"flowops {version}: {len(modules) - len(DERIVED)} modules import with {', '.join(core)} only")
+
+
+def check_refusal(name: str, extra: str) -> None:
+    """Ends with a sentence unless the module names the extra that it needs."""
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        if f"flowops[{extra}]" not in str(error):
+            sys.exit(f"{name} must name the extra {extra}, and it says: {error}")
+    else:
+        sys.exit(f"{name} must need the extra {extra}, and imports without it; take it from the list in this file.")
 
 
 if __name__ == "__main__":
