@@ -117,7 +117,9 @@ def _training(results: dict[str, Any]) -> str:
         return ""
     losses = "; ".join(f"{step}: {loss}" for step, loss in last["loss"])
     waiting = f"{100 * last['waiting_share']:.1f} % of the time waiting for data"
+    used = last.get("utilization")
+    speed = f"{last['images_per_second']} images/s" + (f" ({100 * used:.1f} % of the peak)" if used else "")
     return (
-        f"## Training\n\n{last['step']} steps on {last['data']}, {last['images_per_second']} images/s, {waiting}, "
+        f"## Training\n\n{last['step']} steps on {last['data']}, {speed}, {waiting}, "
         f"{last['skipped']} steps skipped. Mean loss up to a step: {losses}."
     )

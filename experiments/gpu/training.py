@@ -42,16 +42,18 @@ def trained(setting: Setting, steps: int, minutes: float) -> dict[str, Any]:
 
 
 def curve(run: Run) -> dict[str, Any]:
-    """Means of the loss over twenty parts of the training so far, speed and waiting, and steps that were skipped."""
+    """Means of the loss over twenty parts so far, speed and use of the device, waiting, and steps that were skipped."""
     with run.folder.metrics.open(newline="", encoding="utf-8") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     size = -(-len(rows) // 20)
     parts = [rows[k : k + size] for k in range(0, len(rows), size)]
     speeds = sorted(row["samples_per_second"] for row in rows)
+    used = sorted(row["utilization"] for row in rows if "utilization" in row)  # none on a device of unknown peak
     facts = json.loads(run.folder.facts.read_text(encoding="utf-8"))
     return {
         "loss": [[int(part[-1]["step"]), rounded(sum(row["loss"] for row in part) / len(part))] for part in parts],
         "images_per_second": rounded(speeds[len(speeds) // 2]),
+        "utilization": rounded(used[len(used) // 2]) if used else None,
         "waiting_share": rounded(sum(row["waiting_share"] for row in rows) / len(rows)),
         "skipped": int(rows[-1]["skipped"]),
         "data": facts["data"],
