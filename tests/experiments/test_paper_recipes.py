@@ -276,9 +276,10 @@ def shrunk(config: TrainConfig, folder: Path, **changed: Any) -> TrainConfig:
     return replace(config, checkpoint_every=0, out=str(folder))
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    """Weights of a small network in a folder, as those of EDM are."""
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small network in a folder, as those of EDM are; tests must not change it."""
+    tmp_path = tmp_path_factory.mktemp("weights")
     config = shrunk(WEIGHTS, tmp_path / "edm")
     options = (*config.options, "weight=Denoising(0.5)")
     taught = replace(
