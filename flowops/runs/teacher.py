@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +14,8 @@ from flowops._named import Registry, meant
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
 from flowops.maps import FlowMap, reschedule
-from flowops.maps.reschedule import RescheduledField
+from flowops.maps.reschedule import RescheduledField, RescheduledMap
+from flowops.maps.schedule_change import ScheduleChange
 from flowops.problems import REFERENCE, Problem
 from flowops.runs.assembly import method_of
 from flowops.runs.settings import DIFFUSERS, TrainConfig, refuse_given
@@ -80,7 +81,7 @@ def teacher_of(
         _check_event(run.event, event, name)
         as_map = kind == "map" or (kind == "field or map" and _round_before(run.config, config))
         operator: VelocityField | FlowMap = run.X if as_map else run.X.velocity()
-        return _moved(operator, run.interpolant, interpolant).to(device)
+        return _moved(operator, run.interpolant, interpolant, event, report).to(device)
     if isinstance(made, Problem):
         _check_event(made.event, event, name)
         made = made.X if kind == "map" and made.X is not None else made.b
@@ -93,17 +94,13 @@ def teacher_of(
 
 def _pretrained(
     folder: str, interpolant: Interpolant, event: Sequence[int], report: Callable[[str], None]
-) -> VelocityField:
+) -> VelocityField | FlowMap:
     """The field of a model of diffusers on the schedule of the run, its clock held where the model knows no levels."""
     from flowops.adapters.diffusers import velocity_field
-    from flowops.adapters.diffusers.field import missed
 
     b = velocity_field(folder)
     b.backbone.check_event(event)
-    moved = _moved(b, b.interpolant, interpolant, truncate=True)
-    if isinstance(moved, RescheduledField) and moved.change.truncated:
-        report(missed(moved.change, math.prod(event)))
-    return moved
+    return _moved(b, b.interpolant, interpolant, event, report)
 
 
 def _loaded(name: str, device: torch.device, load: Callable[..., Any]) -> Any:
@@ -145,16 +142,32 @@ def _check_event(found: Sequence[int], event: Sequence[int], name: str) -> None:
         )
 
 
-@overload
-def _moved(operator: VelocityField, old: Interpolant, new: Interpolant, *, truncate: bool = False) -> VelocityField: ...
-@overload
 def _moved(
-    operator: VelocityField | FlowMap, old: Interpolant, new: Interpolant, *, truncate: bool = False
-) -> VelocityField | FlowMap: ...
-def _moved(
-    operator: VelocityField | FlowMap, old: Interpolant, new: Interpolant, *, truncate: bool = False
+    operator: VelocityField | FlowMap,
+    old: Interpolant,
+    new: Interpolant,
+    event: Sequence[int],
+    report: Callable[[str], None],
 ) -> VelocityField | FlowMap:
-    """The operator on the schedule `new`; as it is where the two are one."""
+    """The operator on the schedule `new`; as it is where the two are one.
+
+    Its clock is held where `old` reaches less far, as a variance-preserving one does, and `report` is told what that
+    leaves out.
+    """
     times = torch.linspace(0, 1, 101, dtype=torch.float64)
-    same = all(torch.equal(getattr(old, name)(times), getattr(new, name)(times)) for name in ("alpha", "beta", "gamma"))
-    return operator if same else reschedule(operator, old, new, truncate=truncate)
+    if all(torch.equal(getattr(old, name)(times), getattr(new, name)(times)) for name in ("alpha", "beta", "gamma")):
+        return operator
+    moved = reschedule(operator, old, new, truncate=True)
+    if isinstance(moved, RescheduledField | RescheduledMap) and moved.change.truncated:
+        report(_missed(moved.change, math.prod(event)))
+    return moved
+
+
+def _missed(change: ScheduleChange, size: int) -> str:
+    """What a truncated clock leaves out, as a sentence, for samples of mean square one."""
+    start, end = (found / size**0.5 for found in change.defect(size, size))
+    return (
+        f"The noise levels of the teacher end before those of the run: its clock is held there, and per number of a "
+        f"sample the laws are off by at most {start:.2g} at the noise and {end:.2g} at the data (W2, samples of mean "
+        f"square one)."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -87,6 +88,25 @@ class TestOtherRuns:
         X = found(config, "map")
         assert isinstance(X, FlowMap)
         torch.testing.assert_close(X(0.0, T, X0), reschedule(teacher.X, teacher.interpolant, I)(0.0, T, X0))
+
+    def test_a_clock_that_ends_before_the_run_is_held_and_told(self, small: Make) -> None:
+        teacher = train(small("teacher", method="fm", interpolant="variance_preserving", steps=2), report=silent)
+        config, told = small(method="lmd", teacher=str(teacher.folder.path)), list[str]()
+        b = found(config, report=told.append)
+        wanted = reschedule(teacher.X.velocity(), teacher.interpolant, I, truncate=True)
+        assert isinstance(b, VelocityField)
+        torch.testing.assert_close(b(T, X0), wanted(T, X0))
+        [said] = told
+        start = re.search(r"off by at most (\S+) at the noise and 0 at the data", said)
+        assert start is not None, said
+        ratio = teacher.interpolant.beta(0.0) / teacher.interpolant.alpha(0.0)  # of data in what is held for noise
+        assert float(start[1]) == pytest.approx(float(ratio), rel=0.03)
+        assert isinstance(train(config, report=silent), Run)
+
+    def test_a_clock_that_reaches_as_far_is_not_held(self, small: Make) -> None:
+        teacher, told = train(small("teacher", method="fm", steps=1), report=silent), list[str]()
+        found(small(method="lmd", teacher=str(teacher.folder.path)), report=told.append)
+        assert not told
 
     def test_a_run_on_other_samples_is_no_teacher(self, small: Make) -> None:
         teacher = train(small("teacher", "digits", method="fm", steps=1), report=silent)

@@ -13,7 +13,6 @@ from flowops.adapters.diffusers.folder import open_folder
 from flowops.adapters.diffusers.reading import DiffusionReading, Reading, check_schedule, reading_of
 from flowops.fields import VelocityField
 from flowops.interpolants import Interpolant
-from flowops.maps.schedule_change import ScheduleChange
 
 
 class DiffusersField(VelocityField):
@@ -103,14 +102,3 @@ def check_variance(backbone: Backbone, reading: Reading) -> None:
             f"`model` must return {backbone.channels} channels, as many as it is given, got {2 * backbone.channels}; "
             f"flow matching learns no variance."
         )
-
-
-def missed(change: ScheduleChange, size: int) -> str:
-    """What a truncated clock leaves out, as a sentence, for images of mean square one."""
-    start, end = change.defect(size, size)
-    root = size**0.5
-    return (
-        f"The noise levels of the teacher end before those of the run: its clock is held there, and per pixel the laws "
-        f"are off by at most {start / root:.2g} at the noise and {end / root:.2g} at the data (W2, images of mean "
-        f"square one)."
-    )
