@@ -205,7 +205,10 @@ def test_after_an_interruption_the_same_command_goes_on(tmp_path: Path, jobs: st
     """Ctrl-C in the midst of the training is one line and 130; the run goes on from its checkpoint."""
     words = command(tmp_path, "--samples-seen", "64000", "--checkpoint-every", "100", "--jobs", jobs)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    started = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    started = subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )  # fmt: skip
     folder = tmp_path / "it" / "runs" / "fm--linear--independent--0" / "checkpoints"
     for _ in range(1200):
         if folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir()):
