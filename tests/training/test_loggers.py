@@ -16,7 +16,7 @@ from flowops.runs import HardwareConfig, LogConfig, Run, RunFolder
 from flowops.training import Interrupted, Logger, RunStart, StepReport, train
 from flowops.training.loggers import CSVLogger, TensorBoardLogger
 from flowops.training.loggers.logger import End, Picture
-from flowops.training.loggers.sent import Sent
+from flowops.training.loggers.tracker import Sent
 from tests.runs.small import Make, silent
 
 pytestmark = [

@@ -1,13 +1,15 @@
-"""What a tracker was told of a run: its name for it, and how far. A tracker takes no row back."""
+"""A tracker, and what it was told of a run: its name for it, and how far. It takes no row back."""
 
 from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flowops._files import write_text
+from flowops.training.loggers.logger import Logger, Picture
 
 
 class Sent:
@@ -45,6 +47,29 @@ class Sent:
     def _write(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_text(self._path, json.dumps({"id": self.identity, "step": self._last}) + "\n")
+
+
+class Tracker(Logger):
+    """A logger of a library that holds runs: rows of steps that are done again are not told twice.
+
+    `begin` of a subclass sets `run`, which has `log(values, step=...)`, `image`, which makes one of the library's
+    pictures, and `sent`.
+    """
+
+    run: Any = None
+    image: Any
+    sent: Sent
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._log(step, values)
+
+    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        self._log(step, {name: self.image(picture) for name, picture in pictures.items()})
+
+    def _log(self, step: int, values: Mapping[str, Any]) -> None:
+        if self.run is not None and self.sent.new(step):
+            self.run.log(dict(values), step=step)
+            self.sent.note(step)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
