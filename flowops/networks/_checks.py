@@ -73,18 +73,6 @@ def misfit(network: nn.Module, event: torch.Size, dtype: torch.dtype, x: Tensor,
     )
 
 
-def without_auxiliary(network: nn.Module) -> Exception:
-    """Why a network gives no velocity beside its value."""
-    name = type(network).__name__
-    return ValueError(f"`auxiliary` must be True for a second output, got False; build {name}(auxiliary=True).")
-
-
-def without_log_det(network: nn.Module) -> Exception:
-    """Why a network gives no rate of a logarithm of determinants."""
-    name = type(network).__name__
-    return ValueError(f"`log_det` must be True for a rate of log-determinants, got False; build {name}(log_det=True).")
-
-
 def check_weights(own: Mapping[str, Tensor], given: Mapping[str, Tensor], whose: str) -> None:
     """Refuse weights that are not those of a network, by their names."""
     faults = {

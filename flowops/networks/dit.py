@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from flowops._arguments import number, whole
 from flowops._types import PerSample, State, Times
-from flowops.networks._checks import check_common, misfit, without_auxiliary, without_log_det
+from flowops.networks._checks import check_common, misfit
 from flowops.networks.blocks.conditions import Conditions
 from flowops.networks.blocks.patches import Patches
 from flowops.networks.blocks.style import PLAIN
 from flowops.networks.blocks.tokens import Block, Last
-from flowops.networks.layers import Interval, LogDetHead, linear
+from flowops.networks.layers import ConditionedNetwork, Interval, LogDetHead, linear
 
 
-class DiT(nn.Module):
+class DiT(ConditionedNetwork):
     r"""A diffusion transformer $f_{s,t}(x)$ of images or sequences, for `LearnedMap(DiT(...))`.
 
     An image `[batch, channels, height, width]` is cut into squares, a sequence `[batch, length, channels]` into pieces,
@@ -121,50 +121,18 @@ class DiT(nn.Module):
         heads_of_two = [block(), Last(width, self.patches.size, generator)] if auxiliary else []
         self.auxiliary = nn.ModuleList(heads_of_two) if auxiliary else None
 
-    def forward(
-        self,
-        s: Times,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> State:
-        return self.patches.joined(self.last(*self._features(s, t, x, label, guidance, interval, condition))).to(
-            x.dtype
-        )
+    def _value(self, features: tuple[Tensor, Tensor], x: State) -> State:
+        return self.patches.joined(self.last(*features)).to(x.dtype)
 
-    def value_and_log_det_rate(
-        self,
-        s: Times,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> tuple[State, PerSample]:
-        r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
-        if self.log_det is None:
-            raise without_log_det(self)
-        h, c = self._features(s, t, x, label, guidance, interval, condition)
-        return self.patches.joined(self.last(h, c)).to(x.dtype), self.log_det(h.mean(1)).to(x.dtype)
+    def _rate(self, features: tuple[Tensor, Tensor], x: State) -> PerSample:
+        assert self.log_det is not None
+        rate: PerSample = self.log_det(features[0].mean(1)).to(x.dtype)
+        return rate
 
-    def auxiliary_velocity(
-        self,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> State:
-        """The second output of a network with `auxiliary=True`, a velocity. Cost: one call and a block."""
-        if self.auxiliary is None:
-            raise without_auxiliary(self)
+    def _second(self, features: tuple[Tensor, Tensor], x: State) -> State:
+        assert isinstance(self.auxiliary, nn.ModuleList)
         block, last = self.auxiliary
-        h, c = self._features(t, t, x, label, guidance, interval, condition)
+        h, c = features
         return self.patches.joined(last(block(h, c), c)).to(x.dtype)
 
     def _features(

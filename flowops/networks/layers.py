@@ -1,16 +1,16 @@
-r"""Layers that networks share: maps drawn from a generator, features of times and states, vectors of labels."""
+r"""What networks share: maps drawn from a generator, features of times and states, vectors of labels, their calls."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from flowops._arguments import number
-from flowops._types import Times
+from flowops._types import PerSample, State, Times
 
 PERIODS: Final = 1e4  # the ratio of the highest to the lowest frequency of a positional embedding
 EMBEDDINGS: Final = ("positional", "fourier")
@@ -299,3 +299,80 @@ class LabelEmbedding(nn.Module):
             f"`label` must be an integer class between 0 and {self.null_label}, got {given}; build the network with "
             f"more labels, or number the classes from zero ({self.null_label} stands for no label)."
         )
+
+
+class ConditionedNetwork(nn.Module):
+    r"""A network $f_{s,t}(x)$ that is told conditions and may have a second output, as it is called.
+
+    A subclass says what its last layer sees, by `_features` of the arguments of a call in their order, and what comes
+    of it, by `_value`, `_rate` and `_second`.
+    """
+
+    log_det: nn.Module | None
+    auxiliary: nn.Module | None
+
+    def forward(
+        self,
+        s: Times,
+        t: Times,
+        x: State,
+        label: Tensor | int | None = None,
+        guidance: Tensor | float | None = None,
+        interval: Interval = None,
+        condition: Tensor | None = None,
+    ) -> State:
+        return self._value(self._features(s, t, x, label, guidance, interval, condition), x)
+
+    def value_and_log_det_rate(
+        self,
+        s: Times,
+        t: Times,
+        x: State,
+        label: Tensor | int | None = None,
+        guidance: Tensor | float | None = None,
+        interval: Interval = None,
+        condition: Tensor | None = None,
+    ) -> tuple[State, PerSample]:
+        r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
+        if self.log_det is None:
+            raise _without_log_det(self)
+        features = self._features(s, t, x, label, guidance, interval, condition)
+        return self._value(features, x), self._rate(features, x)
+
+    def auxiliary_velocity(
+        self,
+        t: Times,
+        x: State,
+        label: Tensor | int | None = None,
+        guidance: Tensor | float | None = None,
+        interval: Interval = None,
+        condition: Tensor | None = None,
+    ) -> State:
+        """The second output of a network with `auxiliary=True`, a velocity. Cost: one call, and at most a block."""
+        if self.auxiliary is None:
+            raise _without_auxiliary(self)
+        return self._second(self._features(t, t, x, label, guidance, interval, condition), x)
+
+    def _features(self, s: Times, t: Times, x: State, *conditions: Any) -> Any:
+        raise NotImplementedError
+
+    def _value(self, features: Any, x: State) -> State:
+        raise NotImplementedError
+
+    def _rate(self, features: Any, x: State) -> PerSample:
+        raise NotImplementedError
+
+    def _second(self, features: Any, x: State) -> State:
+        raise NotImplementedError
+
+
+def _without_auxiliary(network: nn.Module) -> Exception:
+    """Why a network gives no velocity beside its value."""
+    name = type(network).__name__
+    return ValueError(f"`auxiliary` must be True for a second output, got False; build {name}(auxiliary=True).")
+
+
+def _without_log_det(network: nn.Module) -> Exception:
+    """Why a network gives no rate of a logarithm of determinants."""
+    name = type(network).__name__
+    return ValueError(f"`log_det` must be True for a rate of log-determinants, got False; build {name}(log_det=True).")

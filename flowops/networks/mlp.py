@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from flowops._arguments import whole
 from flowops._types import PerSample, State, Times
-from flowops.networks._checks import misfit, without_auxiliary, without_log_det
+from flowops.networks._checks import misfit
 from flowops.networks.layers import (
+    ConditionedNetwork,
     ConditionEmbedding,
     Embedded,
     Fourier,
@@ -31,7 +32,7 @@ from flowops.networks.layers import (
 ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {"gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh}
 
 
-class MLP(nn.Module):
+class MLP(ConditionedNetwork):
     r"""A network $f_{s,t}(x)$ of `depth` hidden layers over the flattened event, for `LearnedMap(MLP(...))`.
 
     It sees Fourier features of $x$ and of the times $s$ and $t-s$, and an embedding of the label, side by side. It is
@@ -115,49 +116,19 @@ class MLP(nn.Module):
         layers = (linear(width, width, generator), linear(width, size, generator)) if auxiliary else ()
         self.auxiliary = nn.ModuleList(layers) if auxiliary else None
 
-    def forward(
-        self,
-        s: Times,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> State:
-        return self.last(self._features(s, t, x, label, guidance, interval, condition)).reshape(x.shape)
+    def _value(self, features: Tensor, x: State) -> State:
+        return self.last(features).reshape(x.shape)
 
-    def value_and_log_det_rate(
-        self,
-        s: Times,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> tuple[State, PerSample]:
-        r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
-        if self.log_det is None:
-            raise without_log_det(self)
-        features = self._features(s, t, x, label, guidance, interval, condition)
-        return self.last(features).reshape(x.shape), self.log_det(features)
+    def _rate(self, features: Tensor, x: State) -> PerSample:
+        assert self.log_det is not None
+        rate: PerSample = self.log_det(features)
+        return rate
 
-    def auxiliary_velocity(
-        self,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> State:
-        """The second output of a network with `auxiliary=True`, a velocity. Cost: one call."""
-        if self.auxiliary is None:
-            raise without_auxiliary(self)
+    def _second(self, features: Tensor, x: State) -> State:
+        assert isinstance(self.auxiliary, nn.ModuleList)
         inner, outer = self.auxiliary
-        features = inner(self._features(t, t, x, label, guidance, interval, condition))
-        return outer(ACTIVATIONS[self.activation](features)).reshape(x.shape)
+        second: State = outer(ACTIVATIONS[self.activation](inner(features))).reshape(x.shape)
+        return second
 
     def _features(
         self,

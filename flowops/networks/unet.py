@@ -13,16 +13,14 @@ from flowops.networks._checks import (
     check_normalization,
     check_options,
     misfit,
-    without_auxiliary,
-    without_log_det,
 )
 from flowops.networks.blocks.conditions import Conditions
 from flowops.networks.blocks.preserving import force
 from flowops.networks.blocks.style import PLAIN, PRESERVING, Style
-from flowops.networks.layers import Interval, LogDetHead
+from flowops.networks.layers import ConditionedNetwork, Interval, LogDetHead
 
 
-class UNet(nn.Module):
+class UNet(ConditionedNetwork):
     r"""A network $f_{s,t}(x)$ of images `[batch, channels, height, width]`, for `LearnedMap(UNet(...))`.
 
     Residual blocks at falling and then at rising resolution, joined across; every block is scaled and shifted by a
@@ -154,47 +152,18 @@ class UNet(nn.Module):
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
         self.last = plan.style.last(now, image, plan.generator)
 
-    def forward(
-        self,
-        s: Times,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> State:
-        return self.last(self._features(s, t, x, label, guidance, interval, condition)[0]).to(x.dtype)
+    def _value(self, features: tuple[Tensor, Tensor], x: State) -> State:
+        return self.last(features[0]).to(x.dtype)
 
-    def value_and_log_det_rate(
-        self,
-        s: Times,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> tuple[State, PerSample]:
-        r"""The value and the rate $D_{s,t}(x)$, `[batch]`, of a network with `log_det=True`. Cost: one call."""
-        if self.log_det is None:
-            raise without_log_det(self)
-        features = self._features(s, t, x, label, guidance, interval, condition)[0]
-        return self.last(features).to(x.dtype), self.log_det(features.mean((2, 3))).to(x.dtype)
+    def _rate(self, features: tuple[Tensor, Tensor], x: State) -> PerSample:
+        assert self.log_det is not None
+        rate: PerSample = self.log_det(features[0].mean((2, 3))).to(x.dtype)
+        return rate
 
-    def auxiliary_velocity(
-        self,
-        t: Times,
-        x: State,
-        label: Tensor | int | None = None,
-        guidance: Tensor | float | None = None,
-        interval: Interval = None,
-        condition: Tensor | None = None,
-    ) -> State:
-        """The second output of a network with `auxiliary=True`, a velocity. Cost: one call and a block."""
-        if self.auxiliary is None:
-            raise without_auxiliary(self)
-        return self.auxiliary(*self._features(t, t, x, label, guidance, interval, condition)).to(x.dtype)
+    def _second(self, features: tuple[Tensor, Tensor], x: State) -> State:
+        assert self.auxiliary is not None
+        second: State = self.auxiliary(*features).to(x.dtype)
+        return second
 
     def _features(
         self,
