@@ -66,7 +66,7 @@ OUTSIDE = {"theory_checks", "tests", "experiments"}
 LATE = {"sympy", "scipy", "torchdiffeq", "matplotlib", "jaxtyping", "ot", "torchvision", "PIL", "sklearn", "lightning"}
 LATE |= {"tyro", "yaml", "jinja2", "safetensors", "rich", "tensorboard", "torchmetrics", "torch_fidelity", "filelock"}
 LATE |= {"bokeh", "tornado", "wandb", "trackio", "datasets", "webdataset", "diffusers", "huggingface_hub"}
-LATE |= {"torchcfm", "flow_matching", "peft"}
+LATE |= {"torchcfm", "flow_matching", "peft", "timm"}
 TORCH_FUNC: dict[str, tuple[str, ...]] = {
     "_derivatives.py": ("torch.func", "torch.autograd.forward_ad"),
     "fields/divergence.py": ("torch.func.vmap",),

@@ -42,7 +42,7 @@ class Compare(TrainConfig):
         seeds: seeds of each combination.
         calls: numbers of network calls along the map.
         n: samples of each sampler.
-        features: features of images; pixels if left out, inception, or package.module:factory.
+        features: features of images; pixels if left out, inception, dinov2, or package.module:factory.
         split: split of the data, train or test.
         solver: solver of the map's own field beside it.
         metrics: further columns, as in flowops evaluate.

@@ -25,7 +25,7 @@ class Evaluate(Sampling):
     Attributes:
         steps: numbers of equal steps along the map.
         n: samples of each sampler.
-        features: features of images; pixels if left out, inception, or package.module:factory.
+        features: features of images; pixels if left out, inception, dinov2, or package.module:factory.
         split: split of the data, train or test.
         solver: solvers of the map's own diagonal field.
         solver_steps: equal steps of the solvers that have a fixed number of them.

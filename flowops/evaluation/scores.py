@@ -27,7 +27,7 @@ from flowops.metrics import (
     histogram_kl,
     statistics,
 )
-from flowops.metrics.inception import NAME as INCEPTION
+from flowops.metrics.extractors import FRECHET
 
 LEAST = 10  # samples for which the metrics mean anything
 
@@ -192,7 +192,7 @@ class ImageScores(Scores):
             for columns in OF_FEATURES
             for name in columns
         ]
-        frechet = "FID" if extractor.name == INCEPTION else f"Fréchet distance ({extractor.name})"
+        frechet = FRECHET.get(extractor.name, f"Fréchet distance ({extractor.name})")
         further = (f"{frechet}, first {self._held}", f"recall, first {self._held}") if self._unequal else ()
         self._recall = 1 + names.index("recall")
         self.columns = (frechet, *names, *further, *self.own)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from flowops._named import Registry
 from flowops._operator import takes
+from flowops.metrics import dinov2, inception
+from flowops.metrics.dinov2 import dinov2_extractor
 from flowops.metrics.extractor import Extractor
 from flowops.metrics.inception import inception_extractor
 
@@ -24,9 +26,15 @@ def _bytes(images: Tensor) -> Tensor:
 
 
 EXTRACTORS: Registry[Extractor] = Registry(
-    "features", Extractor, {"pixels": _pixels, "inception": inception_extractor}, passed=("weights", "device")
+    "features",
+    Extractor,
+    {"pixels": _pixels, "inception": inception_extractor, "dinov2": dinov2_extractor},
+    passed=("weights", "device"),
 )
 """By name."""
+
+FRECHET = {inception.NAME: "FID", dinov2.NAME: "FD-DINOv2"}
+"""What the Fréchet distance of these features alone is called."""
 
 
 def open_extractor(
@@ -36,11 +44,12 @@ def open_extractor(
 
     * `pixels`: the bytes themselves divided by 255, in float64; exact, without weights, for small images.
     * `inception`: the 2048 features of the Inception network of the FID; its published weights are needed.
+    * `dinov2`: the 1024 features of DINOv2's ViT-L/14 on 224 x 224 pixels; its published weights are needed.
     * `package.module:factory`: what your own function returns; it may take `weights` and a `device`.
 
     Args:
         name: one of these, or an extractor.
-        weights: file of the weights, for `inception` and for a factory that takes them.
+        weights: file of the weights, for `inception`, `dinov2` and a factory that takes them.
         device: where the features are computed.
 
     Raises:

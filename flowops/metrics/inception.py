@@ -1,8 +1,7 @@
 """The Inception network of the FID: its 2048 features, with the published weights and nothing else under its name.
 
 torch-fidelity's port is used, resizing included, which is that of the original code (TensorFlow 1, bilinear, not
-antialiased); torchmetrics resizes the same network's input otherwise by default. Nothing is downloaded here: a file is
-looked for where torch keeps downloads, and a missing one is told with its address.
+antialiased); torchmetrics resizes the same network's input otherwise by default. Nothing is downloaded here.
 """
 
 from __future__ import annotations
@@ -14,14 +13,17 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from flowops._files import digest
 from flowops._named import require
+from flowops.metrics._published import Published
 from flowops.metrics.extractor import Extractor
 
 NAME: Final = "inception-2015-12-05"
-FILE: Final = "weights-inception-2015-12-05-6726825d.pth"
-URL: Final = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE}"
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+WEIGHTS = Published(
+    "Inception",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    "96 MB",
+)
 
 
 def inception_extractor(weights: Path | str | None = None, *, device: torch.device | str = "cpu") -> Extractor:
@@ -37,26 +39,15 @@ def inception_extractor(weights: Path | str | None = None, *, device: torch.devi
         ImportError: without torch-fidelity.
     """
     fidelity = require("torch_fidelity.feature_extractor_inceptionv3", "metrics")
-    path = Path(torch.hub.get_dir(), "checkpoints", FILE) if weights is None else Path(weights)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The weights of Inception must be in {path}, and are not; download {URL} (96 MB) to that place, or pass "
-            f"weights=FILE."
-        )
-    found = digest(path, "sha256")
-    if found != SHA256:
-        raise ValueError(
-            f"{path} must be {FILE} with SHA-256 {SHA256[:16]}..., got {found[:16]}...; download it again from {URL}."
-        )
+    path = WEIGHTS.find(weights)
     network = fidelity.FeatureExtractorInceptionV3("inception", ["2048"], _reread(path)).to(device)
 
     def function(images: Tensor) -> Tensor:
-        if images.shape[1] != 3:
-            raise ValueError(f"`images` must have 3 channels for Inception, got {images.shape[1]}; repeat grey ones.")
+        WEIGHTS.check_colours(images)
         features: Tensor = network(images)[0]
         return features
 
-    return Extractor(NAME, function, 2048, f"{FILE}, torch-fidelity", device)
+    return Extractor(NAME, function, 2048, f"{WEIGHTS.file}, torch-fidelity", device)
 
 
 def _reread(path: Path) -> io.BytesIO:

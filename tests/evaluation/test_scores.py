@@ -16,10 +16,13 @@ from flowops.data import Images, Pairs, open_dataset, to_uint8
 from flowops.data.images import Split
 from flowops.evaluation.scores import ImageScores, PointScores
 from flowops.metrics import (
+    Extractor,
     FeatureStatistics,
     cell_masses,
+    dinov2,
     frechet_distance,
     histogram_kl,
+    inception,
     open_extractor,
     statistics,
 )
@@ -61,6 +64,15 @@ def test_fewer_samples_than_cells_with_mass_have_no_divergence() -> None:
 def test_a_law_without_density_has_no_divergence() -> None:
     scores = PointScores(open_dataset("moons"), 50, split="test", seed=0)
     assert scores.columns == ("sliced W2", "MMD^2", "energy distance")
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [(inception.NAME, "FID"), (dinov2.NAME, "FD-DINOv2"), ("inception", "Fréchet distance (inception)")],
+)
+def test_published_protocols_alone_have_their_names(name: str, column: str, tmp_path: Path) -> None:
+    extractor = Extractor(name, lambda images: images.flatten(1).float()[:, 20:23], 3)
+    assert ImageScores(DIGITS, 20, extractor, split="train", seed=0, cache=tmp_path).columns[0] == column
 
 
 def test_images_are_compared_with_all_of_a_split(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_weights_are_refused_where_there_are_none(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("incepton", ValueError, "be one of pixels, inception or .*got 'incepton'; did you mean 'inception'"),
-        ("classifier", ValueError, "be one of pixels, inception or package.module:factory, got 'classifier'"),
+        ("incepton", ValueError, "be one of pixels, inception, dinov2 or .*got 'incepton'; did you mean 'inception'"),
+        ("classifier", ValueError, "be one of pixels, inception, dinov2 or package.module:factory, got 'classifier'"),
         ("own_features.colours:wrong", TypeError, "name a function that returns Extractor, got .*which returned str"),
         ("own_features.colours:number", ValueError, "name a function that returns Extractor, got '.*', which is int"),
         ("own_features.colours:none", ValueError, "name something to import, package.module:name, got"),
@@ -86,5 +86,5 @@ def test_what_cannot_be_opened_is_refused(name: str, error: type[Exception], mes
 
 
 def test_the_table_names_what_is_there() -> None:
-    assert list(EXTRACTORS) == ["pixels", "inception"]
+    assert list(EXTRACTORS) == ["pixels", "inception", "dinov2"]
     assert EXTRACTORS.options("inception") == {}

@@ -1,9 +1,9 @@
-"""Inception's features: the published file or a sentence, and the port that torchmetrics uses too."""
+"""Inception's features: those of the port that torchmetrics uses too."""
 
 from __future__ import annotations
 
 import hashlib
-import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,34 +36,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     return state
 
 
-def test_missing_weights_are_told_with_their_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(FileNotFoundError) as caught:
-        open_extractor("inception")
-    for part in (inception.URL, str(tmp_path / "checkpoints" / inception.FILE), "weights=FILE"):
-        assert part in str(caught.value)
-    with pytest.raises(FileNotFoundError, match=r"mine\.pth"):
-        open_extractor("inception", tmp_path / "mine.pth")
-
-
-def test_another_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    (tmp_path / "mine.pth").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(ValueError, match="with SHA-256 6726825d0af5f729..., got"):
-        open_extractor("inception", tmp_path / "mine.pth")
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, PORT, None)
-    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(ImportError, match=r"flowops\[metrics\]"):
-        open_extractor("inception")
-
-
 def test_features_are_those_of_the_port_of_torchmetrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = pytest.importorskip("torchmetrics.image.fid").NoTrainInceptionV3
     file = tmp_path / "drawn.pth"
     torch.save(drawn(monkeypatch), file)
-    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(file.read_bytes()).hexdigest())
+    own = replace(inception.WEIGHTS, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+    monkeypatch.setattr(inception, "WEIGHTS", own)
     extractor = open_extractor("inception", file)
     images = torch.randint(256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     features = extractor(images)
