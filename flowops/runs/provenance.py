@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -14,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import torch
 
 PACKAGES = ("numpy", "scipy", "torchdiffeq", "torchvision", "lightning", "safetensors")
+COMMIT, NONE_YET = "# branch.oid ", "(initial)"  # as `git status --porcelain=v2 --branch` writes them
 # An absolute path: at the start of an argument, or behind a sign that may come before a value.
 _ABSOLUTE = re.compile(r"(^|[=:,])((?:~[^/\\]*|[A-Za-z]:)?[/\\].*)$", re.DOTALL)
 
@@ -37,7 +39,7 @@ def provenance(device: torch.device | str) -> dict[str, object]:
             "cuda": torch.version.cuda,
             **{name: _version(name) for name in PACKAGES},
         },
-        "flowops_commit": _commit(Path(__file__).parent, Path(__file__).name),
+        "flowops_commit": _own_commit(Path(__file__)),
         "working_directory_commit": _commit(Path.cwd()),
         "device": _device_name(device),
         "system": f"{platform.system()} {platform.machine()}",
@@ -50,6 +52,7 @@ def flowops_version() -> str:
     return str(import_module("flowops").__version__)
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -61,19 +64,26 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _commit(folder: Path, file: str | None = None) -> dict[str, object] | None:
-    """The commit of the repository around a folder, and whether files differ from it; None without one.
+@cache
+def _own_commit(file: Path) -> dict[str, object] | None:
+    """The commit that this file of the library is of, asked once: what a process has imported stays what it was.
 
-    Args:
-        folder: inside the repository.
-        file: one that the repository must hold, so that a package installed inside another project is not taken for it.
+    The repository must hold the file, so that a package installed inside another project is not taken for that.
     """
-    if file is not None and _git(folder, "ls-files", "--error-unmatch", file) is None:
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return None
-    commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    if commit is None:
+    return _commit(file.parent)
+
+
+def _commit(folder: Path) -> dict[str, object] | None:
+    """The commit of the repository around a folder, and whether files differ from it; None without one."""
+    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    if status is None:
         return None
-    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+    lines = status.splitlines()
+    commit = next(line.removeprefix(COMMIT) for line in lines if line.startswith(COMMIT))
+    dirty = any(not line.startswith("#") for line in lines)
+    return None if commit == NONE_YET else {"commit": commit, "dirty": dirty}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,6 +87,28 @@ def test_the_commit_of_the_working_directory(tmp_path: Path, monkeypatch: pytest
     assert provenance("cpu")["working_directory_commit"] == {"commit": commit, "dirty": True}
 
 
+@pytest.fixture
+def unasked() -> Iterator[None]:
+    """A process that has not asked yet for the commit of the library."""
+    module._own_commit.cache_clear()
+    yield
+    module._own_commit.cache_clear()
+
+
+@pytest.mark.usefixtures("unasked")
+def test_the_commit_of_the_library_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of what was imported, whatever is changed in its folder while a process goes on."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "provenance.py").write_text("1")
+    git(tmp_path, "add", "provenance.py")
+    git(tmp_path, "commit", "-qm", "own")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "provenance.py"))
+    before = provenance("cpu")["flowops_commit"]
+    assert before == {"commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
+    (tmp_path / "provenance.py").write_text("2")
+    assert provenance("cpu")["flowops_commit"] == before
+
+
 def test_a_package_inside_the_repository_of_another_project_has_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +123,7 @@ def test_a_package_inside_the_repository_of_another_project_has_no_commit(
     assert provenance("cpu")["flowops_commit"] is None
 
 
+@pytest.mark.usefixtures("unasked")
 def test_without_git_and_without_packages_there_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(module, "PACKAGES", ("no-such-package",))
