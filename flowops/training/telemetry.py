@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from flowops._arguments import expand_times
 from flowops._derivatives import value_and_jvp
@@ -268,14 +269,27 @@ class _WithoutFactors(TorchFunctionMode):
         return result + beta * args[0] if beta else result
 
 
-class _Everywhere:
-    """The place to which a counter adds what it counts, whichever module it is in."""
+class _Products(TorchDispatchMode):
+    """What torch's own counter counts, which also tries to take every operation apart that it has no formula for."""
 
-    parents = ("Global",)
+    def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry
 
-    def __enter__(self) -> None: ...
+        super().__init__()
+        self.formulas, self.total = flop_registry, 0
 
-    def __exit__(self, *_: object) -> None: ...
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        count = self.formulas.get(func._overloadpacket)
+        if count is None and func._can_decompose():
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        out = func(*args, **kwargs)
+        if count is not None:
+            self.total += count(*args, **kwargs, out_val=out)
+        return out
 
 
 def _rows(draw: Draw, term: int) -> int:
@@ -285,14 +299,10 @@ def _rows(draw: Draw, term: int) -> int:
 
 
 def _counted(module: LossModule, draw: Draw, parameters: Sequence[Tensor]) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    tracker: Any = _Everywhere()
-    counter.mod_tracker = tracker  # torch's own hangs hooks on modules, which fail inside of torch.func
+    counter = _Products()
     with counter, _WithoutFactors():
         with module.autocast():
             average, teacher = module.average, module.teacher
             loss = module.method.evaluate(module.X, module.interpolant, draw, teacher=teacher, average=average).loss
         torch.autograd.grad(loss, parameters, allow_unused=True)
-    return float(counter.get_total_flops())
+    return float(counter.total)
