@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from flowops.data import Dataset, Images, to_uint8
 from flowops.evaluation.measures import OF_FEATURES, OF_POINTS, Columns, Factory, Measure, named
 from flowops.evaluation.seen import NEIGHBOURS, Seen
-from flowops.interpolants import linear
+from flowops.interpolants import Interpolant, linear
 from flowops.metrics import (
     Extractor,
     FeatureStatistics,
@@ -28,6 +29,7 @@ from flowops.metrics import (
     statistics,
 )
 from flowops.metrics.extractors import FRECHET
+from flowops.problems import Problem
 
 LEAST = 10  # samples for which the metrics mean anything
 
@@ -267,7 +269,13 @@ def _of(features: Tensor) -> list[Columns]:
 
 def _masses(dataset: Dataset) -> Tensor | None:
     """The masses of 50 x 50 cells of [-1, 1]^2 under a law in the plane whose density is known."""
-    return None if dataset.problem is None else cell_masses(dataset.problem(linear()), points=4)
+    return None if dataset.problem is None else _masses_of(dataset.problem)
+
+
+@lru_cache(maxsize=8)
+def _masses_of(law: Callable[[Interpolant], Problem[Any, Any]]) -> Tensor:
+    """The same for every score of a law: tests of a run in training want it again and again. To be read only."""
+    return cell_masses(law(linear()), points=4)
 
 
 def _cached(folder: Path, images: Tensor, extractor: Extractor, split: str, provenance: str) -> FeatureStatistics:

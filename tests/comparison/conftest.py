@@ -23,11 +23,19 @@ SMALL = TrainConfig(
 SHORT = Protocol(steps=(1, 2), n=40)
 
 
+@pytest.fixture
+def pictures() -> None:
+    """The curves of a comparison are drawn, which costs as much as a small entry, after each of them."""
+
+
 @pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs draw none, which would cost most of their time."""
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not, unless a test asks for `pictures`; the runs draw none and do not count their operations."""
     monkeypatch.setattr("flowops.training.record.save_comparison", lambda *_: None)
     monkeypatch.setattr("flowops.training.record.POINTS", 4)
+    monkeypatch.setattr("flowops.training.record.flop_per_sample", lambda *_: 1.0)
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr("flowops.comparison.comparison.save_figure_of", lambda *_: None)
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ diverging = row(
 )
 
 
+@pytest.mark.usefixtures("pictures")
 def test_every_row_is_measured_alike(small: Compare, tmp_path: Path) -> None:
     found = small("lsd,lmd,ct", seeds=(0, 1))
     assert [(r.label, len(r.measured)) for r in found.rows] == [("lsd", 2), ("fm", 2), ("lmd", 2), ("ct", 2)]
@@ -64,6 +65,7 @@ def test_every_row_is_measured_alike(small: Compare, tmp_path: Path) -> None:
     assert (run.config.method, run.config.seed, run.step) == ("lsd", 1, 4)
 
 
+@pytest.mark.usefixtures("pictures")
 def test_what_is_written_is_what_was_found(small: Compare, tmp_path: Path) -> None:
     found = small("lsd")
     folder = tmp_path / "compare"
@@ -86,6 +88,7 @@ def test_what_is_finished_is_not_run_again(small: Compare, monkeypatch: pytest.M
     assert next(o for o in more.outcomes if o.name == first.outcomes[0].name) == first.outcomes[0]
 
 
+@pytest.mark.usefixtures("pictures")
 def test_a_row_that_diverges_is_an_entry(small: Compare) -> None:
     found = small(f"{__name__}:diverging", "fm", config=replace(SMALL, patience=2))
     bad, good = found.outcomes
