@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import jaxtyping
@@ -90,9 +91,15 @@ def imports(node: ast.AST, package: str, late: bool = False) -> Iterator[tuple[s
             yield from imports(child, package, late or function)
 
 
-def imports_of(file: Path) -> list[tuple[str, bool]]:
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@cache
+def imports_of(file: Path) -> tuple[tuple[str, bool], ...]:
     package = ".".join(("flowops", *file.relative_to(ROOT).parent.parts))
-    return list(imports(ast.parse(file.read_text()), package))
+    return tuple(imports(tree_of(file), package))
 
 
 def layer_of(file: Path) -> str:
@@ -116,6 +123,7 @@ def fault(name: str, late: bool, importer: str) -> str | None:
     return None
 
 
+@cache
 def defined_in(name: str) -> str | None:
     """The file that defines what is imported by a dotted name, seen through the packages that pass it on."""
     parts = name.split(".")[1:]
@@ -174,23 +182,31 @@ def test_a_circle_is_seen() -> None:
     assert circles(file_graph())  # the facades
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_point_one_way(file: Path) -> None:
-    importer = layer_of(file)
-    assert importer == "__init__" or importer in RANK, f"flowops/{importer} is in no layer: add it to ORDER."
-    allowed = {"jaxtyping"} if importer == "_types" else set()
-    found = [fault(name, late, importer) for name, late in imports_of(file) if name.partition(".")[0] not in allowed]
-    assert not any(found), f"{file.name} " + "; ".join(filter(None, found))
+def test_imports_point_one_way() -> None:
+    for file in FILES:
+        importer = layer_of(file)
+        assert importer == "__init__" or importer in RANK, f"flowops/{importer} is in no layer: add it to ORDER."
+    faults = []
+    for file in FILES:
+        importer, allowed = layer_of(file), {"jaxtyping"} if layer_of(file) == "_types" else set()
+        found = [
+            fault(name, late, importer) for name, late in imports_of(file) if name.partition(".")[0] not in allowed
+        ]
+        faults += [f"{file.relative_to(ROOT)} {sentence}" for sentence in found if sentence is not None]
+    assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_derivatives_are_taken_in_one_place(file: Path) -> None:
-    used = {ast.unparse(node) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
-    used |= {name for name, _ in imports_of(file)}
-    permitted = TORCH_FUNC.get(file.relative_to(ROOT).as_posix(), ())
-    for name in used - {"torch.func" if permitted else ""}:
-        if name.startswith(("torch.func", "functorch", "torch.autograd.functional", "torch.autograd.forward_ad")):
-            assert name.startswith(permitted), f"{file.name} uses {name}: go through _derivatives.py."
+def test_derivatives_are_taken_in_one_place() -> None:
+    elsewhere = ("torch.func", "functorch", "torch.autograd.functional", "torch.autograd.forward_ad")
+    faults = []
+    for file in FILES:
+        used = {ast.unparse(node) for node in ast.walk(tree_of(file)) if isinstance(node, ast.Attribute)}
+        used |= {name for name, _ in imports_of(file)}
+        permitted = TORCH_FUNC.get(file.relative_to(ROOT).as_posix(), ())
+        for name in used - {"torch.func" if permitted else ""}:
+            if name.startswith(elsewhere) and not name.startswith(permitted):
+                faults.append(f"{file.relative_to(ROOT)} uses {name}: go through _derivatives.py.")
+    assert not faults, "\n".join(faults)
 
 
 @pytest.mark.parametrize(
