@@ -17,6 +17,14 @@ def flowops(capsys: pytest.CaptureFixture[str]) -> Console:
     return Console(capsys)
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained in this process draws none and does not count its operations, most of the time of a few steps."""
+    monkeypatch.setattr("flowops.training.record.save_comparison", lambda *_: None)
+    monkeypatch.setattr("flowops.training.record.POINTS", 4)
+    monkeypatch.setattr("flowops.training.record.flop_per_sample", lambda *_: 1.0)
+
+
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on digits with labels and power-function averages, six steps; tests must not change it."""
