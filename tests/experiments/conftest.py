@@ -1,4 +1,4 @@
-"""The runs of a recipe do not count their operations, which takes longer than two steps of them."""
+"""The runs of a recipe draw no pictures and do not count their operations, which takes longer than a few steps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def uncounted() -> Iterator[None]:
-    """`tests/training/test_flops.py` counts."""
+def plain() -> Iterator[None]:
+    """`tests/training` looks at both; what an experiment draws itself is drawn."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("flowops.training.record.flop_per_sample", lambda *_: 1.0)
+        patched.setattr("flowops.training.record.save_comparison", lambda *_: None)
+        patched.setattr("flowops.training.record.POINTS", 4)
         yield
