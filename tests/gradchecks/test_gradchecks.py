@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
+from torch.autograd.functional import jacobian
 from torch.func import jvp, vmap
 from torch.testing import assert_close
 
@@ -62,6 +64,11 @@ def takes_forward_derivative(case: Case) -> bool:
     return False
 
 
+def mapped(case: Case) -> bool:
+    """Whether it takes another axis by `vmap`."""
+    return not (case.adaptive or case.random)
+
+
 def each(chosen: list[Case]) -> pytest.MarkDecorator:
     """A test of each; adaptive solves are slow under all the differences."""
     marked = [pytest.param(case, marks=[pytest.mark.slow] * case.adaptive, id=case.name) for case in chosen]
@@ -70,7 +77,7 @@ def each(chosen: list[Case]) -> pytest.MarkDecorator:
 
 PLAIN = [case for case in CASES if not case.random and not takes_forward_derivative(case)]
 SOLVES = [case for case in CASES if case.adaptive and case.covers != "preimage"]
-MAPPED = [case for case in CASES if not (case.adaptive or case.random)]
+MAPPED = [case for case in CASES if mapped(case)]
 
 
 def outputs(value: Any) -> tuple[Tensor, ...]:
@@ -81,14 +88,70 @@ def leaves(case: Case) -> tuple[Tensor, ...]:
     return tuple(z.clone().requires_grad_() for z in case.leaves)
 
 
+def differences(function: Callable[..., Any], points: Sequence[Tensor]) -> list[Tensor]:
+    """The Jacobian of each output, `[outputs, leaves]`, by central differences; `function` takes a batch of leaves."""
+    sizes, h = [z.numel() for z in points], 1e-6
+    moves = zip(points, (h * torch.eye(sum(sizes)).double()).split(sizes, 1), strict=True)
+    stepped = [(z, u.reshape(-1, *z.shape)) for z, u in moves]
+    moved = [torch.cat([z + u, z - u]).detach().requires_grad_() for z, u in stepped]
+    pairs = [value.detach().flatten(1).chunk(2) for value in outputs(function(*moved))]
+    return [(ahead - behind).mT / (2 * h) for ahead, behind in pairs]
+
+
+def reverse(values: tuple[Tensor, ...], points: Sequence[Tensor]) -> list[Tensor]:
+    """The same by reverse mode: every row alone, which must be those of one backward pass for all."""
+    found = []
+    options: dict[str, Any] = {"retain_graph": True, "allow_unused": True}
+
+    def rows(gradients: Sequence[Tensor | None], number: int) -> Tensor:
+        filled = (
+            torch.zeros(number, *z.shape).double() if g is None else g for g, z in zip(gradients, points, strict=True)
+        )
+        return torch.cat([g.reshape(number, -1) for g in filled], 1)
+
+    for value in values:
+        covectors = torch.eye(value.numel()).double().view(-1, *value.shape)
+        single = torch.cat([rows(torch.autograd.grad(value, points, w, **options), 1) for w in covectors])
+        together = torch.autograd.grad(value, points, covectors, is_grads_batched=True, **options)
+        assert_close(rows(together, len(covectors)), single, atol=1e-9, rtol=1e-7)
+        found.append(single)
+    return found
+
+
+def assert_all_close(found: list[Tensor], expected: list[Tensor], **tolerances: float) -> None:
+    for value, wanted in zip(found, expected, strict=True):
+        assert_close(value, wanted, **tolerances)
+
+
 @each(CASES)
 def test_reverse_mode_is_that_of_differences(case: Case) -> None:
-    assert gradcheck(case.function, leaves(case), check_batched_grad=True, atol=2e-6, rtol=1e-5)
+    """Every entry, and by torch what else it asks of a backward pass."""
+    first: dict[str, Any] = {"atol": 2e-6, "rtol": 1e-5}
+    assert gradcheck(case.function, leaves(case), check_batched_grad=True, fast_mode=mapped(case), **first)
+    if mapped(case):
+        points = leaves(case)
+        found = reverse(outputs(case.function(*points)), points)
+        assert_all_close(found, differences(vmap(case.function), points), **first)
 
 
 @each(CASES)
 def test_second_derivatives_are_those_of_differences(case: Case) -> None:
-    assert gradgradcheck(case.function, leaves(case), check_batched_grad=True, atol=1e-5, rtol=1e-4)
+    second: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-4}
+    if not mapped(case):
+        assert gradgradcheck(case.function, leaves(case), check_batched_grad=True, **second)
+        return
+    points = leaves(case)
+    covectors = [
+        normal(*value.shape, seed=k).requires_grad_() for k, value in enumerate(outputs(case.function(*points)))
+    ]
+
+    def gradient(function: Callable[..., Any], moved: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        at, along = moved[: len(points)], moved[len(points) :]
+        return torch.autograd.grad(outputs(function(*at)), at, along, create_graph=True, materialize_grads=True)
+
+    leaf = (*points, *covectors)
+    found = reverse(gradient(case.function, leaf), leaf)
+    assert_all_close(found, differences(lambda *moved: gradient(vmap(case.function), moved), leaf), **second)
 
 
 @each(CASES)
@@ -120,7 +183,27 @@ def test_forward_mode_is_reverse_mode(case: Case) -> None:
 def test_dual_numbers_are_differences(case: Case) -> None:
     """Of operators that take no forward derivative inside, since dual levels of torch do not nest."""
     options: dict[str, Any] = {"check_forward_ad": True, "check_backward_ad": False, "check_batched_grad": False}
-    assert gradcheck(case.function, leaves(case), check_batched_forward_grad=True, atol=2e-6, rtol=1e-5, **options)
+    options |= {"check_batched_forward_grad": True, "atol": 2e-6, "rtol": 1e-5}
+    if not mapped(case):
+        assert gradcheck(case.function, leaves(case), **options)
+        return
+    sizes = [z.numel() for z in case.leaves]
+    basis = torch.eye(sum(sizes)).double()
+
+    def pushed(direction: Tensor) -> tuple[Tensor, ...]:
+        parts = zip(case.leaves, direction.split(sizes), strict=True)
+        duals = [forward_ad.make_dual(z, u.view_as(z)) for z, u in parts]
+        pairs = [forward_ad.unpack_dual(value) for value in outputs(case.function(*duals))]
+        return tuple((torch.zeros_like(y) if u is None else u).flatten() for y, u in pairs)
+
+    with forward_ad.dual_level():
+        singles = [torch.stack(columns, 1) for columns in zip(*map(pushed, basis), strict=True)]
+    together = jacobian(
+        lambda *moved: outputs(case.function(*moved)), case.leaves, vectorize=True, strategy="forward-mode"
+    )
+    for blocks, single in zip(together, singles, strict=True):
+        assert_close(torch.cat([block.reshape(len(single), -1) for block in blocks], 1), single, rtol=1e-7, atol=1e-9)
+    assert_all_close(singles, differences(vmap(case.function), case.leaves), atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("case", SOLVES, ids=lambda case: case.name)
@@ -129,9 +212,7 @@ def test_an_adaptive_solve_refuses_to_be_mapped_over(case: Case) -> None:
         vmap(case.function)(*(torch.stack([z, z]) for z in case.leaves))
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if not (case.adaptive or case.random)], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", MAPPED, ids=lambda case: case.name)
 def test_an_axis_that_is_mapped_over_is_a_loop(case: Case) -> None:
     stacked = tuple(torch.stack([z, 0.9 * z, 1.1 * z]) for z in case.leaves)
     mapped = vmap(case.function)(*stacked)
