@@ -135,13 +135,13 @@ def test_a_wrong_rule_is_named() -> None:
 
 
 def test_samples_that_interact_are_named() -> None:
-    broken = check_field(of(lambda _, x: -x + 1e-3 * x.mean(0)), n=4).first_broken
+    broken = check_field(of(lambda _, x: -x + 1e-3 * x.mean(0)), n=4, horizon=(0.0, 0.2)).first_broken
     assert broken is not None
     assert broken.name == "Samples"
 
 
 def test_single_precision_inside_is_named() -> None:
-    broken = check_field(of(lambda _, x: -x.float().sin().double()), n=6).first_broken
+    broken = check_field(of(lambda _, x: -x.float().sin().double()), n=6, horizon=(0.0, 0.2)).first_broken
     assert broken is not None
     assert broken.name == "Digits"
 

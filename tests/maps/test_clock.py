@@ -103,7 +103,7 @@ def test_every_schedule_reaches_the_data_with_the_calls_of_the_linear_one(name: 
         return X.solve(0.0, 1.0, starts(I, 2, dtype))[1].calls
 
     allowed = 1.2 * calls(linear()).sum()
-    assert all(calls(factory()).sum() <= allowed for factory in SCHEDULES.values())
+    assert all(calls(factory()).sum() <= allowed for factory in SCHEDULES.values() if factory is not linear)
 
 
 @quick
@@ -120,7 +120,7 @@ def by_scipy(b: VelocityField, t: float, x: Tensor) -> Tensor:
     def slope(tau: float, y: np.ndarray) -> np.ndarray:
         return b(tau, torch.from_numpy(y.copy()).reshape(x.shape)).numpy().ravel()
 
-    solution = solve_ivp(slope, (0.0, t), x.numpy().ravel(), method="DOP853", rtol=1e-9, atol=1e-9)
+    solution = solve_ivp(slope, (0.0, t), x.numpy().ravel(), method="DOP853", rtol=1e-8, atol=1e-8)
     return torch.from_numpy(solution.y[:, -1]).reshape(x.shape)
 
 

@@ -119,8 +119,9 @@ def test_renoise_goes_from_the_law_of_a_later_time_to_that_of_an_earlier_one() -
     back = renoise(I, 0.8, 0.3, x, seed=1)
     assert_close(back.mean(), 2 * I.beta(earlier), rtol=0, atol=6 * 50_000**-0.5)
     assert_close(back.std(), I.alpha(earlier), rtol=6 * (2 * 50_000) ** -0.5, atol=0)
-    assert_close(renoise(I, 0.8, 0.8, x, seed=1), x, rtol=0, atol=1e-7)
-    assert_close(renoise(I, 0.8, 0.0, x, seed=1), noise(50_000, (1,), seed=1, dtype=torch.float64))
+    few = x[:100]
+    assert_close(renoise(I, 0.8, 0.8, few, seed=1), few, rtol=0, atol=1e-7)
+    assert_close(renoise(I, 0.8, 0.0, few, seed=1), noise(100, (1,), seed=1, dtype=torch.float64))
 
 
 def test_restarts_repeat_the_steps_between_two_times() -> None:
