@@ -2,7 +2,8 @@
 
 A count does not depend on the load of a machine: this is where a slower training step is seen first. Of `n` products
 in a call of the network a loss and its gradient take `n` forward and `2 n - 1` backward (`n` for convolutions, whose
-two gradients are one operator), and a forward derivative as many again, less those that see nothing of what moves.
+two gradients are one operator), and a forward derivative as many again, less those that see nothing of what moves. `test_zero_products.py` counts those of the
+uncompiled losses, at every run.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def wanted(row: str, kind: str) -> dict[str, int]:
     return {"zero": 0, "convolutions": convolutions, "backward": backward, "matrices": matrices}
 
 
+@pytest.mark.slow
 def test_a_derivative_of_a_perceptron_multiplies_no_zeros(tmp_path: Path) -> None:
     check(tmp_path, ["perceptron"], "lsd")
 

@@ -118,7 +118,7 @@ def reverse(values: tuple[Tensor, ...], points: Sequence[Tensor]) -> list[Tensor
     return found
 
 
-def assert_all_close(found: list[Tensor], expected: list[Tensor], **tolerances: float) -> None:
+def assert_all_close(found: list[Tensor], expected: list[Tensor], **tolerances: Any) -> None:
     for value, wanted in zip(found, expected, strict=True):
         assert_close(value, wanted, **tolerances)
 

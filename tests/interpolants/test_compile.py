@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import warnings
 warnings.simplefilter("ignore")
@@ -27,6 +29,7 @@ for name in ("variance_preserving", "encoding_decoding"):
 """
 
 
+@pytest.mark.slow
 def test_operators_compile_without_breaks() -> None:
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]

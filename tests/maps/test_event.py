@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from flowops import SolutionOperator, VelocityField
 from flowops.maps.event import _root
+from tests.samples import check_forward, check_reverse
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -175,7 +176,10 @@ def test_derivatives_are_those_of_the_equation_solved_for_the_time() -> None:
         g = lambda t, y: y[:, 0] - 0.9 - 0.05 * t  # noqa: E731
         return torch.func.functional_call(Until(X, g), {"X.b.rate": rate}, (s, x))
 
-    assert torch.autograd.gradcheck(outcome, (s, x, b.rate), check_forward_ad=True, atol=1e-6)
+    check_reverse(lambda s, x: outcome(s, x, b.rate), (s, x), atol=1e-6, rtol=1e-3)
+    check_forward(lambda s, x: outcome(s, x, b.rate.detach()), (s, x), atol=1e-6, rtol=1e-3)
+    s, x = s.detach(), x.detach()
+    assert torch.autograd.gradcheck(lambda rate: outcome(s, x, rate), b.rate, check_forward_ad=True, atol=1e-6)
 
 
 class Until(nn.Module):
@@ -184,8 +188,9 @@ class Until(nn.Module):
         self.X, self.g = X, g
 
     def forward(self, s: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.X.until(s, torch.tensor([2.0, 2.0, 0.25]).double(), x, self.g)
-        assert found.occurred.tolist() == [True, True, False]
+        times = len(s) // 3  # the three samples are repeated
+        found = self.X.until(s, torch.tensor([2.0, 2.0, 0.25]).double().repeat(times), x, self.g)
+        assert found.occurred.tolist() == [True, True, False] * times
         return found.time, found.state
 
 
