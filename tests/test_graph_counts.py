@@ -2,8 +2,8 @@
 
 A count does not depend on the load of a machine: this is where a slower training step is seen first. Of `n` products
 in a call of the network a loss and its gradient take `n` forward and `2 n - 1` backward (`n` for convolutions, whose
-two gradients are one operator), and a forward derivative as many again, less those that see nothing of what moves. `test_zero_products.py` counts those of the
-uncompiled losses, at every run.
+two gradients are one operator), and a forward derivative as many again, less those that see nothing of what moves.
+`test_zero_products.py` counts those of uncompiled losses, at every run.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from flowops import FlowMap, SolutionOperator, VelocityField, reschedule, residu
 from flowops.interpolants import cosine, linear, trigonometric, variance_exploding
 from flowops.problems import empirical, gaussian_mixture
 from tests.examples import Coupled, normal
+from tests.samples import check_reverse
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -33,7 +34,7 @@ def test_chaos_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize("event", [(3,), (1, 2, 2)])
-@pytest.mark.parametrize("solver", [{}, {"method": "dopri5", "rtol": 1e-9, "atol": 1e-9}, {"method": "rk4"}])
+@pytest.mark.parametrize("solver", [{}, {"method": "dopri5", "rtol": 1e-9, "atol": 1e-9}, {"method": "rk4", "steps": 60}])
 def test_it_is_the_determinant_where_that_is_well_conditioned(event: tuple[int, ...], solver: dict[str, Any]) -> None:
     X, x = SolutionOperator(Coupled(event), **solver), normal(12, *event)
     s, t = (torch.tensor(ends).double().repeat(4) for ends in ((0.1, 0.8, 0.5), (0.9, 0.3, 0.5)))
@@ -61,7 +62,7 @@ def test_a_change_of_schedule_stretches_it() -> None:
 def test_derivatives_pass_through_it() -> None:
     X, x = SolutionOperator(Coupled((2,)).requires_grad_(False)), normal(2, 2).requires_grad_()
     s = torch.tensor([0.2, 0.7]).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s, x: X.log_abs_det(s, 0.5, x), (s, x), atol=1e-6)
+    check_reverse(lambda s, x: (X.log_abs_det(s, 0.5, x),), (s, x), atol=1e-6, rtol=1e-3)
 
 
 POINTS = torch.tensor([[1.0, 0.0], [-1.0, 0.5]]).double()

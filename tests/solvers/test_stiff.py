@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import gradgradcheck
 from torch.func import jvp, vjp, vmap
 from torch.testing import assert_close
 
@@ -15,6 +15,7 @@ from experiments.benchmarks.stiff import PROBLEMS, Oscillators
 from flowops import FlowMap, SolutionOperator, VelocityField
 from flowops.maps import SolverError
 from tests.examples import Coupled, Cubic, CubicFlow, assert_near, mild, normal, uniform
+from tests.samples import check_forward, check_reverse
 
 
 def stiff(b: VelocityField, tolerance: float, **options: object) -> SolutionOperator:
@@ -126,7 +127,8 @@ def test_derivatives_of_a_stiff_map_are_those_of_the_matrix_exponential() -> Non
 def test_gradients_go_through_the_jacobians_of_the_accepted_steps(adjoint: bool) -> None:
     X = stiff(Coupled((2,)).requires_grad_(False), 1e-6, adjoint=adjoint)
     points = tuple(z.requires_grad_() for z in (uniform(1), uniform(1, seed=1), mild(1, 2)))
-    assert gradcheck(X, points, check_forward_ad=True, atol=1e-4, rtol=1e-4)
+    check_reverse(lambda *z: (X(*z),), points, atol=1e-4, rtol=1e-4)
+    check_forward(lambda *z: (X(*z),), points, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -176,7 +178,7 @@ def every_derivative(X: FlowMap, s: Tensor, t: Tensor, x: Tensor, u: Tensor) -> 
 def test_every_derivative_of_a_map(event: tuple[int, ...], adjoint: bool) -> None:
     s, t, x, u = uniform(3), uniform(3, seed=1), mild(3, *event), normal(3, *event, seed=2)
     t[1] = s[1]
-    found = every_derivative(stiff(Cubic(), 1e-8, adjoint=adjoint), s, t, x, u)
+    found = every_derivative(stiff(Cubic(), 1e-7, adjoint=adjoint), s, t, x, u)
     for value, exact in zip(found, every_derivative(CubicFlow(), s, t, x, u), strict=True):
         assert_near(value, exact, 1e-6)
 

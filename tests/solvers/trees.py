@@ -45,16 +45,23 @@ def density(tree: Tree) -> int:
     return product
 
 
-def weights(tree: Tree, a: Sequence[Sequence[Any]]) -> list[Any]:
-    r"""$\Phi_i(\tau)=\prod_k\sum_ja_{ij}\Phi_j(\tau_k)$ over the branches $\tau_k$."""
+def weights(tree: Tree, a: Sequence[Sequence[Any]], known: dict[Tree, list[Any]]) -> list[Any]:
+    r"""$\Phi_i(\tau)=\prod_k\sum_ja_{ij}\Phi_j(\tau_k)$ over the branches $\tau_k$; those of other trees are `known`."""
+    if tree in known:
+        return known[tree]
     result = [1] * len(a)
     for branch in tree:
-        inner = weights(branch, a)
+        inner = weights(branch, a, known)
         moved = [sum((w * v for w, v in zip(row, inner, strict=False)), 0) for row in a]
         result = [p * q for p, q in zip(result, moved, strict=True)]
+    known[tree] = result
     return result
 
 
-def defect(tree: Tree, a: Sequence[Sequence[Any]], b: Sequence[Any]) -> Any:
-    r"""$\gamma(\tau)\sum_ib_i\Phi_i(\tau)-1$."""
-    return density(tree) * sum((w * v for w, v in zip(b, weights(tree, a), strict=False)), 0) - 1
+def defects(chosen: Sequence[Tree], a: Sequence[Sequence[Any]], b: Sequence[Any]) -> list[Any]:
+    r"""$\gamma(\tau)\sum_ib_i\Phi_i(\tau)-1$ of each tree, without its sign."""
+    known: dict[Tree, list[Any]] = {}
+    return [
+        abs(density(tree) * sum((w * v for w, v in zip(b, weights(tree, a, known), strict=False)), 0) - 1)
+        for tree in chosen
+    ]
