@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, make_dataclass, replace
+from functools import cache
 from typing import Any
 
 from flowops._named import check_options
@@ -361,7 +362,13 @@ def values_of(offered: tuple[Option, ...], given: Mapping[str, Any], owner: str)
     check_options(given, dict(sorted(known.items())), owner)
     every = {option.name: option for option in NEUTRAL} | known
     values = {name: option.checked(given.get(name, option.default)) for name, option in every.items()}
-    return make_dataclass("Options", [(name, Any) for name in values], frozen=True)(**values)
+    return _record(tuple(values))(**values)
+
+
+@cache
+def _record(names: tuple[str, ...]) -> type:
+    """A frozen class with these fields; making one takes longer than all that a method does besides."""
+    return make_dataclass("Options", [(name, Any) for name in names], frozen=True)
 
 
 def check_together(o: Any, owner: str, *, guided: bool, taught: bool, joint: bool, bootstrapped: bool) -> None:
