@@ -14,6 +14,7 @@ from flowops.fields import VelocityField
 from flowops.maps import FlowMap
 
 _STEP = 0.004
+_TOGETHER = 8  # directions that are differenced in one call, of seven states each
 
 
 def values_only(X: FlowMap) -> FlowMap:
@@ -60,8 +61,13 @@ class Differenced(FlowMap):
     def value_and_dt(self, s: TimeLike, t: TimeLike, x: Tensor) -> tuple[State, State]:
         """The value, and the difference in the end time."""
         s, t = self._operands(s, t, x)
+        return self.X(s, t, x), self.dt(s, t, x)
+
+    def dt(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
+        """The difference in the end time."""
+        s, t = self._operands(s, t, x)
         nodes, weights = self._stencil(t)
-        return self.X(s, t, x), self._combine(weights, s.expand(7, -1), nodes, x.expand(7, *x.shape))
+        return self._combine(weights, s.expand(7, -1), nodes, x.expand(7, *x.shape))
 
     def ds(self, s: TimeLike, t: TimeLike, x: Tensor) -> State:
         """The difference in the start time."""
@@ -84,11 +90,17 @@ class Differenced(FlowMap):
         return self.ds(s, t, x) + self.jvp(s, t, x, u)
 
     def jacobian(self, s: TimeLike, t: TimeLike, x: Tensor) -> Jacobian:
-        """The differences along every coordinate."""
-        d = x[0].numel()
-        basis = torch.eye(d, dtype=x.dtype).reshape(d, 1, *x.shape[1:]).expand(d, *x.shape)
-        columns = torch.stack([self.jvp(s, t, x, e) for e in basis])
+        """The differences along every coordinate, several of them in one call."""
+        s, t = self._operands(s, t, x)
+        basis = torch.eye(x[0].numel(), dtype=x.dtype).reshape(-1, 1, *x.shape[1:])
+        columns = torch.cat([self._along(s, t, x, some) for some in basis.split(_TOGETHER)])
         return columns.movedim(0, -1).reshape(x.shape + x.shape[1:])
+
+    def _along(self, s: Times, t: Times, x: State, directions: Tensor) -> Tensor:
+        """The differences along directions `[k, 1, *event]`, `[k, batch, *event]`."""
+        k, rows = len(directions), torch.arange(len(x)).repeat(len(directions))
+        u = directions.expand(k, *x.shape).flatten(0, 1)
+        return self.subset(rows).jvp(s[rows], t[rows], x[rows], u).reshape(k, *x.shape)
 
     def vjp(self, s: TimeLike, t: TimeLike, x: Tensor, w: Tensor) -> State:
         """The cotangent times the Jacobian of differences."""

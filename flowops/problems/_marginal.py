@@ -24,6 +24,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from flowops._derivatives import is_concrete
 from flowops._types import PerSample, State, TimeLike, Times
 from flowops.fields import Clock, VelocityField
 from flowops.interpolants import Interpolant, trigonometric
@@ -163,6 +164,8 @@ def noise_level(interpolant: Interpolant, t: Tensor) -> tuple[Tensor, Tensor]:
     sigma = alpha.abs().clamp(min=eps)
     # An alpha that rounding has carried just below zero at an end counts as positive.
     sigma_dot = torch.where(alpha < -eps, -alpha_dot, alpha_dot)
+    if _known_finite(alpha_dot):
+        return sigma, sigma_dot
     return sigma, torch.where(alpha_dot.isfinite(), sigma_dot, interpolant.alpha_alpha_dot(t) / sigma)
 
 
@@ -177,5 +180,12 @@ def noise_variance(interpolant: Interpolant, t: Tensor) -> tuple[Tensor, Tensor]
 def gain_rate(interpolant: Interpolant, t: Tensor, beta: Tensor) -> Tensor:
     r"""$\dot\beta_t$, finite: by $\beta_t\dot\beta_t$ where it is infinite. `beta` is $\beta_t$."""
     beta_dot = interpolant.beta_dot(t)
+    if _known_finite(beta_dot):
+        return beta_dot
     floor = beta.clamp(min=torch.finfo(t.dtype).eps)
     return torch.where(beta_dot.isfinite(), beta_dot, interpolant.beta_beta_dot(t) / floor)
+
+
+def _known_finite(rate: Tensor) -> bool:
+    """Whether a look says for nothing that all are finite: then what would take their place need not be known."""
+    return is_concrete(rate) and bool(rate.isfinite().all())
