@@ -30,3 +30,14 @@ def batch(case: Case, seed: int) -> Batch:
     equal = torch.rand(n, generator=generator) < 0.1
     s, u, t = times
     return Batch(s, u, torch.where(equal, s, t), case.states(n, seed))
+
+
+def inner_times(seed: int) -> Tensor:
+    """Three times in [0.05, 0.95] for each example of a check by solves: both ends, and uniform ones between."""
+    n = 3 * max(3, settings().max_examples // 3)
+    times = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    times[:2] = torch.tensor([0.0, 1.0])
+    return 0.05 + 0.9 * times
+
+
+DRAWN = (batch, inner_times)  # a module that holds one of them draws as many examples as the profile says

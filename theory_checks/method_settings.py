@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flowops import FlowMap, Interpolant, VelocityField, interpolants, problems
 from flowops.times import Pair, Request, TimeLaw
-from theory_checks.cases import gaussian, mixture
+from theory_checks.cases import gaussian, mixture, solved
 from theory_checks.quadrature import standard_normal
 from theory_checks.strategies import normal
 
@@ -93,7 +93,7 @@ def _sampled(name: str, problem: problems.Problem, n: int, generator: torch.Gene
     x0 = problem.sample_base(n, generator=generator, dtype=torch.float64)
     x1 = problem.sample_data(n, generator=generator, dtype=torch.float64)
     assert problem.interpolant is not None
-    return Setting(name, problem.b, problem.X or problem.b.flow_map(), problem.interpolant, x0, x1)
+    return Setting(name, problem.b, problem.X or solved(problem.b), problem.interpolant, x0, x1)
 
 
 MEAN, VARIANCE = 0.7, 0.4  # of the scalar Gaussian pair
@@ -135,7 +135,7 @@ def skew_setting(order: int = 40) -> Setting:
         torch.tensor(variances, dtype=torch.float64)[:, None],
         interpolants.linear(),
     )
-    return _nodes("skew mixture solved", problem, problem.b.flow_map(), SKEW, order)
+    return _nodes("skew mixture solved", problem, solved(problem.b), SKEW, order)
 
 
 def _nodes(name: str, problem: problems.Problem, X: Any, modes: Any, order: int) -> Setting:

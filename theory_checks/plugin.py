@@ -26,7 +26,7 @@ from flowops import Interpolant
 from flowops.checks import Report, Request
 from flowops.cli.check import FLAGS as SHOWN
 from flowops.cli.console import in_shell, speak
-from theory_checks.batches import batch
+from theory_checks.batches import DRAWN
 from theory_checks.cases import Case, exact_cases, register, schedule_cases, user_case
 from theory_checks.verdicts import Check, Verdicts
 
@@ -124,9 +124,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def draws(test: object, module: ModuleType | None) -> bool:
-    """Whether the number of examples of the profile reaches a test: by Hypothesis, or by a `batch` in its module."""
+    """Whether the number of examples of the profile reaches a test: by Hypothesis, or by a batch in its module."""
     named = () if module is None else vars(module).values()
-    return bool(getattr(test, "is_hypothesis_test", False)) or any(value is batch for value in named)
+    return bool(getattr(test, "is_hypothesis_test", False)) or any(value is one for value in named for one in DRAWN)
 
 
 def own_case(config: pytest.Config) -> Case | None:

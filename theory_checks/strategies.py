@@ -53,7 +53,10 @@ class SmoothField(VelocityField):
         self.a = nn.Parameter(0.3 * normal(seed + 4, 1))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        w1, w2, c, d, a = (p.to(x.dtype) for p in (self.w1, self.w2, self.c, self.d, self.a))
+        parts: list[Tensor] = [self.w1, self.w2, self.c, self.d, self.a]
+        if x.dtype != self.w1.dtype:
+            parts = [p.to(x.dtype) for p in parts]
+        w1, w2, c, d, a = parts
         flat = x.reshape(x.shape[0], -1)
         hidden = torch.tanh(flat @ w1 + t[:, None] * c + d)
         return (hidden @ w2).reshape(x.shape) + per_event(a * torch.cos(3 * t), x) * x

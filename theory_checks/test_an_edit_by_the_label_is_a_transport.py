@@ -36,7 +36,7 @@ class ClassField(VelocityField):
         self.fields = torch.nn.ModuleList(law.b for law in self.laws)
 
     def forward(self, t: Tensor, x: Tensor, label: Tensor) -> Tensor:
-        return torch.stack([b(t, x) for b in self.fields])[label, torch.arange(len(x))]
+        return self.fields[int(label)](t, x)
 
 
 class Edit:
@@ -48,18 +48,18 @@ class Edit:
         self.labels = before, after
         self.delta = delta
 
-    def maps(self, n: int) -> list[FlowMap]:
+    def maps(self) -> list[FlowMap]:
         X = SolutionOperator(self.field, rtol=TOLERANCE, atol=TOLERANCE)
-        whole: list[FlowMap] = [X.given(label=torch.full((n,), c)) for c in self.labels]
+        whole: list[FlowMap] = [X.given(label=torch.tensor(c)) for c in self.labels]
         return [Perturbed(own, self.delta) for own in whole] if self.delta else whole
 
     def __call__(self, x: Tensor) -> Tensor:
-        back, forth = self.maps(len(x))
+        back, forth = self.maps()
         return forth(0.0, 1.0, back(1.0, 0.0, x))
 
     def defect(self, x: Tensor) -> Tensor:
         r"""$\log\rho_{c'}(T(x))+\log|\det\nabla T(x)|-\log\rho_c(x)$."""
-        back, forth = self.maps(len(x))
+        back, forth = self.maps()
         x0 = back(1.0, 0.0, x)
         volume = back.log_abs_det(1.0, 0.0, x) + forth.log_abs_det(0.0, 1.0, x0)
         law, other = self.laws

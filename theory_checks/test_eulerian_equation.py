@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowops import Interpolant, residuals
+from theory_checks.batches import batch
 from theory_checks.cases import CLOSED_FORM, SINGLE, Case, exact_map, random_gaussian, size
 from theory_checks.controls import Perturbed, values_only
 from theory_checks.strategies import Example, examples, normal, schedules, seeds
@@ -22,11 +23,10 @@ from theory_checks.verdicts import Check
 SINGLE_SOLVED = 2e-5  # float32: eight times the default tolerance
 
 
-@given(e=examples())
-def test_exact_maps_solve_it(case: Case, check: Check, e: Example) -> None:
-    x = case.states(e.batch, e.seed)
-    residual = residuals.eulerian(case.derive(case.fine), case.b, e.s, e.t, x)
-    check.vanishes(residual, case.tolerance, scale=case.scale(e.s, e.t, x))
+def test_exact_maps_solve_it(case: Case, check: Check) -> None:
+    s, _, t, x = batch(case, seed=0)
+    residual = residuals.eulerian(case.derive(case.fine), case.b, s, t, x)
+    check.vanishes(residual, case.tolerance, scale=case.scale(s, t, x))
 
 
 @given(e=examples(), I=schedules(), dimension=st.integers(1, 4), seed=seeds)

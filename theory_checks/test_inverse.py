@@ -13,19 +13,17 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
 
 from flowops import FlowMap, interpolants, problems, residuals
+from theory_checks.batches import batch
 from theory_checks.cases import CLOSED_FORM, SINGLE, Case, draw, exact_map, gaussian, pure_problems
 from theory_checks.controls import Perturbed
-from theory_checks.strategies import Example, examples
 from theory_checks.verdicts import Check
 
 
-@given(e=examples())
-def test_swapped_times_undo_the_map(case: Case, check: Check, e: Example) -> None:
-    x = case.states(e.batch, e.seed)
-    check.vanishes(residuals.inverse(case.X, e.s, e.t, x), case.tolerance, scale=case.scale(e.t, e.s, x))
+def test_swapped_times_undo_the_map(case: Case, check: Check) -> None:
+    s, _, t, x = batch(case, seed=0)
+    check.vanishes(residuals.inverse(case.X, s, t, x), case.tolerance, scale=case.scale(t, s, x))
 
 
 def test_it_undoes_the_map_on_both_sides(case: Case, check: Check) -> None:

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from torch import Tensor
 
-from flowops import FlowMap, SolutionOperator
-from theory_checks.cases import SINGLE, SOLVED, Case
+from flowops import FlowMap
+from theory_checks.cases import SINGLE, SOLVED, Case, solved
 from theory_checks.controls import Perturbed
 from theory_checks.strategies import Example, SmoothField, events, examples, few, normal, seeds
 from theory_checks.verdicts import Check
@@ -53,7 +53,11 @@ def test_a_solve_follows_the_closed_form(case: Case, check: Check) -> None:
 @few
 @given(e=examples(), event=events, seed=seeds)
 def test_random_smooth_fields(check: Check, e: Example, event: tuple[int, ...], seed: int) -> None:
-    X, x, times = SolutionOperator(SmoothField(event, seed)), normal(e.seed, e.batch, *event), [e.u, e.t, e.s]
+    X, x, times = (
+        solved(SmoothField(event, seed).requires_grad_(False)),
+        normal(e.seed, e.batch, *event),
+        [e.u, e.t, e.s],
+    )
     check.vanishes(X.path(e.s, times, x) - one_by_one(X, e.s, times, x), SOLVED, scale=1 + x.abs().max())
 
 

@@ -11,9 +11,9 @@ import itertools
 import torch
 from hypothesis import given
 
-from flowops import FlowMap, SolutionOperator, residuals
+from flowops import FlowMap, residuals
 from theory_checks.batches import batch
-from theory_checks.cases import SINGLE, SOLVED, Case
+from theory_checks.cases import SINGLE, SOLVED, Case, solved
 from theory_checks.controls import Perturbed
 from theory_checks.strategies import Example, SmoothField, events, examples, few, normal, seeds
 from theory_checks.verdicts import Check
@@ -27,7 +27,7 @@ def test_exact_maps_compose(case: Case, check: Check) -> None:
 @few
 @given(e=examples(), event=events, seed=seeds)
 def test_random_smooth_fields_compose(check: Check, e: Example, event: tuple[int, ...], seed: int) -> None:
-    X, x = SolutionOperator(SmoothField(event, seed)), normal(e.seed, e.batch, *event)
+    X, x = solved(SmoothField(event, seed).requires_grad_(False)), normal(e.seed, e.batch, *event)
     check.vanishes(residuals.semigroup(X, e.s, e.u, e.t, x), SOLVED, scale=1 + x.abs().max())
 
 

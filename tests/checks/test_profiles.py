@@ -35,6 +35,7 @@ def test_examples_are_drawn_by_hypothesis_and_in_batches() -> None:
     assert draws(drawing, holding())
     assert draws(plain, holding(batch=batches.batch))
     assert draws(plain, holding(states=batches.batch))
+    assert draws(plain, holding(inner_times=batches.inner_times))
     assert not draws(plain, holding(drawing=drawing, batch=plain))
     assert not draws(None, None)
 
