@@ -11,11 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -269,8 +271,13 @@ class _WithoutFactors(TorchFunctionMode):
         return result + beta * args[0] if beta else result
 
 
-class _Products(TorchDispatchMode):
-    """What torch's own counter counts, which also tries to take every operation apart that it has no formula for."""
+class _Counter(TorchDispatchMode):
+    """Adds up what the formulas of torch say of the operations that are done under it.
+
+    Torch's own `FlopCounterMode` asks of each operation again whether it is made of others, and in which module it is.
+    """
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         from torch.utils.flop_counter import flop_registry
@@ -280,16 +287,23 @@ class _Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        count = self.formulas.get(func._overloadpacket)
-        if count is None and func._can_decompose():
+        formula = self.formulas.get(getattr(func, "_overloadpacket", func))
+        if formula is None and _decomposes(func):
             with self:
-                parts = func.decompose(*args, **kwargs)
-            if parts is not NotImplemented:
-                return parts
+                return func.decompose(*args, **kwargs)
+        if formula is None and isinstance(func, HigherOrderOperator):
+            return NotImplemented  # what it does inside would not be seen
         out = func(*args, **kwargs)
-        if count is not None:
-            self.total += count(*args, **kwargs, out_val=out)
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=out)
         return out
+
+
+@cache
+def _decomposes(func: Any) -> bool:
+    """Whether an operation is made of others, as some are that are done without a way back."""
+    composite = torch._C.DispatchKey.CompositeImplicitAutograd
+    return isinstance(func, OpOverload) and func.has_kernel_for_dispatch_key(composite)
 
 
 def _rows(draw: Draw, term: int) -> int:
@@ -299,8 +313,7 @@ def _rows(draw: Draw, term: int) -> int:
 
 
 def _counted(module: LossModule, draw: Draw, parameters: Sequence[Tensor]) -> float:
-    counter = _Products()
-    with counter, _WithoutFactors():
+    with _Counter() as counter, _WithoutFactors():
         with module.autocast():
             average, teacher = module.average, module.teacher
             loss = module.method.evaluate(module.X, module.interpolant, draw, teacher=teacher, average=average).loss

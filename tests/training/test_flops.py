@@ -12,7 +12,7 @@ from flowops.methods import Draw, get_method
 from flowops.networks import MLP, UNet
 from flowops.runs import HardwareConfig
 from flowops.training import LossModule, train
-from flowops.training.telemetry import flop_per_sample, peak, peak_of
+from flowops.training.telemetry import _Counter, flop_per_sample, peak, peak_of
 from tests.runs.small import Make, silent
 from tests.training.test_loggers import Told, quiet, table
 
@@ -54,6 +54,16 @@ def test_few_rows_count_as_much_as_all_of_them(name: str) -> None:
     with FlopCounterMode(display=False) as counter:
         torch.autograd.grad(module.evaluate(draw).loss, parameters, allow_unused=True)
     assert flop_per_sample(module, draw) * 64 == pytest.approx(counter.get_total_flops(), rel=1e-12)
+
+
+def test_an_operation_that_is_made_of_others_counts_as_they_do() -> None:
+    layer, x, image = nn.Linear(3, 5), torch.randn(4, 3), torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():  # where it arrives as a whole
+        with FlopCounterMode(display=False) as wanted:
+            layer(x), nn.functional.conv2d(image, image)
+        with _Counter() as counter:
+            layer(x), nn.functional.conv2d(image, image)
+    assert counter.total == wanted.get_total_flops() > 2 * 4 * 3 * 5
 
 
 def test_convolutions_and_attention_count() -> None:
