@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,29 @@ from flowops.runs.assembly import assemble, completed
 from flowops.runs.checkpoint import load_checkpoint
 from flowops.training import NotCompiledError, StepReport, train
 from flowops.training.engine import Engine
-from tests.runs.small import PERCEPTRON, UNET, Make, silent
+from tests.runs.small import PERCEPTRON, UNET, Make, maker, silent
 from tests.training.parts import Images
 from tests.training.states import assert_same_bits, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of eight steps; tests change copies of it."""
+    return train(maker(tmp_path_factory.mktemp("finished"))(), report=silent).folder.path
+
+
+@pytest.fixture
+def ended(small: Make, finished: Path) -> TrainConfig:
+    """Settings of a run that came to its end in this folder."""
+    config = small()
+    shutil.copytree(finished, config.out)
+    return config
+
+
 class TestGoingOn:
+    @pytest.mark.usefixtures("pictures")
     @pytest.mark.parametrize(
         ("dataset", "network"),
         [
@@ -72,26 +87,21 @@ class TestGoingOn:
         train(parts, resume=True, report=silent)
         assert_same_bits(state_of(whole, 8), state_of(parts, 8))
 
-    def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(self, small: Make) -> None:
-        whole, damaged = small("whole"), small("damaged")
-        train(whole, report=silent)
-        train(damaged, report=silent)
-        file = Path(damaged.out) / "checkpoints" / "8" / "model.safetensors"
+    def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(self, ended: TrainConfig, finished: Path) -> None:
+        file = Path(ended.out) / "checkpoints" / "8" / "model.safetensors"
         file.write_bytes(file.read_bytes()[:100])
         lines: list[str] = []
-        train(damaged, resume=True, report=lines.append)
+        train(ended, resume=True, report=lines.append)
         assert "model.safetensors" in lines[0]
         assert "Going on from step 4 of 8" in lines[1]
-        assert_same_bits(state_of(whole, 8), state_of(damaged, 8))
+        assert_same_bits(state_of(replace(ended, out=str(finished)), 8), state_of(ended, 8))
 
-    def test_a_branch_that_was_given_up_is_gone_when_the_other_is_saved(self, small: Make) -> None:
-        config = small()
-        train(config, report=silent)
-        state = Path(config.out) / "checkpoints" / "8" / "state.pt"
+    def test_a_branch_that_was_given_up_is_gone_when_the_other_is_saved(self, ended: TrainConfig) -> None:
+        state = Path(ended.out) / "checkpoints" / "8" / "state.pt"
         state.write_bytes(b"")
         rate = OptimizerConfig(rate=0.1)
-        run = train(replace(config, steps=6, optimizer=rate), resume=True, report=silent)
-        read = Run.load(config.out)
+        run = train(replace(ended, steps=6, optimizer=rate), resume=True, report=silent)
+        read = Run.load(ended.out)
         assert (run.step, read.step) == (6, 6)
         torch.testing.assert_close(read.sample(5), run.sample(5), rtol=0, atol=0)
 
@@ -129,11 +139,9 @@ class TestGoingOn:
         assert run.step == 8
         assert (Path(config.out) / "metrics.csv").read_bytes() == before
 
-    def test_an_existing_folder_is_left_alone(self, small: Make) -> None:
-        config = small()
-        train(config, report=silent)
+    def test_an_existing_folder_is_left_alone(self, ended: TrainConfig) -> None:
         with pytest.raises(FileExistsError, match="pass resume=True"):
-            train(config, report=silent)
+            train(ended, report=silent)
 
     def test_a_run_does_not_go_on_as_another_one(self, small: Make) -> None:
         options = ("ema_teacher=true",)
@@ -143,14 +151,12 @@ class TestGoingOn:
         with pytest.raises(ValueError, match="`averages` must stay .*the method looks at the first average"):
             train(small(averages=(0.5,), options=options), resume=True, report=silent)
 
-    def test_checkpoints_that_are_all_damaged_are_not_trained_over(self, small: Make) -> None:
-        config = small()
-        train(config, report=silent)
-        files = sorted(Path(config.out).glob("checkpoints/*/state.pt"))
+    def test_checkpoints_that_are_all_damaged_are_not_trained_over(self, ended: TrainConfig) -> None:
+        files = sorted(Path(ended.out).glob("checkpoints/*/state.pt"))
         for file in files:
             file.write_bytes(b"")
         with pytest.raises(CheckpointError, match="must hold a checkpoint that is whole to go on from, and holds 2"):
-            train(config, resume=True, report=silent)
+            train(ended, resume=True, report=silent)
         assert all(file.read_bytes() == b"" for file in files)
 
     def test_a_full_disk_is_told_with_the_folder(self, small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,12 +169,10 @@ class TestGoingOn:
             train(config, report=silent)
         assert not Path(config.out).exists()
 
-    def test_settings_that_are_gone_are_asked_for(self, small: Make) -> None:
-        config = small()
-        train(config, report=silent)
-        (Path(config.out) / "config.yaml").unlink()
+    def test_settings_that_are_gone_are_asked_for(self, ended: TrainConfig) -> None:
+        (Path(ended.out) / "config.yaml").unlink()
         with pytest.raises(FileNotFoundError, match=r"config.yaml` must be a configuration file, and there is none"):
-            train(config, resume=True, report=silent)
+            train(ended, resume=True, report=silent)
 
     def test_facts_that_are_damaged_are_written_anew(self, small: Make) -> None:
         config, lines = small(steps=4), list[str]()
@@ -256,15 +260,13 @@ class TestChanges:
         assert capsys.readouterr().err == ("Checkpoint 4 holds no average 0.5, which was added later: 0.9 is used.\n")
         torch.testing.assert_close(read.sample(4), run.sample(4), rtol=0, atol=0)
 
-    def test_what_holds_for_steps_that_are_done_again_holds_from_there(self, small: Make) -> None:
-        config = small(steps=8)
-        train(config, report=silent)
-        longer = replace(config, steps=9)
+    def test_what_holds_for_steps_that_are_done_again_holds_from_there(self, ended: TrainConfig) -> None:
+        longer = replace(ended, steps=9)
         train(longer, resume=True, report=silent)
         for step in (8, 9):
-            (Path(config.out) / "checkpoints" / str(step) / "state.pt").unlink()
+            (Path(ended.out) / "checkpoints" / str(step) / "state.pt").unlink()
         train(replace(longer, steps=10), resume=True, report=silent)
-        assert self.changes(config) == [(4, "steps", 8, 9), (4, "steps", 9, 10)]
+        assert self.changes(ended) == [(4, "steps", 8, 9), (4, "steps", 9, 10)]
 
     def test_data_may_move_and_not_change(self, small: Make, tmp_path: Path) -> None:
         here, there = tmp_path / "here.npz", tmp_path / "folder" / "there.npz"
