@@ -13,11 +13,11 @@ from tests.runs.small import Make, silent
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 
-@pytest.fixture
-def digits(small: Make) -> Run:
-    """A run with labels."""
+@pytest.fixture(scope="module")
+def digits(trained: Make) -> Run:
+    """A run with labels; tests must not change it."""
     return train(
-        small(dataset="digits", steps=2, log=LogConfig(to=(), telemetry_every=0, progress=False)), report=silent
+        trained(dataset="digits", steps=2, log=LogConfig(to=(), telemetry_every=0, progress=False)), report=silent
     )
 
 
