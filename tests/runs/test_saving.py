@@ -110,6 +110,7 @@ class TestFailures:
                 save(folder, step, keep=1)
         self.check(folder)
 
+    @pytest.mark.slow
     def test_a_real_limit_on_the_size_of_files(self, folder: Path, tmp_path: Path) -> None:
         """It strikes inside safetensors, inside torch.save, and while the manifest is written."""
         save(folder, 1)

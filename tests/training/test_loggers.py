@@ -247,6 +247,7 @@ class TestWandb:
         for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT"):
             monkeypatch.delenv(name, raising=False)
 
+    @pytest.mark.slow
     def test_a_run_that_goes_on_has_one_id_and_every_row_once(
         self, small: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
