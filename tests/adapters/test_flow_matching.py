@@ -15,7 +15,7 @@ from flowops.networks import MLP, audit
 from flowops.runs import NetworkConfig
 from flowops.training import train
 from tests.examples import normal
-from tests.runs.small import Make, no_pictures, silent, small  # noqa: F401  # fixtures
+from tests.runs.small import Make, silent, small  # noqa: F401  # fixtures
 
 scheduler: Any = pytest.importorskip("flow_matching.path.scheduler")
 path: Any = pytest.importorskip("flow_matching.path")

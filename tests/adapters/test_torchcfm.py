@@ -19,7 +19,7 @@ from flowops.methods import get_method
 from flowops.networks import MLP, TwoTime, audit
 from flowops.training import train
 from tests.examples import normal
-from tests.runs.small import Make, no_pictures, silent, small  # noqa: F401  # fixtures
+from tests.runs.small import Make, silent, small  # noqa: F401  # fixtures
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what it imports

@@ -10,6 +10,7 @@ from flowops.runs import Run
 from flowops.training import train
 from tests.runs.small import Make, maker, silent
 from tests.runs.small import no_pictures as no_pictures
+from tests.runs.small import operations as operations
 from tests.runs.small import pictures as pictures
 from tests.runs.small import small as small
 

@@ -49,9 +49,16 @@ def pictures() -> None:
     """Pictures are drawn, which costs most of the time of a small run."""
 
 
+@pytest.fixture
+def operations() -> None:
+    """Operations of a step are counted, which calls the network at the first one and takes as long as several."""
+
+
 @pytest.fixture(autouse=True)
 def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are not, unless a test asks for `pictures`."""
+    """They are not, unless a test asks for `pictures`; nor are operations counted, unless it asks for `operations`."""
+    if not {"operations", "pictures"} & set(request.fixturenames):
+        monkeypatch.setattr("flowops.training.record.flop_per_sample", lambda *_: 1.0)
     if "pictures" not in request.fixturenames:
         monkeypatch.setattr("flowops.training.record.save_comparison", lambda *_: None)
         monkeypatch.setattr("flowops.training.record.POINTS", 4)  # of which samples are drawn all the same

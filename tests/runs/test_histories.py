@@ -76,6 +76,7 @@ class Histories(RuleBasedStateMachine):
         self.patched = pytest.MonkeyPatch()
         self.patched.setattr("flowops.training.engine.save_checkpoint", self.recorded)
         self.patched.setattr("flowops.training.start.provenance", lambda _: {})  # which asks git
+        self.patched.setattr("flowops.training.record.flop_per_sample", lambda *_: 1.0)
         self.patched.setattr("flowops.training.record.POINTS", 4)
         self.patched.setattr("flowops.training.record.save_comparison", lambda *_: None)
 

@@ -119,6 +119,7 @@ def test_nothing_is_changed_by_it() -> None:
     assert all(p.grad is None for p in module.parameters())
 
 
+@pytest.mark.usefixtures("operations")
 class TestOfARun:
     def test_a_row_has_operations_a_second_and_no_share_where_the_peak_is_unknown(self, small: Make) -> None:
         told = Told()

@@ -26,9 +26,8 @@ from flowops.runs import NetworkConfig, Run
 from flowops.runs.exporting import to_diffusers
 from flowops.training import train
 from tests.adapters.test_hub import faked
-from tests.runs.small import Make, maker, no_pictures, silent
+from tests.runs.small import Make, maker, silent
 
-__all__ = ["no_pictures"]
 SMALL = {"network": "mlp", "network_options": {"width": 16, "depth": 2}, "event": [1, 4, 4]}
 FORMULAS = {"alpha": "cos(pi*t/2)", "beta": "sin(pi*t/2)"}
 
