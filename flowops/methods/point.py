@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from flowops._operator import condition_of
 from flowops._types import State, Times
@@ -219,7 +220,7 @@ def _unguided(teacher: FlowMap, unguided: Teacher) -> FlowMap:
     return teacher
 
 
-@torch.compiler.disable  # an adaptive solve cannot be compiled
+@_disable_dynamo  # an adaptive solve cannot be compiled; torch.compiler.disable would load the compiler
 @torch.no_grad()
 def teacher_solution(k: Operators | TermPoint, s: Tensor, t: Tensor, x: Tensor, rows: Tensor | None = None) -> Tensor:
     r"""$\Phi_{s,t}(x)$ of the teacher, on some rows of its conditions where `rows` are given."""
