@@ -34,7 +34,9 @@ def test_chaos_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize("event", [(3,), (1, 2, 2)])
-@pytest.mark.parametrize("solver", [{}, {"method": "dopri5", "rtol": 1e-9, "atol": 1e-9}, {"method": "rk4", "steps": 60}])
+@pytest.mark.parametrize(
+    "solver", [{}, {"method": "dopri5", "rtol": 1e-9, "atol": 1e-9}, {"method": "rk4", "steps": 60}]
+)
 def test_it_is_the_determinant_where_that_is_well_conditioned(event: tuple[int, ...], solver: dict[str, Any]) -> None:
     X, x = SolutionOperator(Coupled(event), **solver), normal(12, *event)
     s, t = (torch.tensor(ends).double().repeat(4) for ends in ((0.1, 0.8, 0.5), (0.9, 0.3, 0.5)))

@@ -46,7 +46,7 @@ def density(tree: Tree) -> int:
 
 
 def weights(tree: Tree, a: Sequence[Sequence[Any]], known: dict[Tree, list[Any]]) -> list[Any]:
-    r"""$\Phi_i(\tau)=\prod_k\sum_ja_{ij}\Phi_j(\tau_k)$ over the branches $\tau_k$; those of other trees are `known`."""
+    r"""$\Phi_i(\tau)=\prod_k\sum_ja_{ij}\Phi_j(\tau_k)$ over the branches $\tau_k$; those of others are `known`."""
     if tree in known:
         return known[tree]
     result = [1] * len(a)
