@@ -30,24 +30,26 @@ def log_prob(
     generator: torch.Generator | None = None,
     **solver: Any,
 ) -> PerSample:
-    r"""$\log\rho_t(x)$ by one solve from `t` back to 0 of $\dot x=b_\tau(x),\ \dot\ell=\nabla\!\cdot b_\tau(x)$."""
+    r"""$\log\rho_t(x)$ by one solve from `t` back to 0 of $\dot x=b_\tau(x),\ \dot\ell=\nabla\!\cdot b_\tau(x)$.
+
+    With the exact divergence it is a solve of the map, in the clock of the field if it has one.
+    """
     if divergence not in ("exact", "hutchinson"):
         raise ValueError(f'`divergence` must be "exact" or "hutchinson", got "{divergence}"; pass one of the two.')
     collapsed = b._collapsed(t)
     if collapsed is not None and bool(collapsed.any()):
         when = t[collapsed][0].item()
         raise ValueError(f"`t` must be a time at which the law has a density, got {when:g}, where it is one of points.")
-    probes = rademacher(x, n, generator) if divergence == "hutchinson" else None
+    if divergence == "exact":
+        start, change = b.flow_map(**solver)._with_log_abs_det(t, torch.zeros_like(t), x)
+        return base_log_prob(base, start) + change
+    probes = rademacher(x, n, generator)
 
     def system(rows: Tensor | None) -> Callable[..., tuple[Tensor, ...]]:
-        field = b if rows is None else b.subset(rows)
-        signs = probes if probes is None or rows is None else probes[:, rows]
+        field, signs = (b, probes) if rows is None else (b.subset(rows), probes[:, rows])
 
         def slopes(tau: Tensor, y: Tensor, _: Tensor) -> tuple[Tensor, ...]:
-            if signs is None:
-                return field(tau, y), field.divergence(tau, y)
-            draws = [inner(field.jvp(tau, y, e), e) for e in signs]
-            return field(tau, y), torch.stack(draws).mean(0)
+            return field(tau, y), torch.stack([inner(field.jvp(tau, y, e), e) for e in signs]).mean(0)
 
         return slopes
 

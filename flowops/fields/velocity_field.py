@@ -148,7 +148,8 @@ class VelocityField(Operator):
         Raises:
             ValueError: where the law is one of points, which have no density.
 
-        Cost: one solve of the augmented equation. Source: Chen et al. 1806.07366; 2303.08797.
+        Cost: one solve of the augmented equation, with the exact divergence in the clock of the field if it has one.
+        Source: Chen et al. 1806.07366; 2303.08797.
         """
         from flowops.fields.likelihood import log_prob
 

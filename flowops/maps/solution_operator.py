@@ -161,14 +161,10 @@ class SolutionOperator(FlowMap):
         Cost: one solve with the exact divergence, a directional derivative per event coordinate and call of the field.
         """
         s, t = self._operands(s, t, x)
-
-        def slopes(b: VelocityField) -> Slopes:
-            return lambda tau, y, _: (b(tau, y), b.divergence(tau, y))
-
         met = [self.b._collapsed(time) for time in (s, t)]
         if met[0] is None or met[1] is None:
-            return self._solve(s, t, (x, x.new_zeros(len(x))), slopes, power=0)[1]
-        value = self._solve(s, torch.where(met[0] | met[1], s, t), (x, x.new_zeros(len(x))), slopes, power=0)[1]
+            return self._with_log_abs_det(s, t, x)[1]
+        value = self._with_log_abs_det(s, torch.where(met[0] | met[1], s, t), x)[1]
         infinite = torch.where(met[1], -torch.inf, torch.inf).to(x.dtype)
         return torch.where((met[0] != met[1]), infinite, value)
 
@@ -275,6 +271,15 @@ class SolutionOperator(FlowMap):
 
     def _flow(self, s: Times, t: Times, x: State, starts: Starts | None = None, first: float | None = None) -> State:
         return self._solve(s, t, (x,), _equation, starts=starts, first=first)[0]
+
+    def _with_log_abs_det(self, s: Times, t: Times, x: State) -> tuple[State, PerSample]:
+        """The value and the logarithm by one solve, where no trajectories meet."""
+
+        def slopes(b: VelocityField) -> Slopes:
+            return lambda tau, y, _: (b(tau, y), b.divergence(tau, y))
+
+        value, volume = self._solve(s, t, (x, x.new_zeros(len(x))), slopes, power=0)
+        return value, volume
 
     def _inside(self, clock: Clock) -> SolutionOperator:
         """The operator of the field in its clock, by the same solver."""

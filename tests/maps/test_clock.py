@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -249,3 +249,37 @@ def test_the_reach_is_the_distance_of_both_times_from_a_steep_end() -> None:
     clock = problems.empirical(POINTS, cosine()).b.clock()
     assert clock is not None
     assert_close(clock.reach(s, t), torch.tensor([0.05, 0.03, 0.0, 0.8]).double())
+
+
+@quick
+class TestDensities:
+    """Those of a mixture are written down; without the clock that of square roots is not found at all."""
+
+    FEW: ClassVar[dict[str, Any]] = {"rtol": 1e-9, "atol": 1e-9, "max_steps": 100}
+
+    def test_at_the_data_and_before(self, schedule: Interpolant) -> None:
+        problem, times = mixture(schedule), torch.tensor([0.7, 1.0, 0.2], dtype=torch.float64)
+        x = torch.cat([problem.sample(t.item(), 1, dtype=torch.float64) for t in times])
+
+        def base(y: Tensor) -> Tensor:
+            return problem.log_prob(0.0, y)
+
+        found = problem.b.log_prob(x, times, base, **self.FEW)
+        assert_close(found, problem.log_prob(times, x), rtol=1e-8, atol=1e-8)
+
+    def test_derivatives(self) -> None:
+        problem, t = mixture(SCHEDULES["square roots"]()), torch.tensor([0.6, 0.3], dtype=torch.float64)
+        x = torch.cat([problem.sample(time.item(), 1, dtype=torch.float64) for time in t])
+        found, exact = (
+            torch.autograd.grad(f(z, q).sum(), (z, q))
+            for f in (problem.b.log_prob, lambda z, q: problem.log_prob(q, z))
+            for z, q in [(x.clone().requires_grad_(), t.clone().requires_grad_())]
+        )
+        for ours, written in zip(found, exact, strict=True):
+            assert_close(ours, written, rtol=1e-6, atol=1e-7)
+
+    def test_negative_control(self) -> None:
+        problem = mixture(SCHEDULES["square roots"]())
+        x = problem.sample(0.6, 2, dtype=torch.float64)
+        with pytest.raises(SolverError, match="failed for 2 of 2 samples"):
+            without_clock(problem.b).log_prob(x, 0.6, **self.FEW)
