@@ -116,6 +116,7 @@ def test_a_zero_at_the_start_is_none_and_one_at_the_end_is_one() -> None:
     x = torch.tensor([[0.0, 1.0]]).double()
     assert abs(X.until(0.0, 4.0, x, level(0.0)).time.item() - math.pi) < 1e-10
     assert not X.until(0.0, 1.0, x, level(0.0)).occurred.any()
+    assert not X.until(0.0, 1.0, -x, level(0.0)).occurred.any()  # one that falls from there
     assert not X.until(0.5, 0.5, x, level(0.0)).occurred.any()
     clock = X.until(0.0, 1.5, x, lambda t, _: t - 1.5)
     assert clock.occurred.all()

@@ -200,6 +200,9 @@ class TestLabels:
             wanted = labelled.X.given(label=torch.full((4,), 3))(0.0, 1.0, labelled.base(4))
         torch.testing.assert_close(labelled.sample(4, label=3), wanted)
         torch.testing.assert_close(labelled.sample(4, label=[3, 3, 3, 3], chunk=3), wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(labelled.sample(4, label=torch.full((4,), 3)), wanted)
+        with pytest.raises(TypeError, match="`label` must be a class or one per sample, whole numbers"):
+            labelled.sample(4, label=torch.full((4,), 3.0))
 
     @pytest.mark.parametrize(
         ("label", "message"), [(10, "between 0 and 9"), (-1, "between 0 and 9"), ([1, 2], "one class or 4 of them")]

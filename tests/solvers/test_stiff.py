@@ -273,3 +273,7 @@ class TestWhatItRefuses:
         stiff(VelocityField.from_function(field), 1e-2)(0.0, 1.0, mild(40, 256))
         assert max(sizes) == 2**20 // 256**2
         assert SolutionOperator(Cubic()).solver.rows(256) == 2**20 // 256
+        solver = SolutionOperator(Cubic(), method="rodas5p").solver
+        assert solver.rows(1024) == 1
+        with pytest.raises(ValueError, match="at most 1024 numbers for method='rodas5p'.*got 1025"):
+            solver.rows(1025)
