@@ -18,7 +18,7 @@ from flowops._derivatives import (
     value_and_slope,
     value_and_vjp,
 )
-from tests.examples import EVENT_IDS, EVENTS, central_difference, normal, uniform
+from tests.examples import EVENT_IDS, EVENTS, central_difference, normal, over, uniform
 
 
 def directional(x: Tensor) -> Callable[[Tensor], Tensor]:
@@ -146,3 +146,11 @@ def test_slopes_by_three_values_stay_in_the_interval() -> None:
     missed = value_and_slope(path(3), h, t)[1][:, 0] - 3 * t**2
     assert_close(missed, torch.tensor([-2.0, 1, 1, 1, -2]).double() * 0.125**2)
     assert all(((times >= 0) & (times <= 1)).all() for times in asked)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=EVENT_IDS)
+def test_slopes_by_three_values_are_those_of_every_event(event: tuple[int, ...]) -> None:
+    t, x = torch.tensor([0.0, 0.3, 1.0]).double(), normal(3, *event)
+    value, slope = value_and_slope(lambda a: over((t + a) ** 2, x) * x, torch.full((3,), 0.125).double(), t)
+    assert_close(value, over(t**2, x) * x)
+    assert_close(slope, over(2 * t, x) * x)

@@ -209,13 +209,18 @@ def test_a_state_that_is_none_is_refused(residual: Call) -> None:
         residual(CubicFlow(), Cubic(), 0.1, 0.2, 0.3, torch.ones(2, 3).long())
 
 
-@pytest.mark.parametrize("name", ["lagrangian", "eulerian"])
-def test_a_frozen_side_is_a_constant_and_without_gradients_neither_side_is_recorded(name: str) -> None:
-    X, b, x = LearnedMap(TwoTimeNetwork((3,))), Coupled((3,)), normal(4, 3)
-    residual = getattr(residuals, name)
-    left, right = residual(X, b, 0.2, 0.7, x, parts=True, frozen=True)
-    assert left.requires_grad
-    assert not right.requires_grad
-    assert residual(X, b, 0.2, 0.7, x, parts=True)[1].requires_grad
-    with torch.no_grad():
-        assert not any(side.requires_grad for side in residual(X, b, 0.2, 0.7, x, parts=True))
+FROZEN = ("tangent", "lagrangian", "eulerian", *(name for name in RESIDUALS if name.endswith("_velocity")))
+
+
+def test_a_side_is_a_constant_if_it_is_asked_for_and_without_gradients_neither_is_recorded() -> None:
+    X, b = LearnedMap(TwoTimeNetwork((3,))), Coupled((3,))
+    point = (X, b, 0.2, 0.4, 0.7, normal(4, 3))
+    for name in FROZEN:
+        residual = RESIDUALS[name]
+        left, right = residual(*point, parts=True, frozen=True)
+        assert left.requires_grad, name
+        assert not right.requires_grad, name
+        assert residual(*point, parts=True)[1].requires_grad, name
+        assert_close(right, residual(*point, parts=True)[1])
+        with torch.no_grad():
+            assert not any(side.requires_grad for side in residual(*point, parts=True)), name

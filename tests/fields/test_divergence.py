@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
+from flowops import VelocityField
+from flowops._types import TimeLike
 from tests.examples import EVENT_IDS, EVENTS, Coupled, Cubic, Linear, normal, uniform
 
 SKEW = torch.tensor([[0.3, -2.0, 0.5], [1.0, 0.4, -1.0], [0.2, 3.0, -0.1]], dtype=torch.float64)
@@ -35,6 +38,23 @@ def test_the_divergence_can_be_differentiated() -> None:
     x = normal(3, 4).requires_grad_()
     (gradient,) = torch.autograd.grad(Cubic().divergence(0.0, x).sum(), x)
     assert_close(gradient, -3 * x.detach())
+
+
+class Pushed(VelocityField):
+    """A linear field that tells its derivative itself and cannot be gone through in reverse."""
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        raise AssertionError("a divergence needs no value")
+
+    def jvp(self, t: TimeLike, x: Tensor, u: Tensor) -> Tensor:
+        return u @ SKEW.T
+
+    def vjp(self, t: TimeLike, x: Tensor, w: Tensor) -> Tensor:
+        raise AssertionError("a divergence goes forward")
+
+
+def test_a_derivative_of_the_fields_own_is_all_that_the_exact_divergence_asks_for() -> None:
+    assert_close(Pushed().divergence(0.3, normal(4, 3)), SKEW.trace().expand(4))
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=EVENT_IDS)

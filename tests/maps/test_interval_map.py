@@ -45,6 +45,13 @@ def test_its_field_is_that_of_either_and_the_slope_at_equal_times() -> None:
     assert_close(X.dt(t, t, x), field)
 
 
+def test_the_ends_of_the_interval_belong_to_it() -> None:
+    inside, x, ends = LearnedMap(TwoTimeNetwork((2,))), 0.3 * normal(2, 2), torch.tensor(INTERVAL, dtype=torch.float64)
+    field = IntervalMap(inside, CubicFlow(), INTERVAL).velocity()(ends, x)
+    assert_close(field, inside.velocity()(ends, x))
+    assert (field - CubicFlow().velocity()(ends, x)).abs().amin() > 1e-3
+
+
 def test_conditions_reach_both() -> None:
     one, other = (
         FlowMap.from_function(lambda s, t, x, label, k=k: x + k * (t - s)[:, None] * label[:, None]) for k in (2.0, 1.0)

@@ -151,3 +151,15 @@ def test_a_rate_of_another_shape_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"The rate of the network must return the shape of the state, \[3\]"):
         LearnedJointMap(Wrong()).log_det_rate(0.0, 1.0, normal(3, 2))
+
+
+def test_no_side_is_frozen_that_is_not_asked_for() -> None:
+    X, x = LearnedJointMap(MLP(2, width=8, depth=1, log_det=True).double()), normal(3, 2)
+    b = X.velocity()
+    for call, operands in (
+        (residuals.tangent_log_det, (b, 0.3, x)),
+        (residuals.lagrangian_log_det, (b, 0.2, 0.8, x)),
+        (residuals.eulerian_log_det, (b, 0.2, 0.8, x)),
+        (residuals.semigroup_log_det, (0.2, 0.8, 0.3, x)),
+    ):
+        assert call(X, *operands, parts=True).right.requires_grad, call.__name__

@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 from torch.testing import assert_close
 
-from flowops import FlowMap, SolutionOperator
+from flowops import FlowMap, SolutionOperator, VelocityField
 from tests.examples import (
     EVENT_IDS,
     EVENTS,
@@ -129,6 +129,16 @@ class TestDerivatives:
         assert_near(X.dt(s, t, x), central_difference(lambda q: tight(s, q, x), t, one, h), tolerance)
         assert_near(X.ds(s, t, x), central_difference(lambda q: tight(q, t, x), s, one, h), tolerance)
         assert_near(X.jvp(s, t, x, u), central_difference(lambda y: tight(s, t, y), x, u, h), tolerance)
+
+
+def test_fixed_steps_pull_back_by_the_adjoint_equation() -> None:
+    r"""Two steps of Euler for $t\,x$: $(1+0)(1+\tfrac14)$ forward, $(1+\tfrac12)(1+\tfrac14)$ for the adjoint."""
+    X = SolutionOperator(VelocityField.from_function(lambda t, x: t[:, None] * x), method="euler", steps=2)
+    x, w = normal(3, 2), normal(3, 2, seed=1)
+    assert_close(X(0.0, 1.0, x), 1.25 * x)
+    assert_close(X.vjp(0.0, 1.0, x, w), 1.875 * w)
+    leaf = x.clone().requires_grad_()
+    assert_close(torch.autograd.grad((w * X(0.0, 1.0, leaf)).sum(), leaf)[0], 1.25 * w)
 
 
 def test_jacobian_of_an_image() -> None:

@@ -64,6 +64,6 @@ def test_what_makes_no_sense_is_refused() -> None:
         precision_recall(normal(9, 2), normal(9, 2), k=0)
     with pytest.raises(ValueError, match="`y` must have at least 4 samples, got 3"):
         precision_recall(normal(9, 2), normal(3, 2))
-    with pytest.raises(ValueError, match="must have at least 4 samples, got 3"):
-        Neighbourhood(normal(3, 2))
-    assert precision_recall(normal(4, 2), normal(4, 2)).recall == 1.0
+    for ask in (precision_recall, lambda real, _: Neighbourhood(real)):
+        with pytest.raises(ValueError, match="`x` must have at least 4 samples, got 3; draw more"):
+            ask(normal(3, 2), normal(9, 2))

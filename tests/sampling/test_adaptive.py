@@ -54,6 +54,16 @@ def test_what_has_an_order_is_extrapolated_where_that_is_nearer() -> None:
     assert_close(found.x, torch.zeros_like(found.x), rtol=0, atol=1e-12)
 
 
+def test_two_powers_of_the_step_are_extrapolated_away() -> None:
+    r"""After $k$ equal steps $x+d\,(t-s)^2+e\,(t-s)^3$ is wrong by $d/k+e/k^2$."""
+    X = FlowMap.from_function(lambda s, t, x: x + over((t - s) ** 2 + 3 * (t - s) ** 3, x))
+    x0 = normal(3, 2)
+    found = adaptive_sample(X, x0, 1e-9)
+    assert found.order.tolist() == [3, 3, 3]
+    assert found.steps.tolist() == [8, 8, 8]
+    assert_close(found.x, x0, rtol=0, atol=1e-12)
+
+
 def test_a_sample_is_the_same_alone_in_chunks_and_among_others() -> None:
     x0 = normal(4, 3, 2)
     whole = adaptive_sample(rough(), x0, 0.05, order=1)

@@ -54,6 +54,30 @@ def test_the_guided_field_is_exact_and_stands_on_the_diagonal_of_the_guided_map(
     assert not torch.allclose(conditioning.map()(0.2, 0.9, x), one)
 
 
+class Fused(torch.autograd.Function):
+    """A sine that forward mode refuses, as a fused kernel does."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x.sin()
+
+
+class Opaque(nn.Module):
+    """An average velocity of a label that has no forward-mode derivative."""
+
+    def forward(self, s: Tensor, t: Tensor, x: Tensor, label: Tensor) -> Tensor:
+        return Fused.apply(x + (s + 2 * t + label)[:, None])
+
+
+def test_the_guided_field_is_made_of_two_values_and_no_derivative() -> None:
+    x = normal(4, 2)
+    guided = Conditioning(LearnedMap(Opaque()), LABELS, 2.5, 3)
+    one, other = (torch.sin(x + 0.9 + label[:, None].double()) for label in (LABELS, torch.full((4,), 3)))
+    assert_close(guided.field()(0.3, x), other + 2.5 * (one - other))
+    with pytest.raises(RuntimeError, match="autograd.Function with functorch"):
+        guided.map().velocity()(0.3, x)
+
+
 def test_a_network_that_was_told_the_scale_is_asked_once() -> None:
     X, x = LearnedMap(Scaled()), normal(4, 2, dtype=torch.float32)
     conditioning = Conditioning(X, LABELS, 2.5, 3)
@@ -134,6 +158,14 @@ def test_labels_are_one_class_one_per_sample_or_all_in_turn(
     labels = labels_of(n, CLASSES, label, None)
     assert labels is not None
     assert labels.tolist() == found
+
+
+def test_classes_are_a_tensor_of_whole_numbers_too() -> None:
+    for label in (torch.tensor([2, 0, 1]), torch.tensor([2, 0, 1], dtype=torch.uint8)):
+        assert_close(labels_of(3, CLASSES, label, None), torch.tensor([2, 0, 1]))
+    assert_close(labels_of(3, CLASSES, torch.tensor(2), None), torch.tensor([2, 2, 2]))
+    with pytest.raises(TypeError, match="`label` must be a class or one per sample, whole numbers, got tensor"):
+        labels_of(3, CLASSES, torch.tensor([2.0, 0.0, 1.0]), None)
 
 
 def test_at_scale_one_a_network_that_is_told_intervals_is_told_all_times() -> None:

@@ -126,6 +126,15 @@ def test_solvers_of_fixed_steps_go_back_with_their_order(solver: str, calls: int
     assert abs(float(ratio.log2()) - order) < 0.35
 
 
+def test_the_tolerance_of_the_way_back_is_the_one_that_is_given_or_1e_5() -> None:
+    x1 = normal(5, 2)
+    loose, middle, tight, none = (trip(x1, solver="dopri5", tolerance=tol) for tol in (1e-2, 1e-5, 1e-8, None))
+    assert loose.calls < middle.calls < tight.calls
+    assert torch.equal(none.x0, middle.x0)
+    true = exact().given(label=LABELS)(1.0, 0.0, x1)
+    assert (tight.x0 - true).abs().max() < 1e-6 < (loose.x0 - true).abs().max()
+
+
 @pytest.mark.parametrize(
     ("way", "said"),
     [

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,8 +15,8 @@ import torch
 from torch.testing import assert_close
 
 from flowops import SolutionOperator
-from flowops._solvers import Solver
-from flowops._solvers.solver import ADAPTIVE
+from flowops._solvers import Solver, adaptive
+from flowops._solvers.solver import ADAPTIVE, ELEMENTS
 from tests.examples import Cubic, CubicFlow, mild, normal, uniform
 
 
@@ -117,3 +121,37 @@ def test_half_precision_is_refused(dtype: torch.dtype, method: str | None) -> No
     ):
         with pytest.raises(TypeError, match=re.escape(sentence)):
             call()
+
+
+def test_a_state_is_too_large_for_matrices_where_one_of_them_is() -> None:
+    largest = math.isqrt(ELEMENTS)
+    stiff = Solver(method="rodas5p")
+    assert [stiff.rows(size) for size in (largest, largest // 2, 1)] == [1, 4, ELEMENTS]
+    with pytest.raises(ValueError, match=f"A state must have at most {largest} numbers .* got {largest + 1} in all"):
+        stiff.rows(largest + 1)
+    assert Solver().rows(largest + 1) == ELEMENTS // (largest + 1)
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_solve_is_left_out_of_graphs_wherever_the_compiler_is_loaded(
+    loaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks for functions between two graphs too, while it is not compiling."""
+    ways, integrate = list[str](), adaptive._integrate
+
+    def told(way: str) -> Callable[..., Any]:
+        def solve(*operands: Any, **options: Any) -> Any:
+            ways.append(way)
+            return integrate(*operands, **options)
+
+        return solve
+
+    for way in ("_outside_graphs", "_integrate"):
+        monkeypatch.setattr(adaptive, way, told(way))
+    if loaded:
+        monkeypatch.setitem(sys.modules, "torch._dynamo", sys.modules.get("torch._dynamo", ModuleType("compiler")))
+    else:
+        monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    x = mild(3, 2)
+    assert_close(SolutionOperator(Cubic())(0.0, 1.0, x), CubicFlow()(0.0, 1.0, x), rtol=1e-6, atol=1e-6)
+    assert ways == ["_outside_graphs" if loaded else "_integrate"]

@@ -343,6 +343,7 @@ def test_uniform_angle_draws_no_time_at_which_a_rate_is_infinite(
     t = UniformAngle()(4, interpolant=I, dtype=dtype)
     assert (t.diff() >= 0).all()
     assert ((t > 0) & (t < 1)).all()
+    assert t[-1] == largest  # no further from 1 than its precision
     assert (I.alpha_dot(t).isfinite() & I.beta_dot(t).isfinite()).all()
 
 
