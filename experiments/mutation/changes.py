@@ -148,7 +148,7 @@ def _of_constant(node: ast.Constant) -> Iterator[tuple[str, ast.expr]]:
 def _of_call(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
     for i, (first, second) in enumerate(zip(node.args, node.args[1:], strict=False)):
         sorts = {SORT.get(_last_name(a)) for a in (first, second)}
-        if len(sorts) == 1 and None not in sorts:
+        if len(sorts) == 1 and None not in sorts and ast.dump(first) != ast.dump(second):
             yield "swapped", _with(node, args=[*node.args[:i], second, first, *node.args[i + 2 :]])
     if isinstance(node.func, ast.Attribute):
         name = node.func.attr

@@ -24,6 +24,16 @@ EQUIVALENT: dict[str, str] = {
     "flowops/_derivatives.py constant: `64` → `65` in `DIRECTIONS = 65`": (
         "how many directions are pushed together: any number is right, and decides about memory only"
     ),
+    "flowops/_derivatives.py constant: `2` → `3` in `unc.vjp(f, t, x)[:3]`": (
+        "without auxiliary values there are two to take"
+    ),
+    "flowops/_solvers/trials.py constant: `1` → `2` in `= self.ask(times[-2], self.end)`": (
+        "the last stage of the one method of linear equations lies at the end of the step, as the new slope does"
+    ),
+    "flowops/fields/helmholtz.py dropped term: `length / nodes` → `length` in "
+    "`ft.fftfreq(nodes, length, dtype=dtype, dev`": (
+        "all waves grow by one factor, which the projection on them does not see"
+    ),
     "flowops/metrics/_points.py constant: `22` → `23` in `BLOCK = 1 << 23`": (
         "how many distances are in memory at once: any number is right"
     ),
@@ -36,6 +46,9 @@ EQUIVALENT: dict[str, str] = {
     "flowops/couplings/optimal_transport.py arithmetic: `place * sums[:, -1:]` → `(place / sums[:, -1:])`": (
         "each row of the plan sums to one but for rounding, and a place beyond the last sum is clamped to its column"
     ),
+    "flowops/couplings/optimal_transport.py constant: `1e-3` → `0.0011` in `olerance: float = 0.0011`": (
+        "how near the sums of columns come where nobody says it: any small number is right"
+    ),
     "flowops/couplings/optimal_transport.py dropped term: `1 / len(cost)` → `1`": (
         "the plan is larger by a factor, and only the places of its largest entries are read"
     ),
@@ -43,16 +56,15 @@ EQUIVALENT: dict[str, str] = {
         "a field restricted to all rows in their order is the field"
     ),
     "flowops/sampling/adaptive.py swapped: `distance(new, old)` → `(distance(old, new))`": ("a distance is symmetric"),
-    "flowops/times/pairs.py swapped: `Pair(t, t)` → `(Pair(t, t))`": "both times are the same",
-    "flowops/_derivatives.py constant: `2` → `3` in `unc.vjp(f, t, x)[:3]`": "there are two",
-    "flowops/couplings/optimal_transport.py constant: `1e-3` → `0.0011` in `olerance: float = 0.0011`": (
-        "how exactly the columns of a plan sum to one by default: any small number is right"
-    ),
     "flowops/times/ladder.py constant: `400_000` → `400001`": (
         "the default length of a training, of which no rung depends by as much as one"
     ),
     "flowops/fields/velocity_field.py other function: `self.jvp(t, x, u)` → `(self.vjp(t, x, u))`": (
         "the trace of a matrix is that of its transpose"
+    ),
+    "flowops/sampling/optimal_grids.py dropped term: `n - 1 - i` → `(n - 1)` in "
+    "`ed(X, t[i].expand((n - 1)), t[i + 1 :], pat`": (
+        "one time is repeated more often than there are states that read it"
     ),
     "flowops/sampling/extrapolation.py constant: `2` → `3` in `pair in (defects[:3], defects[1:]))`": (
         "of the pair's entries the first two are read"

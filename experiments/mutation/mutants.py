@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.mutation.changes import Change, changes
@@ -24,7 +25,7 @@ class Mutant:
         kind: what sort of error it is.
         before, after: the changed text.
         start, end: offsets of the changed text in the file's bytes.
-        within: the change in its line, where the changed text alone says little.
+        within: the change in its line, where the changed text alone says little or stands in several places.
     """
 
     path: str
@@ -40,7 +41,12 @@ class Mutant:
     def name(self) -> str:
         """Its place and its change in a line."""
         within = f" in `{self.within}`" if self.within else ""
-        return f"{self.path}:{self.line} {self.kind}: {_brief(self.before)} → {_brief(self.after)}{within}"
+        return f"{self.path}:{self.line} {self.told}{within}"
+
+    @property
+    def told(self) -> str:
+        """Its change alone."""
+        return f"{self.kind}: {_brief(self.before)} → {_brief(self.after)}"
 
     @property
     def key(self) -> str:
@@ -69,7 +75,8 @@ def mutants(path: str) -> list[Mutant]:
         mutant = _mutant(path, source, starts, change)
         if mutant.before != mutant.after:
             found.setdefault((mutant.start, mutant.end, mutant.after), mutant)
-    return list(found.values())
+    alike = Counter(mutant.told for mutant in found.values())
+    return [m if len(m.before) < SHORT or alike[m.told] > 1 else replace(m, within="") for m in found.values()]
 
 
 def _mutant(path: str, source: bytes, starts: list[int], change: Change) -> Mutant:
@@ -80,12 +87,10 @@ def _mutant(path: str, source: bytes, starts: list[int], change: Change) -> Muta
     after = ast.unparse(ast.fix_missing_locations(change.new))
     if isinstance(change.new, ast.expr) and not isinstance(change.new, ast.Name | ast.Constant):
         after = f"({after})"
-    before, within = source[start:end].decode(), ""
-    if len(before) < SHORT:
-        line_end = source.find(b"\n", end)
-        left, right = source[starts[node.lineno - 1] : start].decode(), source[end:line_end].decode()
-        within = f"{left.lstrip()[-ASIDE:]}{after}{right.partition('  #')[0][:ASIDE]}"
-    return Mutant(path, node.lineno, change.kind, before, after, start, end, within)
+    line_end = source.find(b"\n", end)
+    left, right = source[starts[node.lineno - 1] : start].decode(), source[end:line_end].decode()
+    within = f"{left.lstrip()[-ASIDE:]}{after}{right.partition('  #')[0][:ASIDE]}"
+    return Mutant(path, node.lineno, change.kind, source[start:end].decode(), after, start, end, within)
 
 
 def drawn(candidates: Iterable[Mutant], count: int, seed: int) -> list[Mutant]:

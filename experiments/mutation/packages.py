@@ -62,7 +62,9 @@ PACKAGES = {
     ),
     "fields": Package(("fields",), ("fields",)),
     "maps": Package(("maps",), ("maps",), heavy=("test_event.py", "test_solver_gradients.py")),
-    "residuals": Package(("residuals", "_derivatives.py"), ("test_residuals.py", "test_derivatives.py")),
+    "residuals": Package(
+        ("residuals", "_derivatives.py"), ("test_residuals.py", "test_derivatives.py", "maps/test_joint_map.py")
+    ),
     "times": Package(("times",), ("times",)),
     "couplings": Package(("couplings",), ("couplings",)),
     "sampling": Package(("sampling",), ("sampling",), ("export.py", "cost.py")),
