@@ -57,6 +57,10 @@ def test_rounds_halve_the_number_of_steps(step: int | None, steps: int) -> None:
     assert steps == 1 or stats.chisquare(counts.numpy()).pvalue > RATE
 
 
+def test_a_round_may_be_one_training_step() -> None:
+    assert [Halving(levels=3, round_length=1).level(step) for step in range(5)] == [2, 1, 0, 0, 0]
+
+
 def test_the_last_round_is_one_step() -> None:
     s, t = Halving(levels=7, round_length=1000)(5)
     assert s.tolist() == [0.0] * 5
