@@ -30,10 +30,6 @@ EQUIVALENT: dict[str, str] = {
     "flowops/_solvers/trials.py constant: `1` → `2` in `= self.ask(times[-2], self.end)`": (
         "the last stage of the one method of linear equations lies at the end of the step, as the new slope does"
     ),
-    "flowops/_solvers/repeated.py boundary: `steps > torch.arange(len(path.r), device=y.device)[:, None]` → "
-    "`(steps >= torch.arange(len(path.r), device=y.device)[:, None])`": (
-        "every sample takes part in one step more, whose length is zero"
-    ),
     "flowops/fields/helmholtz.py dropped term: `length / nodes` → `length` in "
     "`ft.fftfreq(nodes, length, dtype=dtype, dev`": (
         "all waves grow by one factor, which the projection on them does not see"
@@ -60,9 +56,6 @@ EQUIVALENT: dict[str, str] = {
         "a field restricted to all rows in their order is the field"
     ),
     "flowops/sampling/adaptive.py swapped: `distance(new, old)` → `(distance(old, new))`": ("a distance is symmetric"),
-    "flowops/times/ladder.py constant: `400_000` → `400001`": (
-        "the default length of a training, of which no rung depends by as much as one"
-    ),
     "flowops/sampling/optimal_grids.py dropped term: `n - 1 - i` → `(n - 1)` in "
     "`ed(X, t[i].expand((n - 1)), t[i + 1 :], pat`": (
         "one time is repeated more often than there are states that read it"
