@@ -75,7 +75,7 @@ def main(device: str, folder: str) -> None:
     warnings.simplefilter("ignore")
     backend = "nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(
-        backend, init_method=f"file://{Path(folder).resolve() / 'group'}", rank=0, world_size=1
+        backend, init_method=f"file://{Path(folder).resolve() / 'rendezvous'}", rank=0, world_size=1
     )
     collectives(device)
     ddp(device)
