@@ -212,8 +212,10 @@ class Engine:
     def _gradient(self, draw: Draw) -> list[MethodResult]:
         """The gradient of this process's rows, part by part; the results of the parts, without graphs."""
         parts, rank, results = self.config.hardware.accumulate, self.fabric.global_rank, []
+        # that of the module seeds every kind of device there is, and writes the stack down for each that is not in use
+        source = torch.default_generator if self.fabric.device.type == "cpu" else torch
         for k in range(parts):
-            torch.manual_seed(key("dropout", self.config.seed, self.step, rank * parts + k))
+            source.manual_seed(key("dropout", self.config.seed, self.step, rank * parts + k))
             with self.fabric.no_backward_sync(self.wrapped, enabled=k < parts - 1):
                 result: MethodResult = self.wrapped(self._share(draw, k))
                 self.fabric.backward(result.loss / parts)
