@@ -274,7 +274,7 @@ def load_edm(network: DDPMpp, weights: Mapping[str, Tensor]) -> None:
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator | None, bias: bool = True) -> nn.Linear:
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias, device=torch.get_default_device())
     with torch.no_grad():
         bound = math.sqrt(6 / (inputs + outputs))
         layer.weight.uniform_(-bound, bound, generator=generator)

@@ -20,7 +20,7 @@ Interval: TypeAlias = Tensor | tuple[float, float] | None
 
 def linear(inputs: int, outputs: int, generator: torch.Generator | None, scale: float = 1.0) -> nn.Linear:
     r"""A linear layer drawn from `generator`: entries uniform within `scale`$/\sqrt{\text{inputs}}$, or zero."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, device=torch.get_default_device())
     _fill(layer, scale / math.sqrt(inputs), generator)
     return layer
 
@@ -29,7 +29,9 @@ def convolution(
     inputs: int, outputs: int, kernel: int, generator: torch.Generator | None, scale: float = 1.0
 ) -> nn.Conv2d:
     r"""A convolution that keeps the size of images, drawn like `linear`, with $\text{kernel}^2$ inputs per channel."""
-    layer: nn.Conv2d = nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2)
+    layer: nn.Conv2d = nn.utils.skip_init(
+        nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2, device=torch.get_default_device()
+    )
     _fill(layer, scale / math.sqrt(inputs * kernel**2), generator)
     return layer
 

@@ -31,6 +31,7 @@ def network(**options: Any) -> DDPMpp:
 def test_it_has_the_size_and_the_names_of_the_published_network() -> None:
     with torch.device("meta"):
         net = DDPMpp(noise_level="(1-t)/t")
+    assert {value.device.type for value in net.parameters()} == {"meta"}
     shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     assert sum(value.numel() for value in net.parameters()) == 55_732_739  # 55.7 M in the tables of its papers
     assert shapes["map_layer0.weight"] == (512, 128)

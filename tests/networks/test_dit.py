@@ -121,6 +121,7 @@ def test_it_is_built_without_values_with_the_size_of_the_largest_published_one()
     with torch.device("meta"):
         net = DiT((4, 32, 32), width=1152, depth=28, heads=16, labels=1000)
     assert sum(p.numel() for p in net.blocks.parameters()) == 28 * (18 * 1152**2 + 15 * 1152)
+    assert {p.device.type for p in net.parameters()} == {"meta"}
 
 
 def test_the_map_starts_as_the_identity_with_at_most_two_million_parameters() -> None:
