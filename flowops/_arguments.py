@@ -13,12 +13,14 @@ import numbers
 import types
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
 from flowops._types import TimeLike
+
+_HINTS: dict[Any, Mapping[str, Any]] = {}
 
 
 def check_state(x: Tensor, name: str = "x") -> None:
@@ -151,6 +153,13 @@ def check_per_sample(value: object, x: Tensor, name: str) -> Tensor:
         return value
     given = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
     raise ValueError(f"`{name}` must give one number per sample, [{len(x)}], got {given}; reduce over the event.")
+
+
+def hints_of(kind: Any) -> Mapping[str, Any]:
+    """The types of the fields of a dataclass, worked out once."""
+    if kind not in _HINTS:
+        _HINTS[kind] = get_type_hints(kind)
+    return _HINTS[kind]
 
 
 def fits(kind: Any, value: Any) -> bool:

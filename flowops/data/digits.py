@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from flowops._named import require
 from flowops.data.images import Images, Split, fingerprint
@@ -39,10 +41,7 @@ def digits() -> Images:
     Raises:
         ImportError: without scikit-learn.
     """
-    found = require("sklearn.datasets", "images").load_digits()
-    levels = np.asarray(found.images)
-    pixels = torch.from_numpy(((levels.astype(np.int64) * 255 + 8) // 16).astype(np.uint8))[:, None]
-    labels = torch.from_numpy(np.asarray(found.target, dtype=np.int64))
+    pixels, labels = _read()
     test = torch.arange(len(pixels)) % 6 == 5
     splits = {"train": Split(pixels[~test], labels[~test]), "test": Split(pixels[test], labels[test])}
     return Images(
@@ -52,3 +51,12 @@ def digits() -> Images:
         classes=tuple("0123456789"),
         provenance=f"digits: UCI ML digits from scikit-learn, 1498 train and 299 test samples, {fingerprint(splits)}",
     )
+
+
+@functools.cache
+def _read() -> tuple[Tensor, Tensor]:
+    """All bytes and classes, in scikit-learn's order; it parses a text, once a process."""
+    found = require("sklearn.datasets", "images").load_digits()
+    levels = np.asarray(found.images)
+    pixels = torch.from_numpy(((levels.astype(np.int64) * 255 + 8) // 16).astype(np.uint8))[:, None]
+    return pixels, torch.from_numpy(np.asarray(found.target, dtype=np.int64))

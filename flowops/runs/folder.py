@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from flowops import _files
-from flowops._arguments import words
+from flowops._arguments import hints_of, words
 from flowops._files import write_text
 from flowops._named import meant, require
 from flowops.runs.settings import GENERAL, VERSION, TrainConfig, get
@@ -140,8 +140,9 @@ def load_config(path: Path | str) -> TrainConfig:
     yaml, path = require("yaml", "train"), Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"`{path}` must be a configuration file, and there is none; check the path.")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # six times as fast, where PyYAML was built with libyaml
     try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+        held = yaml.load(path.read_text(encoding="utf-8"), loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"`{path}` must be YAML, and reading it failed: {' '.join(str(error).split())}.") from error
     if not isinstance(held, dict):
@@ -161,7 +162,7 @@ def from_plain(kind: type[T], held: dict[str, Any], origin: str, prefix: str = "
     Raises:
         ValueError: for an unknown or a missing name, and a value of another type.
     """
-    known, values = get_type_hints(kind), {}
+    known, values = hints_of(kind), {}
     for name, value in held.items():
         if name not in known:
             hint = meant(name, known)

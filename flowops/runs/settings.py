@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args
 
-from flowops._arguments import fits, words
+from flowops._arguments import fits, hints_of, words
 from flowops._named import texts
 from flowops.runs.power import WIDEST
 
@@ -382,7 +382,7 @@ def check_shares(config: TrainConfig, processes: int) -> None:
 
 def _check_values(config: Any, prefix: str = "") -> None:
     """Refuse values of another kind than their annotation names, and outside the bounds in the metadata."""
-    hints = get_type_hints(type(config))
+    hints = hints_of(type(config))
     for f in fields(config):
         kind, value, name = hints[f.name], getattr(config, f.name), prefix + f.name
         if is_dataclass(kind) and isinstance(value, kind):  # type: ignore[arg-type]
