@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
+import importlib.metadata
+import os
 from collections.abc import Iterator
 
 import jaxtyping
@@ -14,6 +17,11 @@ from tests import shapes
 
 shapes.install()  # before any test imports the library
 gc.disable()  # until the tests are collected
+patched = pytest.MonkeyPatch()  # for good
+# no test cuts the power, and waiting for the disk took a twentieth of the time
+patched.setattr(os, "fsync", lambda _: None)
+# lightning asks this at every start of a run, and it reads the files of all installed packages
+patched.setattr(importlib.metadata, "entry_points", functools.cache(importlib.metadata.entry_points))
 
 
 def pytest_collection_finish() -> None:

@@ -29,7 +29,7 @@ def test_a_flow_that_contracts_one_direction_more_than_another(adjoint: bool) ->
 
 def test_chaos_loses_nothing() -> None:
     x = 10 + normal(2, 3)
-    value = field(lorenz).flow_map().log_abs_det(0.0, 3.0, x)
+    value = field(lorenz).flow_map(rtol=1e-5, atol=1e-5).log_abs_det(0.0, 3.0, x)  # whatever the path
     assert_close(value, torch.full((2,), -41.0).double(), rtol=0, atol=1e-9)
 
 

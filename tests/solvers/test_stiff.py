@@ -40,7 +40,7 @@ def relaxed(t: Tensor, x: Tensor, rate: Tensor) -> Tensor:
 
 
 STEPS = {"van der pol 50": 370, "van der pol 1000": 510, "robertson": 100, "oregonator": 770, "hires": 190}
-LONG = ("van der pol 1000", "oregonator")
+LONG = ("van der pol 50", "van der pol 1000", "oregonator")
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in PROBLEMS]
 
 
