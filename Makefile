@@ -26,10 +26,10 @@ demo: $(INSTALLED)  ## learn digits in about two minutes, sample in 1, 2, 4 and 
 mixture: $(INSTALLED)  ## exact field and flow map of a Gaussian mixture: table and figure under runs/mixture
 	$(BIN)/python -m experiments.gaussian_mixture --out runs/mixture $(ARGS)
 
-test: $(INSTALLED)  ## the tests and theory checks, quick profile, but for the files that take over ten seconds
+test: $(INSTALLED)  ## the tests and theory checks, quick profile, but for what compiles, starts processes or walks a whole recipe
 	$(PYTEST) -m "not slow" tests theory_checks $(ARGS)
 
-test-slow: $(INSTALLED)  ## the tests that compile, start several processes or kill one, and slow checks that draw nothing
+test-slow: $(INSTALLED)  ## the tests that compile, start processes, kill one or walk a whole recipe, and slow checks that draw nothing
 	$(PYTEST) -m "slow and not drawn" tests theory_checks $(ARGS)
 
 thorough: $(INSTALLED)  ## the theory checks that draw examples, with several times as many as in the quick profile

@@ -40,6 +40,7 @@ def test_links_lead_to_a_file(page: Path) -> None:
         assert "://" in target or made_later or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     quick = [block for block in blocks if "flowops.train" not in block]

@@ -47,6 +47,7 @@ def test_a_wrong_map_is_exit_code_1_and_its_first_broken_equation_is_named(flowo
     assert int(suite.get("failures", "")) == sum("FAILS" in line for line in said.out.splitlines())
 
 
+@pytest.mark.slow
 def test_the_findings_on_a_schedule_are_shown(flowops: Console) -> None:
     said = flowops("check", "--alpha", "0.99*(1-t)", "--beta", "t")
     assert said.code == 1
@@ -57,6 +58,7 @@ def test_the_findings_on_a_schedule_are_shown(flowops: Console) -> None:
     assert flowops("check", "--alpha", "0.99*(1-t)", "--beta", "t", "--ends-differ").code == 0
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_and_its_report_lies_in_its_folder(flowops: Console, board_run: Path, tmp_path: Path) -> None:
     said = flowops("check", board_run, "--out", tmp_path / "report", "--json")
     assert said.code == 0, said

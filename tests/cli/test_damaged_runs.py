@@ -16,7 +16,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["sample", "evaluate", pytest.param("export", marks=pytest.mark.slow)])
 def test_a_damaged_average_of_the_newest_is_told_in_one_line(
     flowops: Console, tmp_path: Path, digits_run: Path, command: str
 ) -> None:

@@ -109,12 +109,14 @@ sys.exit(code)
     return done.stdout, done.stderr, set(json.loads((folder / "loaded.json").read_text()))
 
 
+@pytest.mark.slow
 def test_commands_that_need_no_run_load_nothing_heavy(piped: tuple[str, str, set[str]]) -> None:
     heavy = {"lightning", "torchvision", "matplotlib", "sklearn", "torchmetrics", "tensorboard", "torch._dynamo"}
     assert "flowops.methods.table" in piped[2]
     assert not heavy & piped[2]
 
 
+@pytest.mark.slow
 def test_a_reader_who_has_seen_enough_is_no_error(piped: tuple[str, str, set[str]]) -> None:
     assert piped[0].startswith("fm ")
     assert piped[1] == ""

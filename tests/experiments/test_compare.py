@@ -62,6 +62,7 @@ def test_a_protocol_that_was_changed_stays_in_its_folder(results: Path, tmp_path
     assert not results.exists()
 
 
+@pytest.mark.slow
 def test_a_whole_protocol_makes_the_page_and_chooses_the_best(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def test_it_is_the_mean_of_a_walk_that_draws_new_pairs() -> None:
     np.testing.assert_allclose(learned(data, rungs, start), x.mean(1), atol=5 * x.std() / 100_000**0.5)
 
 
+@pytest.mark.slow
 def test_the_page_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "STEPS", (1, 2, 4, 8))
     monkeypatch.setattr(study, "TRAINED", (1, 2))

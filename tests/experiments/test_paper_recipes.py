@@ -309,7 +309,9 @@ def test_a_shrunk_one_trains(stage: Stage, tmp_path: Path) -> None:
     assert bool(run.sample(2).isfinite().all())
 
 
-@pytest.mark.parametrize("stage", [ECT, SCT, MID, POST], ids=lambda stage: stage.name)
+@pytest.mark.parametrize(
+    "stage", [pytest.param(ECT, marks=pytest.mark.slow), SCT, MID, POST], ids=lambda stage: stage.name
+)
 def test_a_shrunk_one_trains_from_weights(stage: Stage, weights: Path, tmp_path: Path) -> None:
     taught = {"teacher": str(weights)} if stage.teacher else {}
     config = shrunk(stage.written(), tmp_path / "run", init=str(weights), **taught)

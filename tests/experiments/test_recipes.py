@@ -52,6 +52,7 @@ def test_flags_change_the_settings_of_a_recipe_and_nothing_else() -> None:
     assert resume
 
 
+@pytest.mark.slow
 def test_digits_go_to_noise_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     digits_inversion.invert([*TINY, "--out", str(tmp_path / "square")])
     made = tmp_path / "square" / "inversion"
@@ -106,6 +107,7 @@ def test_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_distillation_trains_the_teacher_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["digits", *TINY, "--out", str(tmp_path), "--hardware.precision", "32"]
     cifar10_distill.distil(words, n=80)
@@ -122,6 +124,7 @@ def test_a_distillation_trains_the_teacher_first(tmp_path: Path, monkeypatch: py
     cifar10_distill.distil(words, n=80)
 
 
+@pytest.mark.slow
 def test_a_long_run_shows_its_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = [*TINY[2:], "--steps", "110", "--checkpoint-every", "50", "--log.telemetry-every", "0"]
     cifar10_cpu.go(["digits", *tiny, "--out", str(tmp_path)])

@@ -23,6 +23,7 @@ def walks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]
     return {name: (int(files), int(calls)) for name, files, calls in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MOST)
 def test_a_walk_is_short(name: str, walks: dict[str, tuple[int, int]]) -> None:
     files, calls = walks[name]

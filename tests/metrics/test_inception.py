@@ -36,6 +36,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_features_are_those_of_the_port_of_torchmetrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = pytest.importorskip("torchmetrics.image.fid").NoTrainInceptionV3
     file = tmp_path / "drawn.pth"

@@ -51,6 +51,8 @@ CASES: dict[str, tuple[tuple[int, ...], Work]] = {
     "one in place of another": ((0, 1), again),
     "averages apart": ((1,), apart),
 }
+MANY = ("one after others", "one in place of another")  # things that are done to files, each of which may go wrong
+CASES_BY_TIME = [pytest.param(case, marks=pytest.mark.slow) if case in MANY else case for case in CASES]
 
 
 def prepare(folder: Path, steps: tuple[int, ...]) -> None:
@@ -109,7 +111,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("fault", ["fails", "full", "dies"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES_BY_TIME)
 def test_a_fault_anywhere_costs_no_older_checkpoint(tmp_path: Path, case: str, fault: Fault) -> None:
     steps, work = CASES[case]
     places = number(tmp_path / "counted" / "checkpoints", steps, work)

@@ -49,6 +49,7 @@ def test_a_way_begins_at_the_noise_and_ends_at_the_sample(digits: Run) -> None:
     torch.testing.assert_close(other[4], digits.X.given(label=label)(0.0, 0.5, x[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures")
 def test_a_run_draws_what_its_settings_ask_for(small: Make) -> None:
     log = LogConfig(to=(), pictures=("classes", "trajectories"), telemetry_every=0, progress=False)

@@ -23,6 +23,7 @@ NETWORK = NetworkConfig("ddpmpp", channels=4, multipliers=(1,), blocks=1, attent
 
 
 class TestTraining:
+    @pytest.mark.slow
     def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(self, small: Make) -> None:
         options = {"network": NETWORK, "augment": 0.5, "labels": False}
         constant = OptimizerConfig(schedule="constant")  # which does not know the end

@@ -34,6 +34,7 @@ from tests.training.parts import Images
 from tests.training.states import assert_same_bits, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+TRANSFORMER = NetworkConfig("dit", width=8, depth=1, heads=2, features=8, dropout=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,8 @@ class TestGoingOn:
         ("dataset", "network"),
         [
             ("checkerboard", PERCEPTRON),
-            ("digits", NetworkConfig(UNET.kind, UNET.options, dropout=0.1)),
-            ("digits", NetworkConfig("dit", width=8, depth=1, heads=2, features=8, dropout=0.1)),
+            pytest.param("digits", NetworkConfig(UNET.kind, UNET.options, dropout=0.1), marks=pytest.mark.slow),
+            pytest.param("digits", TRANSFORMER, marks=pytest.mark.slow),
         ],
         ids=["checkerboard", "digits", "digits, a transformer"],
     )

@@ -51,7 +51,7 @@ def config(out: Path, network: str, **settings: Any) -> TrainConfig:
     return TrainConfig("digits", network=NetworkConfig(network), out=str(out), **{**own, **settings})
 
 
-@pytest.mark.parametrize("name", ["unet", "transformer"])
+@pytest.mark.parametrize("name", [pytest.param("unet", marks=pytest.mark.slow), "transformer"])
 def test_a_run_is_trained_resumed_loaded_and_sampled(name: str, folders: dict[str, str], tmp_path: Path) -> None:
     said: list[str] = []
     whole = train(config(tmp_path / "whole", folders[name], teacher=folders[name]), report=said.append)
@@ -88,6 +88,7 @@ def test_a_teacher_of_diffusers_teaches_a_network_of_ours(folders: dict[str, str
     assert run.sample(n=2, steps=1, label=1).isfinite().all()
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_both(folders: dict[str, str], flowops: Console, tmp_path: Path) -> None:
     words = ("digits", "--method", "lmd", "--teacher", folders["unet"], "--network", folders["unet"], *TINY)
     done = flowops("train", *words, "--network.options", "time_scale=4", "--steps", "2", "--out", str(tmp_path / "run"))
