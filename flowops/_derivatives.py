@@ -143,8 +143,16 @@ def is_transformed() -> bool:
 
 
 def is_concrete(x: Tensor) -> bool:
-    """Whether a look at the values of `x` is possible and free: on the CPU, under no transform and no compiler."""
-    return not torch.compiler.is_compiling() and x.device.type == "cpu" and not is_transformed()
+    """Whether a look at the values of `x` is possible and free: on the CPU, under no transform, mode or compiler.
+
+    Modes that see every operation may have tensors without values (FakeTensorMode) or refuse the look (`make_fx`).
+    """
+    traced = (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+    return not traced and x.device.type == "cpu" and not is_transformed()
 
 
 def is_tracked(x: Tensor) -> bool:

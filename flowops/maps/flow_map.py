@@ -114,7 +114,7 @@ class FlowMap(Operator):
         Where $|t-s|<\epsilon^{1/4}$, and the quotient would lose more than a quarter of the digits,
         $\int_0^1\partial_tX_{s,s+\theta(t-s)}(x)\,d\theta$ by three Gauss points takes its place, right to
         $\epsilon^{3/2}/2016000$ of the seventh derivative in $t$: for maps that turn a hundred times in a unit of time
-        too. Cost: one call and three forward-mode passes. Source: 2505.18825 eq. (6).
+        too. Cost: at most one call and three forward-mode passes. Source: 2505.18825 eq. (6).
         """
         s, t = self._operands(s, t, x)
         return mean_slope(lambda q: self(s, q, x), lambda q: self.dt(s, q, x), s, t, x)

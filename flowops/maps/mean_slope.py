@@ -26,8 +26,8 @@ def mean_slope(
 
     The quotient loses $\epsilon/|t-s|$ by cancellation. Below $|t-s|=\epsilon^{1/4}$ three Gauss points of the slope
     take its place; below that part of `reach`, over which the slope is smooth, if that is less. Both are finite
-    everywhere, so that no NaN enters a gradient. Where the lengths can be looked at for nothing, only what is wanted is
-    evaluated.
+    everywhere, so that no NaN enters a gradient. Where the lengths can be looked at for nothing and none is short, the
+    quotient alone is evaluated.
     """
     h = t - s
     near = (h.abs() < torch.finfo(start.dtype).eps ** 0.25 * reach) | (h == 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from flowops import problems
 from flowops.interpolants import linear
@@ -87,6 +89,20 @@ def test_fields_and_maps_work_inside_vmap_jvp_and_compile(problem, generator):
     if problem.X is not None:
         by_sample = torch.func.vmap(lambda tau, y: problem.X(0.1, tau, y[None])[0])(t, x)
         torch.testing.assert_close(by_sample, problem.X(0.1, t, x))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_fields_and_maps_have_shapes_without_values_and_a_graph(problem, generator):
+    """Nothing looks at values where there are none, or where an operation is written down."""
+    x = problem.sample(0.5, 4, generator=generator, dtype=torch.float64)
+    t = torch.linspace(0.2, 0.9, 4, dtype=torch.float64)
+    graph = make_fx(problem.b)(t, x)
+    torch.testing.assert_close(graph(t / 2, 2 * x), problem.b(t / 2, 2 * x))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        s, y = mode.from_tensor(t), mode.from_tensor(x)
+        assert problem.b(s, y).shape == x.shape
+        if problem.X is not None:
+            assert problem.X.average_velocity(s / 2, s, y).shape == x.shape
 
 
 def test_a_problem_without_a_map_and_without_an_interpolant_is_sampled_by_solving():
