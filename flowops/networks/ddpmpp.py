@@ -14,7 +14,7 @@ from flowops._types import State, Times
 from flowops.interpolants import Interpolant
 from flowops.networks._checks import check_weights, misfit
 from flowops.networks.blocks.plain import GroupNorm
-from flowops.networks.layers import Dropout
+from flowops.networks.layers import Dropout, where_drawn
 
 NOISE = (1e-3, 1e5)  # where a formula of the noise level is read; what lies beyond is taken as these
 HALF = math.sqrt(0.5)  # every sum of two is divided by the root of two
@@ -274,7 +274,7 @@ def load_edm(network: DDPMpp, weights: Mapping[str, Tensor]) -> None:
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator | None, bias: bool = True) -> nn.Linear:
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias, device=torch.get_default_device())
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias, device=where_drawn())
     with torch.no_grad():
         bound = math.sqrt(6 / (inputs + outputs))
         layer.weight.uniform_(-bound, bound, generator=generator)

@@ -18,9 +18,15 @@ Interval: TypeAlias = Tensor | tuple[float, float] | None
 """Of guidance: a pair of times, or one per sample, `[batch, 2]`."""
 
 
+def where_drawn() -> torch.device:
+    """The processor, where a seed draws the same on every machine, or nowhere where the default device is "meta"."""
+    default = torch.get_default_device()
+    return default if default.type == "meta" else torch.device("cpu")
+
+
 def linear(inputs: int, outputs: int, generator: torch.Generator | None, scale: float = 1.0) -> nn.Linear:
     r"""A linear layer drawn from `generator`: entries uniform within `scale`$/\sqrt{\text{inputs}}$, or zero."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, device=torch.get_default_device())
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, device=where_drawn())
     _fill(layer, scale / math.sqrt(inputs), generator)
     return layer
 
@@ -29,9 +35,7 @@ def convolution(
     inputs: int, outputs: int, kernel: int, generator: torch.Generator | None, scale: float = 1.0
 ) -> nn.Conv2d:
     r"""A convolution that keeps the size of images, drawn like `linear`, with $\text{kernel}^2$ inputs per channel."""
-    layer: nn.Conv2d = nn.utils.skip_init(
-        nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2, device=torch.get_default_device()
-    )
+    layer: nn.Conv2d = nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2, device=where_drawn())
     _fill(layer, scale / math.sqrt(inputs * kernel**2), generator)
     return layer
 
