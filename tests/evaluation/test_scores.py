@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from flowops import interpolants, problems
+from flowops import Interpolant, interpolants, problems
 from flowops.data import Images, Pairs, open_dataset, to_uint8
 from flowops.data.images import Split
+from flowops.evaluation import scores as module
 from flowops.evaluation.scores import ImageScores, PointScores
 from flowops.metrics import (
     Extractor,
@@ -59,6 +61,24 @@ def test_fewer_samples_than_cells_with_mass_have_no_divergence() -> None:
     values = enough.of(lost)
     assert math.isnan(values[0])
     assert not any(map(math.isnan, values[1:]))
+
+
+def test_a_law_that_cannot_be_a_key_has_its_divergence_and_the_first_caller_leaves_no_mark() -> None:
+    @dataclass
+    class Law:
+        def __call__(self, I: Interpolant) -> problems.Problem[Any, Any]:
+            return problems.checkerboard(I)
+
+    board, own = open_dataset("checkerboard"), open_dataset("checkerboard")
+    own.problem = Law()
+    module._masses_of.cache_clear()
+    with torch.inference_mode():
+        PointScores(board, 2_000, split="train", seed=0)
+    for dataset in (board, own):
+        assert "KL" in PointScores(dataset, 2_000, split="train", seed=0).columns
+        masses = module._masses(dataset)
+        assert masses is not None
+        assert not masses.is_inference()
 
 
 def test_a_law_without_density_has_no_divergence() -> None:
