@@ -140,10 +140,14 @@ def load_config(path: Path | str) -> TrainConfig:
     yaml, path = require("yaml", "train"), Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"`{path}` must be a configuration file, and there is none; check the path.")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # six times as fast, where PyYAML was built with libyaml
     try:
-        held = yaml.load(path.read_text(encoding="utf-8"), loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text, loader = path.read_text(encoding="utf-8"), yaml.SafeLoader
+        if text.startswith(
+            STAMP
+        ):  # libyaml, if PyYAML has it, is six times as fast, but ends the process on deep nests
+            loader = getattr(yaml, "CSafeLoader", loader)
+        held = yaml.load(text, loader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"`{path}` must be YAML, and reading it failed: {' '.join(str(error).split())}.") from error
     if not isinstance(held, dict):
         raise ValueError(f"`{path}` must hold names and values, got {type(held).__name__}; see config.yaml of a run.")

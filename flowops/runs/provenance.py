@@ -76,10 +76,11 @@ def _own_commit(file: Path) -> dict[str, object] | None:
 
 
 def _commit(folder: Path) -> dict[str, object] | None:
-    """The commit of the repository around a folder, and whether files differ from it; None without one."""
-    status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no")
-    if status is None:
-        return None
+    """The commit of the repository around a folder, and whether files differ from it, if that is known; or None."""
+    status = _git(folder, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no")
+    if status is None:  # there is no work tree, or it cannot be compared
+        head = _git(folder, "rev-parse", "--verify", "HEAD")
+        return None if head is None else {"commit": head, "dirty": None}
     lines = status.splitlines()
     commit = next(line.removeprefix(COMMIT) for line in lines if line.startswith(COMMIT))
     dirty = any(not line.startswith("#") for line in lines)

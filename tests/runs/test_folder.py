@@ -122,6 +122,7 @@ def test_words_are_read_as_they_are_meant(tmp_path: Path) -> None:
         ("version: 99\ndataset: digits\n", "must be a configuration of version 2, got version 99"),
         ("- digits\n", "must hold names and values, got list"),
         ("a: [1\n", "must be YAML"),
+        ("a: " + 3_000 * "[" + "\n", "must be YAML, and reading it failed: maximum recursion depth"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, text: str, message: str) -> None:

@@ -87,6 +87,14 @@ def test_the_commit_of_the_working_directory(tmp_path: Path, monkeypatch: pytest
     assert provenance("cpu")["working_directory_commit"] == {"commit": commit, "dirty": True}
 
 
+def test_a_repository_without_files_has_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-qm", "a", "--allow-empty")
+    monkeypatch.chdir(tmp_path / ".git")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert provenance("cpu")["working_directory_commit"] == {"commit": commit, "dirty": None}
+
+
 @pytest.fixture
 def unasked() -> Iterator[None]:
     """A process that has not asked yet for the commit of the library."""
