@@ -168,6 +168,6 @@ def _missed(change: ScheduleChange, size: int) -> str:
     start, end = (found / size**0.5 for found in change.defect(size, size))
     return (
         f"The noise levels of the teacher end before those of the run: its clock is held there, and per number of a "
-        f"sample the laws are off by at most {start:.2g} at the noise and {end:.2g} at the data (W2, samples of mean "
-        f"square one)."
+        f"sample the law is off by at most {start:.2g} where the noise is cut, which the flow carries on, and by "
+        f"{end:.2g} more at the data (W2, samples of mean square one)."
     )
