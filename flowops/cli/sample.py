@@ -19,14 +19,16 @@ from flowops.cli.parsing import Flag, parse
 from flowops.data.files.arrays import read_arrays
 from flowops.pictures import drawable, is_image, save_comparison, save_pictures, save_table, save_trajectories
 from flowops.pictures.drawing import SHOWN
-from flowops.runs import Drawn, Run, Written, load_noise, write_samples
+from flowops.runs import Drawn, Run, Written, calibrated, load_noise, write_samples
+from flowops.runs.calibrating import FILE as CALIBRATION
 from flowops.runs.processes import on_first
 from flowops.runs.progress import EVERY
 from flowops.runs.views import by_class, ways
-from flowops.sampling import optimal_grids
+from flowops.sampling import Plan, optimal_grids
 from flowops.sampling.grids import save_grids
 
 OPTIMAL = "optimal"  # the name of the grids that are measured
+PLANNED = "calibrated"  # the name of the steps that are measured to be enough
 MEASURED = 64  # samples that they are measured on
 STEPS = (1, 2, 4)
 CHOSEN = {"show", "out", "seed", "guidance", "interval", *(f.name for f in fields(RunChoice))}
@@ -59,8 +61,10 @@ class Sample(Sampling):
         out: the picture, .png; a file .npz; or a folder, as in samples/; RUN/samples.png if left out.
         tensor: file for the samples themselves, .safetensors or .npz, a tensor for each sampler.
         grid: times of the steps; uniform, noise-levels as in EDM, optimal for those at which the map errs least, which
-            are measured and written to RUN/grids.json, or a JSON file with the times themselves.
-        tolerance: of what more steps would change, in place of steps and grid; that of dopri5 beside it.
+            are measured and written to RUN/grids.json, calibrated for the fewest that keep a tolerance, which are
+            measured and written to RUN/calibration.json, or a JSON file with the times themselves.
+        tolerance: of what more steps would change, in place of steps; with calibrated steps, of the distance from the
+            map's own flow, for all but a tenth of the samples; that of dopri5 beside it.
         solver: solvers of the map's own diagonal field to compare with, or the one whose samples are written.
         solver_steps: steps of the solvers that have a fixed number of them; 18 if left out.
         label: class of all samples; all classes in turn if left out.
@@ -104,7 +108,7 @@ def run(args: Sequence[str]) -> int:
         "condition": "FILE",
         "noise": "FILE",
     }
-    shown["grid"] = "{uniform,noise-levels,optimal,FILE}"
+    shown["grid"] = "{uniform,noise-levels,optimal,calibrated,FILE}"
     flags = {**FLAGS, **{name: Flag(shown=value) for name, value in shown.items()}}
     given = parse(Sample, args, "sample", flags=flags, also={"path": "--out", "between": "--restart"})
     picture = _is_picture(given.out)
@@ -161,12 +165,14 @@ def _ways(given: Sample, chosen: Run, steps: Sequence[int]) -> list[dict[str, An
     """The samplers in the order of the rows, as arguments of `Run.draw`; `steps` along the map where none are given."""
     ways: list[dict[str, Any]] = []
     chosen_by = given.tolerance if not given.solver else None
-    filed = given.grid not in (*NAMED_GRIDS, OPTIMAL)
+    filed = given.grid not in (*NAMED_GRIDS, OPTIMAL, PLANNED)
     mapped = bool(given.steps is not None or steps or (filed and not given.solver) or chosen_by is not None)
     _check_used(given, mapped)
     if mapped:
         noised = {"gamma": given.gamma, "restart": given.restart}
-        if chosen_by is not None:
+        if given.grid == PLANNED:
+            ways.append({"plan": _plan(given, chosen), **noised})
+        elif chosen_by is not None:
             ways.append({"tolerance": chosen_by, **noised})
         else:
             ways += [{"grid": grid, **noised} for grid in _times(given, chosen, steps)]
@@ -205,18 +211,34 @@ def _times(given: Sample, chosen: Run, steps: Sequence[int]) -> list[list[float]
     return [found[k] for k in counts]
 
 
+def _plan(given: Sample, chosen: Run) -> Plan:
+    """The fewest steps that keep the tolerance, by what was measured on other samples."""
+    assert given.tolerance is not None
+    found = calibrated(
+        chosen, label=given.label, guidance=given.guidance, interval=given.interval, chunk=given.chunk
+    ).plan(given.tolerance)
+    to_stderr(f"{found} keep {given.tolerance:g} for all but a tenth of the samples, by {CALIBRATION} of {given.run}")
+    return found
+
+
 def _check_used(given: Sample, mapped: bool) -> None:
     """Refuse what no sampler takes: noise on the way without the map, steps and their times without a solver of any."""
     stepped = bool(set(given.solver) - {"dopri5"})
     if given.tolerance is not None and not given.solver:
         for name in ("steps", "grid"):
-            if getattr(given, name) != getattr(Sample, name):
+            if getattr(given, name) not in (getattr(Sample, name), PLANNED):
                 raise ValueError(
                     f"`tolerance` and `{name}` must not be given together, since a tolerance chooses the steps; drop "
                     f"one of them."
                 )
-    if given.grid == OPTIMAL and stepped:
-        raise ValueError("`grid` must not be optimal beside a solver, since it is that of the map; drop one of them.")
+    if (given.grid == OPTIMAL and stepped) or (given.grid == PLANNED and given.solver):
+        raise ValueError(
+            f"`grid` must not be {given.grid} beside a solver, since it is that of the map; drop one of them."
+        )
+    if given.grid == PLANNED and given.tolerance is None:
+        raise ValueError("`tolerance` must be given for calibrated steps, which keep it; pass tolerance=0.03, say.")
+    if given.grid == PLANNED and given.condition is not None:
+        raise ValueError("`condition` must be left out for calibrated steps, which are those of the data; drop it.")
     timed = mapped or stepped or not given.solver
     for name, taken, sampler in (
         ("gamma", mapped, "steps=4"),

@@ -1,5 +1,6 @@
 """Runs: their settings, what these name, a run's folder and checkpoints, and a finished run. Nothing here trains."""
 
+from flowops.runs.calibrating import calibrated
 from flowops.runs.checkpoint import CheckpointError
 from flowops.runs.exporting import to_diffusers
 from flowops.runs.folder import Locked, RunFolder, load_config, save_config
@@ -27,6 +28,7 @@ __all__ = [
     "Drawn",
     "Written",
     "write_samples",
+    "calibrated",
     "save_noise",
     "load_noise",
     "RunFolder",

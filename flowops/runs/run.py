@@ -33,6 +33,7 @@ from flowops.runs.way_back import TwoSided, count_of, fitting
 from flowops.sampling import (
     Conditioning,
     Drawn,
+    Plan,
     Way,
     blocks,
     chunk_size,
@@ -252,6 +253,7 @@ class Run(TwoSided, Shared):
         steps: int | None = None,
         grid: Sequence[float] | None = None,
         tolerance: float | None = None,
+        plan: Plan | None = None,
         seed: int = 0,
         label: int | Sequence[int] | Tensor | None = None,
         condition: Tensor | None = None,
@@ -268,6 +270,7 @@ class Run(TwoSided, Shared):
             steps: equal steps from 0 to 1, the number of network calls; one if nothing else is given.
             grid: times from 0 to 1, in place of equal steps.
             tolerance: in place of both, as many steps as each sample needs; see `sampling.adaptive_sample`.
+            plan: in place of all three, the steps that `calibrate` has measured to be enough.
             seed: seed of the base samples.
             label: a class or one per sample, numbers or a tensor; None for all classes in turn.
             condition: in place of a label, of a map that takes one: `[*condition]` for all samples or one per sample;
@@ -282,7 +285,7 @@ class Run(TwoSided, Shared):
             ValueError: for a class that does not exist, labels of a run without, and numbers that are not positive.
         """
         return self.draw(
-            n, steps=steps, grid=grid, tolerance=tolerance, seed=seed, label=label, condition=condition,
+            n, steps=steps, grid=grid, tolerance=tolerance, plan=plan, seed=seed, label=label, condition=condition,
             guidance=guidance, interval=interval, x0=x0, chunk=chunk, start=start,
         ).x  # fmt: skip
 
@@ -324,6 +327,7 @@ class Run(TwoSided, Shared):
         steps: int | None = None,
         grid: Sequence[float] | None = None,
         tolerance: float | None = None,
+        plan: Plan | None = None,
         gamma: float | None = None,
         restart: tuple[float, float, int] | None = None,
         seed: int = 0,
@@ -343,6 +347,7 @@ class Run(TwoSided, Shared):
             steps: equal steps from 0 to 1; one if nothing else is given to the map.
             grid: times from 0 to 1, in place of equal steps.
             tolerance: tolerance of dopri5, or of the map without steps and grid, as in `sample`.
+            plan: of the map, in place of all three, as in `sample`.
             gamma: noise that `gamma_sample` puts back after each step of the map; None for none.
             restart: times u < v of the grid, and how often `restart_sample` goes from v back to u; None for none.
             seed: seed of the base samples, and of noise on the way.
@@ -362,7 +367,7 @@ class Run(TwoSided, Shared):
         size, start = chunk_size(self.event, chunk), whole(start, "start", 0)
         given = None if x0 is None else fitting(x0, self.event).to(self.device)
         conditioning = self.conditioning(n, label, guidance, interval, start=start, condition=condition)
-        name, draw = Way(solver, steps, grid, tolerance, gamma, restart, seed).sampler(self.interpolant)
+        name, draw = Way(solver, steps, grid, tolerance, gamma, restart, seed, plan).sampler(self.interpolant)
         parts, calls, seconds = [], 0.0, 0.0
         for block in blocks(n, size):
             rows, first = torch.arange(block.start, block.stop, device=self.device), start + block.start

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowops._arguments import whole
 from flowops._keys import content_hash
@@ -108,6 +108,11 @@ def write_samples(
     return told(lambda: Written(sampler, drawn, calls / max(drawn, 1), seconds))
 
 
+def weights_hash(X: nn.Module) -> str:
+    """A short name for the parameters and buffers of a map."""
+    return content_hash(part for name, value in X.state_dict().items() for part in (name, value.flatten()))
+
+
 def _target(
     stack: ExitStack,
     run: Run,
@@ -122,9 +127,9 @@ def _target(
     """What takes the samples, and which of them it lacks."""
     if path.suffix == ".npz":
         return stack.enter_context(open_archive(path, n, run.event, pixels=run.units.plain)), list(blocks(n, size))
-    weights = content_hash(part for name, value in run.X.state_dict().items() for part in (name, value.flatten()))
     sampler = {name: value for name, value in way.items() if value is not None and name != "seed"}
-    settings = {"step": run.step, "weights": weights, "sampler": sampler, "seed": way.get("seed", 0)}
+    sampler |= {"plan": asdict(way["plan"])} if "plan" in sampler else {}
+    settings = {"step": run.step, "weights": weights_hash(run.X), "sampler": sampler, "seed": way.get("seed", 0)}
     settings |= {"label": label, "guidance": guidance, "precision": run.precision}
     settings |= {} if condition is None else {"condition": content_hash([condition])}
     folder = PictureFolder(path, settings)

@@ -3,6 +3,7 @@
 from flowops.sampling import grids
 from flowops.sampling.adaptive import Adapted, adaptive_sample
 from flowops.sampling.baselines import SOLVERS, Solved, solve
+from flowops.sampling.calibration import Calibration, Plan, calibrate
 from flowops.sampling.cost import Count, CountedField, CountedMap, blocks, chunk_size
 from flowops.sampling.drawing import Conditioning, Drawn, Way, conditions_of, labels_of
 from flowops.sampling.export import export_sampler, load_sampler
@@ -27,6 +28,9 @@ __all__ = [
     "sample",
     "adaptive_sample",
     "Adapted",
+    "calibrate",
+    "Calibration",
+    "Plan",
     "extrapolated",
     "Extrapolated",
     "measured_orders",

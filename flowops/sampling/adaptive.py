@@ -87,6 +87,27 @@ def adaptive_sample(
     Source: Hairer, Nørsett, Wanner, Solving ODEs I, §II.9 (extrapolation, step by step). Checked by
     `theory_checks/test_adaptive_sampling_reaches_its_tolerance.py`.
     """
+    found = adapt(X, x0, tolerance, grid=grid, halvings=halvings, order=order, chunk=chunk)
+    if missed := int((~found.reached).sum()):
+        warnings.warn(
+            f"{missed} of {len(x0)} samples did not reach the tolerance {tolerance:g} in {int(found.steps.max())} "
+            f"steps; raise it, or `halvings`.",
+            stacklevel=3,
+        )
+    return found
+
+
+def adapt(
+    X: FlowMap,
+    x0: Tensor,
+    tolerance: float,
+    *,
+    grid: Sequence[float],
+    halvings: int,
+    order: int = 3,
+    chunk: int | None = None,
+) -> Adapted:
+    """As `adaptive_sample`, without a warning."""
     if not isinstance(X, FlowMap):
         raise TypeError(f"`X` must be a FlowMap, got {type(X).__name__}; wrap a network as LearnedMap(network).")
     check_state(x0, "x0")
@@ -95,14 +116,7 @@ def adaptive_sample(
     tolerance, times = check_tolerance(tolerance), check_grid(grid)
     whole(halvings, "halvings"), whole(order, "order")
     parts = [_Table(own, x, times, order).run(tolerance, halvings) for own, x, _ in in_chunks(X, x0, chunk)]
-    found = Adapted(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Adapted)))
-    if missed := int((~found.reached).sum()):
-        warnings.warn(
-            f"{missed} of {len(x0)} samples did not reach the tolerance {tolerance:g} in {int(found.steps.max())} "
-            f"steps; raise it, or `halvings`.",
-            stacklevel=3,
-        )
-    return found
+    return Adapted(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Adapted)))
 
 
 class _Table:
@@ -121,30 +135,58 @@ class _Table:
         steps, order, calls = (torch.zeros_like(self.rows) for _ in range(3))
         reached = torch.zeros_like(self.rows, dtype=torch.bool)
         for _ in range(halvings):
-            changes = self._refined()
-            powers = 2 ** torch.arange(1, len(changes) + 1, device=x.device) - 1
-            error[self.rows], column = (changes / powers[:, None]).min(0)
-            own = torch.arange(len(column), device=x.device)
-            x[self.rows], order[self.rows] = torch.stack(self.row)[column, own], column + 1
+            best = self._refined()
+            x[self.rows], error[self.rows], order[self.rows] = best.x, best.error, best.order
             steps[self.rows], calls[self.rows] = len(self.times) - 1, self.calls * cost
-            arrived = changes.amin(0) <= tolerance
+            arrived = best.change <= tolerance
             reached[self.rows] = arrived
             if bool(arrived.all()):
                 break
             self.rows, self.row = self.rows[~arrived], [entry[~arrived] for entry in self.row]
         return Adapted(x, error, reached, steps, order, calls)
 
-    def _refined(self) -> Tensor:
-        """Go on to the next row; by how much its entries differ from those of the row before, `[columns, batch]`."""
+    def _refined(self) -> Best:
+        """Go on to the next row, and take its best entries."""
         self.times = halved(self.times)
         self.calls += len(self.times) - 1
         X = self.X if len(self.rows) == len(self.x0) else self.X.subset(self.rows)
-        row = [X.compose(self.times, self.x0[self.rows])]
-        for j, before in enumerate(self.row[: self.order - 1], 1):
-            row.append(row[-1] + (row[-1] - before) / (2**j - 1))
-        changes = torch.stack([distance(new, old) for new, old in zip(row, self.row, strict=False)])
-        self.row = row
-        return changes.nan_to_num(nan=torch.inf)
+        self.row, before = next_row(X.compose(self.times, self.x0[self.rows]), self.row, self.order), self.row
+        return best_of(self.row, before)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The entry that each sample takes from a row of its table; `[batch]` but for `x`.
+
+    Attributes:
+        x: the entries, `[batch, *event]`.
+        error: what this entry promises to be wrong by.
+        order: its place in the row, from 1.
+        change: the least by which an entry differs from that of the row before.
+    """
+
+    x: Tensor
+    error: Tensor
+    order: Tensor
+    change: Tensor
+
+
+def next_row(x: Tensor, before: Sequence[Tensor], order: int) -> list[Tensor]:
+    """The row of the table that begins with the states `x` and follows the row `before`, of `order` entries at most."""
+    row = [x]
+    for j, old in enumerate(before[: order - 1], 1):
+        row.append(row[-1] + (row[-1] - old) / (2**j - 1))
+    return row
+
+
+def best_of(row: Sequence[Tensor], before: Sequence[Tensor]) -> Best:
+    """The entries of a row that promise least, by what they differ from the row before."""
+    changes = torch.stack([distance(new, old) for new, old in zip(row, before, strict=False)])
+    changes = changes.nan_to_num(nan=torch.inf)
+    powers = 2 ** torch.arange(1, len(changes) + 1, device=changes.device) - 1
+    error, column = (changes / powers[:, None]).min(0)
+    x = torch.stack([*row[: len(changes)]])[column, torch.arange(len(column), device=column.device)]
+    return Best(x, error, column + 1, changes.amin(0))
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:

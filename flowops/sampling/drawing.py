@@ -17,6 +17,7 @@ from flowops.maps import FlowMap, GuidedMap, IntervalMap
 from flowops.sampling import grids
 from flowops.sampling.adaptive import adaptive_sample, check_tolerance
 from flowops.sampling.baselines import solve, times_of
+from flowops.sampling.calibration import Plan
 from flowops.sampling.cost import CountedMap, per_sample
 from flowops.sampling.sampler import gamma_sample, restart_sample
 
@@ -211,6 +212,7 @@ class Way:
     gamma: float | None = None
     restart: tuple[float, float, int] | None = None
     seed: int = 0
+    plan: Plan | None = None
 
     def sampler(self, interpolant: Interpolant) -> tuple[str, Draw]:
         """The sampler in words, and as a function of a chunk.
@@ -225,6 +227,8 @@ class Way:
             raise ValueError("`gamma` and `restart` must not be given together; drop one of them.")
         if self.steps is not None and self.grid is not None:
             raise ValueError("`steps` and `grid` must not be given together; drop one of them.")
+        if self.plan is not None:
+            return self._planned(self.plan)
         if self.tolerance is not None:
             return self._to_tolerance(check_tolerance(self.tolerance))
         if self.restart is not None and len(self.restart) != 3:
@@ -266,8 +270,23 @@ class Way:
 
         return f"map, tolerance {tolerance:g}", draw
 
+    def _planned(self, plan: Plan) -> tuple[str, Draw]:
+        if not isinstance(plan, Plan):
+            raise TypeError(f"`plan` must be a Plan, got {type(plan).__name__}; pass calibration.plan(0.03).")
+        for name in ("steps", "grid", "tolerance", "gamma", "restart"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"`plan` and `{name}` must not be given together, since a plan says all steps; drop one of them."
+                )
+
+        def draw(conditioning: Conditioning, x0: Tensor, _: int) -> tuple[Tensor, float]:
+            x, calls = plan.sample(conditioning.map(), x0, chunk=len(x0))
+            return x, float(calls.double().mean())
+
+        return f"map, {plan}", draw
+
     def _along_field(self, solver: str, interpolant: Interpolant) -> tuple[str, Draw]:
-        for name in ("gamma", "restart"):
+        for name in ("gamma", "restart", "plan"):
             if getattr(self, name) is not None:
                 raise ValueError(f"`{name}` must not be given to a solver, got it for {solver}; drop one of the two.")
         schedule = interpolant if solver in ("ddim", "dpm-solver") else None

@@ -17,7 +17,7 @@ from flowops import FlowMap
 from flowops.cli.sample import MEASURED
 from flowops.data import to_uint8
 from flowops.pictures import PictureFolder
-from flowops.sampling import gamma_sample, grids, optimal_grids
+from flowops.sampling import Calibration, gamma_sample, grids, optimal_grids
 from flowops.training import Run
 from tests.cli.commands import PERCEPTRON, TINY, Console
 from tests.images import read
@@ -241,6 +241,10 @@ def test_noise_is_put_back_on_the_way(flowops: Console, tmp_path: Path, board_ru
         (("--tolerance", "0.1", "--solver", "heun"), "--tolerance must be left out where no sampler takes it, got 0.1"),
         (("--grid", "optimal", "--solver", "heun"), "--grid must not be optimal beside a solver"),
         (("--out", "x.npz", "--grid", "optimal"), "--steps and --solver must name one sampler for x.npz, got 0"),
+        (("--grid", "calibrated"), "--tolerance must be given for calibrated steps, which keep it; pass --tolerance"),
+        (("--grid", "calibrated", "--tolerance", "1", "--solver", "dopri5"), "--grid must not be calibrated beside a"),
+        (("--grid", "calibrated", "--tolerance", "1", "--steps", "2"), "--tolerance and --steps must not be given"),
+        (("--grid", "calibrated", "--tolerance", "1", "--condition", "x"), "--condition must be left out for calib"),
     ],
 )
 def test_bad_requests_are_one_sentence(
@@ -358,6 +362,37 @@ def test_optimal_grids_are_measured_written_and_read_again(flowops: Console, tmp
     said = flowops("sample", board_run, "--grid", file, "--steps", 2, "--out", tmp_path / "x.png")
     assert said.error == f"--steps must be one of 1, 3 for the grids in {file}, got 2; pass one of them."
     file.unlink()
+
+
+def test_calibrated_steps_are_measured_once_written_and_read_again(
+    flowops: Console, tmp_path: Path, board_run: Path
+) -> None:
+    words = ("sample", board_run, "--grid", "calibrated", "--tolerance", 0.5, "--n", 70)
+    said = flowops(*words, "--out", tmp_path / "x.npz")
+    file, run = board_run / "calibration.json", Run.load(board_run)
+    assert said.code == 0, said.err
+    plan = Calibration.load(file).plan(0.5)
+    assert f"{plan} keep 0.5 for all but a tenth of the samples, by calibration.json of {board_run}" in said.err
+    assert f"map, {plan}" in said.out
+    with np.load(tmp_path / "x.npz") as held:
+        torch.testing.assert_close(torch.from_numpy(held["arr_0"]), run.sample(70, plan=plan))
+    written = file.stat().st_mtime_ns
+    assert flowops(*words, "--out", tmp_path / "x.png").code == 0
+    assert file.stat().st_mtime_ns == written
+    file.write_text("{")
+    assert flowops(*words, "--out", tmp_path / "x.png").code == 0
+    assert Calibration.load(file).plan(0.5) == plan
+    file.unlink()
+
+
+def test_pictures_by_calibrated_steps_go_on_where_they_were(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+    words = ("--grid", "calibrated", "--tolerance", 1, "--class", 3, "--guidance", 2, "--out", f"{tmp_path / 'all'}/")
+    first = flowops("sample", digits_run, *words, "--n", 3)
+    assert first.code == 0, first.err
+    assert "5 samples of step 6, 3 of them there before" in flowops("sample", digits_run, *words, "--n", 5).out
+    of = json.loads((digits_run / "calibration.json").read_text())["of"]
+    assert (of["label"], of["guidance"], of["samples"]) == (3, 2.0, 256)
+    (digits_run / "calibration.json").unlink()
 
 
 def archived(path: Path) -> tuple[Any, Any]:

@@ -59,6 +59,17 @@ def adaptive(device: Device) -> Body:
     return run
 
 
+def planned(device: Device) -> Body:
+    """Samples by steps that were measured to be enough."""
+    X, x0 = device.module(lambda: learned().requires_grad_(False)), device.zeros(5, 2)
+    label = device.zeros(5, dtype=torch.long)
+
+    def run() -> None:
+        sampling.Plan((0.0, 0.3, 1.0)).sample(X.given(label=label), x0, chunk=2)
+
+    return run
+
+
 def guided(device: Device) -> Body:
     """Labels and a scale of guidance, as inputs of the network and by two calls of it."""
     X, x = device.module(lambda: learned().requires_grad_(False)), device.zeros(5, 2)
@@ -135,6 +146,7 @@ JUDGING_GROUPS = (
                 "`restart_sample`", partial(sampler, "restart_sample", between=BETWEEN, restarts=1, seed=0), **LEVELLED
             ),
             Case("`adaptive_sample`", adaptive, never=HALVES),
+            Case("`Plan.sample` along a grid", planned),
             Case("`euler`", partial(solver, "euler", steps=3)),
             Case("`heun`", partial(solver, "heun", steps=3)),
             Case("`ddim`", partial(solver, "ddim", steps=3), **LEVELLED),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowops import LearnedMap
 from flowops.runs import Drawn, HardwareConfig, NetworkConfig, Run
-from flowops.sampling import adaptive_sample, gamma_sample, noise, restart_sample, solve
+from flowops.sampling import Plan, adaptive_sample, gamma_sample, noise, restart_sample, solve
 from flowops.training import train
 from tests.programs import run as run_program
 from tests.runs.small import Make, pairs, silent
@@ -70,6 +70,14 @@ class TestSamples:
         torch.testing.assert_close(plain.sample(6, seed=2, tolerance=0.2), found.x)
         assert drawn.calls == round(float(found.calls.double().mean()), 6)
         assert drawn.sampler == "map, tolerance 0.2"
+
+    def test_a_plan_takes_the_place_of_both(self, plain: Run) -> None:
+        for plan in (Plan((0.0, 0.3, 1.0)), Plan((0.0, 1.0), 0.2, 3)):
+            x, calls = plan.sample(plain.X, plain.base(6, seed=2))
+            drawn = plain.draw(6, seed=2, plan=plan)
+            torch.testing.assert_close(drawn.x, x)
+            torch.testing.assert_close(plain.sample(6, seed=2, plan=plan), x)
+            assert drawn.calls == round(float(calls.double().mean()), 6)
 
     def test_the_solver_follows_the_diagonal_of_the_map(self, plain: Run) -> None:
         solved = plain.solve(5, method="euler", steps=40)

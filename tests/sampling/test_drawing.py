@@ -12,12 +12,13 @@ from torch.testing import assert_close
 
 from flowops import LearnedMap, interpolants
 from flowops.networks import MLP
-from flowops.sampling import Conditioning, Way, labels_of
+from flowops.sampling import Conditioning, Plan, Way, labels_of
 from tests.examples import normal
 from tests.methods.rows import WITH_LABELS, learned
 
 CLASSES = ("zero", "one", "two")
 LABELS = torch.tensor([0, 2, 1, 1])
+PLAN = Plan((0.0, 0.3, 1.0))
 
 
 class Scaled(nn.Module):
@@ -215,6 +216,9 @@ def test_what_is_no_class_is_refused(
         ({"tolerance": 0.1, "grid": [0.0, 1.0]}, "`tolerance` and `grid` must not be given together"),
         ({"tolerance": 0.1, "gamma": 0.5}, "`tolerance` and `gamma` must not be given together"),
         ({"tolerance": 0.1, "restart": (0.2, 0.7, 2)}, "`tolerance` and `restart` must not be given together"),
+        ({"plan": PLAN, "steps": 4}, "`plan` and `steps` must not be given together, since a plan says all steps"),
+        ({"plan": PLAN, "tolerance": 0.1}, "`plan` and `tolerance` must not be given together"),
+        ({"plan": PLAN, "solver": "heun", "steps": 1}, "`plan` must not be given to a solver, got it for heun"),
     ],
 )
 def test_times_and_tolerances_are_looked_at_before_there_are_states(way: dict[str, Any], message: str) -> None:
@@ -231,7 +235,14 @@ def test_times_and_tolerances_are_looked_at_before_there_are_states(way: dict[st
         ({"solver": "heun", "grid": [0.0, 0.5, 1.0]}, "heun, 2 steps"),
         ({"solver": "dopri5"}, "dopri5"),
         ({"tolerance": 0.01}, "map, tolerance 0.01"),
+        ({"plan": PLAN}, "map, 2 steps"),
+        ({"plan": Plan((0.0, 1.0), 0.1, 3)}, "map, 1 step halved to 0.1"),
     ],
 )
 def test_a_sampler_is_called_by_its_steps(way: dict[str, Any], name: str) -> None:
     assert Way(**way).sampler(interpolants.linear())[0] == name
+
+
+def test_a_plan_is_no_tolerance() -> None:
+    with pytest.raises(TypeError, match=r"`plan` must be a Plan, got float; pass calibration\.plan\(0\.03\)"):
+        Way(plan=0.1).sampler(interpolants.linear())  # type: ignore[arg-type]
