@@ -16,7 +16,6 @@ from flowops.certificates.quadrature import places, rule, spread
 from flowops.fields import VelocityField
 from flowops.maps import FlowMap
 
-_SOLVER = {"method": "dopri5", "rtol": 1e-4, "atol": 1e-4}  # in units of the residual
 _ROUNDINGS = 1e5  # of the state: the least unit, so that rounding of a residual is below the tolerance
 
 
@@ -54,6 +53,7 @@ def tangent_error(
     *,
     start: Tensor | None = None,
     driven: bool | Tensor = True,
+    tolerance: float = 1e-4,
 ) -> Tensor:
     r"""An estimate of $\hat X_{s,t_j}(x)-X_{s,t_j}(x)$ at many times, `[len(times), batch, *event]`.
 
@@ -70,6 +70,7 @@ def tangent_error(
         start: an error that the states have already, added to $e_s$.
         driven: whether the residual acts; one truth value per sample, or for all. Without it `start` is carried on
             alone.
+        tolerance: of the solve, relative to the size of the error.
 
     Cost: a solve by dopri5 whose slopes take a call and a forward-mode pass of $\hat X$, and as much of `b`. Source:
     Hairer, Nørsett, Wanner, Solving ODEs I, §I.14. Checked by
@@ -86,7 +87,8 @@ def tangent_error(
     rounding = torch.finfo(x.dtype).eps * (1 + euclidean(x))
     unit = torch.maximum(_unit(X, b, s, ends, x) * on + euclidean(begin), _ROUNDINGS * rounding)
     tangent = TangentField(X, b, s, x, on / unit)
-    z = tangent.flow_map(**_SOLVER).path(s, list(ends), begin / per_event(unit, x))
+    flow = tangent.flow_map(method="dopri5", rtol=tolerance, atol=tolerance)
+    z = flow.path(s, list(ends), begin / per_event(unit, x))
     return z * per_event(unit, x)
 
 
