@@ -76,7 +76,7 @@ PROTOCOLS: Mapping[str, Compare] = {
     ),
     "cifar10-16": replace(
         CIFAR, dataset="experiments._halved:halved", features="experiments._halved:doubled", samples_seen=64_000,
-        n=1_000, out="runs/compare_cifar10-16",
+        seeds=(0,), n=500, out="runs/compare_cifar10-16",
     ),
     "cifar10-32": replace(CIFAR, samples_seen=32_000, seeds=(0,), n=500, out="runs/compare_cifar10-32"),
 }  # fmt: skip
