@@ -37,6 +37,8 @@ def test_errors_between_two_numbers_of_steps_lie_on_a_line_of_logarithms() -> No
 def test_the_page_has_every_table_and_its_picture(tmp_path: Path) -> None:
     main(["--quick", "--write", str(tmp_path / "page.md")])
     page = (tmp_path / "page.md").read_text()
-    assert all(f"## {title}" in page for title in ("To a tolerance", *HEADS))
-    assert page.count("| checkerboard |") == 3 * 5 + 4 + 4 + 3
+    assert all(f"## {title}" in page for title in ("Calibrated", "To a tolerance", *HEADS))
+    calibrated, others = page.split("## To a tolerance")
+    assert "| checkerboard | 0.3 | 1 step | 1.0 |" in calibrated
+    assert others.count("| checkerboard |") == 3 * 5 + 5 + 4 + 4 + 3
     assert (tmp_path / "page.png").is_file()
