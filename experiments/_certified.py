@@ -3,7 +3,7 @@ r"""What is measured of a trained map against its own field: estimates of its er
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +24,10 @@ from flowops.maps import (
     turning,
 )
 from flowops.metrics import wasserstein2
-from flowops.sampling import grids
+from flowops.sampling import blocks, grids
 
 Sizes = dict[int, Tensor]
+AT_ONCE = 100  # samples
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,18 @@ def size(x: Tensor) -> Tensor:
     return (inner(x, x) / x[0].numel()).sqrt().cpu()
 
 
-def sampled(X: FlowMap, b: VelocityField, grid: list[float], x: Tensor) -> tuple[Tensor, Tensor]:
+def sampled(
+    X: FlowMap, b: VelocityField, grid: list[float], x: Tensor, tolerance: float = 1e-4
+) -> tuple[Tensor, Tensor]:
     """The end of a sampler, and the estimate of its error: what a step adds, and what those before have left."""
     error = torch.zeros_like(x)
     for s, t in zip(grid[:-1], grid[1:], strict=True):
-        error = tangent_error(X, b, s, [t], x, start=error)[0]
+        error = tangent_error(X, b, s, [t], x, start=error, tolerance=tolerance)[0]
         x = X(s, t, x)
     return x, error
 
 
-def shares(X: FlowMap, b: VelocityField, grid: list[float], x: Tensor) -> Tensor:
+def shares(X: FlowMap, b: VelocityField, grid: list[float], x: Tensor, tolerance: float = 1e-4) -> Tensor:
     """What each step adds to the mean square of the estimate at the end; they sum to one."""
     parts: list[Tensor] = []
     n = len(x)
@@ -84,36 +87,53 @@ def shares(X: FlowMap, b: VelocityField, grid: list[float], x: Tensor) -> Tensor
         rows = torch.arange(n, device=x.device).repeat(len(parts) + 1)
         start = torch.cat([*parts, torch.zeros_like(x)])
         driven = torch.arange(len(rows), device=x.device) >= len(parts) * n  # only the last of them
-        found = tangent_error(X.subset(rows), b.subset(rows), s, [t], x[rows], start=start, driven=driven)[0]
+        found = tangent_error(
+            X.subset(rows), b.subset(rows), s, [t], x[rows], start=start, driven=driven, tolerance=tolerance
+        )[0]
         parts, x = list(found.split(n)), X(s, t, x)
     whole = torch.stack(parts).sum(0)
     each = torch.stack([inner(part, whole).sum() for part in parts])
     return (each / each.sum()).cpu()
 
 
-def jump_errors(X: FlowMap, b: VelocityField, x: Tensor, cells: int) -> Tensor:
+def jump_errors(X: FlowMap, b: VelocityField, x: Tensor, cells: int, tolerance: float = 1e-4) -> Tensor:
     """The estimated error of one step from each time to each later one, `[cells, cells + 1]`; NaN for the others."""
     times = torch.linspace(0, 1, cells + 1, device=x.device)
     found = torch.full((cells, cells + 1), math.nan)
     for i in range(cells):
         s, y = float(times[i]), X(0.0, float(times[i]), x)
-        errors = tangent_error(X, b, s, [float(t) for t in times[i + 1 :]], y)
+        errors = tangent_error(X, b, s, [float(t) for t in times[i + 1 :]], y, tolerance=tolerance)
         found[i, i + 1 :] = torch.stack([size(e).square().mean().sqrt() for e in errors])
     return found
 
 
 @torch.no_grad()
-def measured(run: Run, n: int, subset: int, cells: int, steps: Sequence[int]) -> Measured:
-    """Estimates at `n` base samples, the truth at the first of them."""
+def measured(
+    run: Run,
+    n: int,
+    subset: int,
+    cells: int,
+    steps: Sequence[int],
+    *,
+    few: Sequence[int] = (),
+    tolerance: float = 1e-4,
+    report: Callable[[str], None] = lambda _: None,
+) -> Measured:
+    """Estimates at `n` base samples, the truth at the first of them; by `few` numbers of steps at these alone."""
     X, b, x = operators(run, n)
     small, field, first = operators(run, subset)
     truth = field.flow_map()(0.0, 1.0, first)
     estimate, error = {}, {}
     for k in steps:
-        end, off = sampled(X, b, grids.uniform(k), x)
+        parts = []
+        for block in blocks(subset if k in few else n, AT_ONCE):
+            rows = torch.arange(block.start, block.stop, device=x.device)
+            parts.append(sampled(X.subset(rows), b.subset(rows), grids.uniform(k), x[rows], tolerance))
+            report(f"{block.stop} samples by {k} step{'s' * (k > 1)}")
+        end, off = (torch.cat(each) for each in zip(*parts, strict=True))
         estimate[k], error[k] = size(off), size(end[:subset] - truth)
-    each = shares(small, field, grids.uniform(steps[-1]), first)
-    return Measured(estimate, error, each, jump_errors(small, field, first, cells))
+    each = shares(small, field, grids.uniform(steps[-1]), first, tolerance)
+    return Measured(estimate, error, each, jump_errors(small, field, first, cells, tolerance))
 
 
 @torch.no_grad()
