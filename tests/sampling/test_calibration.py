@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from flowops import FlowMap, LearnedMap, VelocityField
 from flowops.networks import MLP
-from flowops.sampling import Calibration, Plan, adaptive_sample, calibrate
+from flowops.sampling import Calibration, Conditioning, Plan, adaptive_sample, calibrate
+from flowops.sampling.adaptive import distance
 from flowops.sampling.grids import uniform
 from tests.examples import normal, over
 
@@ -89,6 +90,28 @@ def test_conditions_and_chunks_belong_to_their_samples() -> None:
     assert_close(parts.calls, whole.calls)
     x, _ = Plan((0.0, 0.5, 1.0)).sample(X, x0, chunk=9)
     assert_close(x, X.compose([0.0, 0.5, 1.0], x0))
+    one, truth = X(0.0, 1.0, x0), X.velocity().flow_map()(0.0, 1.0, x0)
+    assert_close(whole.errors[whole.plans.index(Plan((0.0, 1.0)))], distance(one, truth)[16:], rtol=0, atol=1e-5)
+
+
+def test_what_never_arrives_is_that_of_the_most_steps() -> None:
+    """Errors are had from one table of passes, samples by halving until they arrive; a jump never does."""
+    X = FlowMap.from_function(lambda s, t, x: x + over(((s <= 0.4) & (t > 0.4)) * (t - s) ** 0.1, x))
+    x0 = torch.zeros(10, 1, dtype=torch.float64)
+    found = calibrate(X, x0, STILL)
+    for plan, calls, errors in zip(found.plans, found.calls, found.errors, strict=True):
+        x, taken = plan.sample(X, x0[2:])
+        assert_close(errors, distance(x, torch.zeros_like(x)))
+        assert_close(calls, taken.double().mean())
+    assert found.calls.max() == 127
+
+
+def test_a_guided_map_of_two_calls_counts_both() -> None:
+    torch.manual_seed(0)
+    X = LearnedMap(MLP(2, width=8, depth=1, labels=3)).double()
+    map_ = Conditioning(X, torch.arange(10) % 2, 2.0, null=2).map()
+    found = calibrate(map_, normal(10, 2))
+    assert found.calls[found.plans.index(Plan((0.0, 1.0)))] == 2
 
 
 @pytest.mark.parametrize("event", [(), (1, 3, 3)])
