@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flowops import FlowMap
 from flowops.cli.sample import MEASURED
 from flowops.data import to_uint8
 from flowops.pictures import PictureFolder
+from flowops.runs import calibrated
 from flowops.sampling import Calibration, gamma_sample, grids, optimal_grids
 from flowops.training import Run
 from tests.cli.commands import PERCEPTRON, TINY, Console
@@ -385,13 +387,16 @@ def test_calibrated_steps_are_measured_once_written_and_read_again(
     file.unlink()
 
 
-def test_pictures_by_calibrated_steps_go_on_where_they_were(flowops: Console, tmp_path: Path, digits_run: Path) -> None:
+def test_pictures_by_calibrated_steps_go_on_where_they_were(
+    flowops: Console, tmp_path: Path, digits_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowops.cli.sample.calibrated", partial(calibrated, n=90))  # 256 take seconds
     words = ("--grid", "calibrated", "--tolerance", 1, "--class", 3, "--guidance", 2, "--out", f"{tmp_path / 'all'}/")
     first = flowops("sample", digits_run, *words, "--n", 3)
     assert first.code == 0, first.err
     assert "5 samples of step 6, 3 of them there before" in flowops("sample", digits_run, *words, "--n", 5).out
     of = json.loads((digits_run / "calibration.json").read_text())["of"]
-    assert (of["label"], of["guidance"], of["samples"]) == (3, 2.0, 256)
+    assert (of["label"], of["guidance"], of["samples"]) == (3, 2.0, 90)
     (digits_run / "calibration.json").unlink()
 
 
