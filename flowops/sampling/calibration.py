@@ -8,7 +8,8 @@ those are safe whose number $k$ of such samples, among $n$, is so small that
 $$ \mathbb P[\mathrm{Bin}(n,\alpha)\le k]\le\delta/M . $$
 
 All of them have $R\le\alpha$ at once, with a probability of at least $1-\delta$ over the calibration samples, whatever
-the map is and however plans depend on each other; so the cheapest may be taken.
+the map is and however plans depend on each other; so the cheapest may be taken. Samples of all classes in turn vary
+less than independent ones, and the same holds (Hoeffding 1956, Thm. 4).
 """
 
 from __future__ import annotations
